@@ -1,0 +1,5 @@
+module github.com/peppasync/peppasync/services/api
+
+go 1.26.0
+
+require k8s.io/apimachinery v0.37.2

@@ -1,0 +1,153 @@
+// Package connectors is the contract between the engine and one external
+// system. A system is a folder of its own below this one: how its webhooks are
+// signed and read, how its calls are built and what its replies mean. Nothing
+// in it does I/O: it turns values into values, and the services do the rest.
+package connectors
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/internal/fault"
+)
+
+// Errors of a Source. Test with errors.Is.
+var (
+	// ErrSignature: the request is not signed by any of the known secrets.
+	ErrSignature = errors.New("signature does not match")
+	// ErrMalformed: the request or its body cannot be read.
+	ErrMalformed = errors.New("malformed")
+	// ErrNotAnOrder: the topic says nothing about an order.
+	ErrNotAnOrder = errors.New("topic carries no order")
+)
+
+// Secret is what a secretRef resolves to: key to value.
+type Secret map[string]string
+
+// Webhook is what a sender's verified request says about itself.
+type Webhook struct {
+	Topic string
+	// EventID is the sender's name for the event, the same on every retry.
+	EventID string
+	// TriggeredAt is zero where the sender does not say.
+	TriggeredAt time.Time
+}
+
+// Source is a system whose webhooks the engine reads. Implementations are safe
+// for concurrent use.
+type Source interface {
+	// Verify checks the signature over the raw body in constant time against
+	// every secret that is valid now (keys "secret" and "previousSecret"), and
+	// returns what the headers say. ErrSignature or ErrMalformed otherwise.
+	Verify(header http.Header, body []byte, secret Secret) (Webhook, error)
+	// Order reads a body into the canonical order; the caller sets Source.
+	// ErrNotAnOrder for other topics, ErrMalformed for what cannot be read.
+	Order(topic string, body []byte) (*orderv1.Order, error)
+}
+
+// Effect says what may be done with a call whose outcome is unknown.
+type Effect int
+
+const (
+	// EffectOnce: a second call may have a second effect; never resent blindly.
+	EffectOnce Effect = iota
+	// EffectIdempotent: a repetition with the same key has no second effect.
+	EffectIdempotent
+	// EffectNone: a query.
+	EffectNone
+)
+
+// Operation describes one thing that a system can be asked to do.
+type Operation struct {
+	Effect Effect
+	// NeedsMapping: the payload comes from a flow's mapping of an order.
+	NeedsMapping bool
+}
+
+// The operations that roles other than flows ask for, by the same name in every
+// system that has them.
+const (
+	// OperationReadStock reads figures. Arguments: {skus: [string], location: string}.
+	// Value: {items: [{sku, available}]}, and for shops also item (the system's
+	// own id of the item at that location, passed back to setStock).
+	OperationReadStock = "readStock"
+	// OperationSetStock writes by compare-and-set. Arguments: {location, reference,
+	// items: [{sku, item, quantity, changeFrom}]}. Class Conflict where the
+	// figure had changed.
+	OperationSetStock = "setStock"
+	// OperationSendMessage sends a text. Arguments: {to, body}.
+	OperationSendMessage = "sendMessage"
+)
+
+// Call is one claimed delivery, as it goes onto the wire; a resend gets the
+// same Call.
+type Call struct {
+	Operation string
+	// ExternalID is the natural key of the effect, such as "shopify-5001".
+	ExternalID string
+	// IdempotencyKey is the same on every resend of one intent (a UUID).
+	IdempotencyKey string
+	// Payload is the mapped body, JSON; nil for operations without mapping.
+	Payload []byte
+	// Arguments of the operations above.
+	Arguments *structpb.Struct
+}
+
+// Request is what to write, relative to the connector's endpoint. It holds no
+// credentials.
+type Request struct {
+	Method string
+	// Path starts with a slash and may have a query.
+	Path   string
+	Header http.Header
+	Body   []byte
+}
+
+// Reply is what came back.
+type Reply struct {
+	// Status is 0 where no status line came.
+	Status int
+	Header http.Header
+	Body   []byte
+	// Err is the transport's error where there is no whole reply.
+	Err error
+	// Written says whether a byte of the request may have left; where it did
+	// not, the call has no effect for certain.
+	Written bool
+	// At is when the reply was in.
+	At time.Time
+}
+
+// Answer is a reply understood.
+type Answer struct {
+	fault.Verdict
+	// Reference is the system's own name for the record, where it gave one.
+	Reference string
+	// Value is what a query asked for.
+	Value *structpb.Struct
+}
+
+// System is an external system that calls can be made to. Implementations are
+// safe for concurrent use.
+type System interface {
+	// Operations returns what the system can be asked to do, by name.
+	Operations(spec *v1alpha1.ConnectorSpec) map[string]Operation
+	// Authorize returns the headers that sign a request in.
+	Authorize(spec *v1alpha1.ConnectorSpec, secret Secret) (http.Header, error)
+	// Request builds the request of a call; an error is permanent.
+	Request(spec *v1alpha1.ConnectorSpec, call Call) (Request, error)
+	// Read says what a reply to that call means. It never fails: what it cannot
+	// read is fault.Unknown, or fault.Transient where nothing was written.
+	Read(spec *v1alpha1.ConnectorSpec, call Call, reply Reply) Answer
+}
+
+// Prober is a System that has a cheap, harmless request to ask whether it is
+// back after an outage.
+type Prober interface {
+	Probe(spec *v1alpha1.ConnectorSpec) Request
+}
