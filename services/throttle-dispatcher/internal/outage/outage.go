@@ -1,0 +1,97 @@
+// Package outage decides when a connector counts as down, when it may be asked
+// whether it is back, and when it counts as up again. It is pure: time comes in
+// as an argument. Not safe for concurrent use.
+package outage
+
+import "time"
+
+// Settings of a Breaker.
+type Settings struct {
+	// Threshold is how many calls in a row must meet an outage before the
+	// connector counts as down: one bad reply is not an outage.
+	Threshold int
+	// ProbeEvery is the time from one probe to the next.
+	ProbeEvery time.Duration
+	// At most ProbeBudget probes go out in any ProbeWindow: probes are calls,
+	// and they must not use up what the backlog needs on the day after. 0 means
+	// no such bound.
+	ProbeBudget int
+	ProbeWindow time.Duration
+}
+
+// Breaker is closed while calls go through and open during an outage.
+type Breaker struct {
+	settings Settings
+	failures int
+	open     bool
+	since    time.Time
+	next     time.Time
+	probes   []time.Time
+}
+
+// New returns a closed breaker.
+func New(settings Settings) *Breaker {
+	return &Breaker{settings: settings}
+}
+
+// Set changes the settings; an outage goes on.
+func (b *Breaker) Set(settings Settings) { b.settings = settings }
+
+// Open reports whether the connector counts as down.
+func (b *Breaker) Open() bool { return b.open }
+
+// Since returns when the outage began; zero while closed.
+func (b *Breaker) Since() time.Time { return b.since }
+
+// Failure says that a call met an outage. It returns true when this opens the
+// breaker.
+func (b *Breaker) Failure(now time.Time) bool {
+	b.failures++
+	if b.open || b.failures < b.settings.Threshold {
+		return false
+	}
+	b.open, b.since = true, now
+	b.next = now.Add(b.settings.ProbeEvery)
+	return true
+}
+
+// Success says that a call or a probe was answered by a working system. It
+// returns true when this closes the breaker.
+func (b *Breaker) Success() bool {
+	b.failures = 0
+	if !b.open {
+		return false
+	}
+	b.open, b.since = false, time.Time{}
+	return true
+}
+
+// NextProbe returns when the next probe may go; false while closed.
+func (b *Breaker) NextProbe(now time.Time) (time.Time, bool) {
+	if !b.open {
+		return time.Time{}, false
+	}
+	at := b.next
+	b.forget(now)
+	if b.settings.ProbeBudget > 0 && len(b.probes) >= b.settings.ProbeBudget {
+		free := b.probes[len(b.probes)-b.settings.ProbeBudget].Add(b.settings.ProbeWindow)
+		if free.After(at) {
+			at = free
+		}
+	}
+	return at, true
+}
+
+// Probed says that a probe went out at now.
+func (b *Breaker) Probed(now time.Time) {
+	b.probes = append(b.probes, now)
+	b.next = now.Add(b.settings.ProbeEvery)
+}
+
+func (b *Breaker) forget(now time.Time) {
+	keep := 0
+	for keep < len(b.probes) && !b.probes[keep].Add(b.settings.ProbeWindow).After(now) {
+		keep++
+	}
+	b.probes = b.probes[keep:]
+}
