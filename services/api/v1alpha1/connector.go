@@ -1,0 +1,297 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// Connector is one external account: where it is, how to sign in, and what it
+// may be asked to take. It is a source, a destination, or both; one account has
+// one budget.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=conn,categories=peppasync
+// +kubebuilder:printcolumn:name="System",type=string,JSONPath=`.spec.system`
+// +kubebuilder:printcolumn:name="Endpoint",type=string,JSONPath=`.spec.endpoint`,priority=1
+// +kubebuilder:printcolumn:name="Paused",type=boolean,JSONPath=`.spec.paused`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name of a Connector is at most 63 lower-case letters, digits and '-', without dots, such as netsuite-eu"
+type Connector struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              ConnectorSpec `json:"spec"`
+	// +optional
+	Status Status `json:"status,omitzero"`
+}
+
+// ConnectorList is a list of Connectors.
+//
+// +kubebuilder:object:root=true
+type ConnectorList struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Connector `json:"items"`
+}
+
+// System names the kind of external system.
+//
+// +kubebuilder:validation:Enum=Shopify;NetSuite;HTTP;Twilio
+type System string
+
+// The systems.
+const (
+	SystemShopify  System = "Shopify"
+	SystemNetSuite System = "NetSuite"
+	SystemHTTP     System = "HTTP"
+	SystemTwilio   System = "Twilio"
+)
+
+// ConnectorSpec is what a user says about an external account.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.http) == (self.system == 'HTTP')",message="http is written for system HTTP, and only there: it lists what can be called"
+// +kubebuilder:validation:XValidation:rule="has(self.twilio) == (self.system == 'Twilio')",message="twilio is written for system Twilio, and only there: it holds accountSID and from"
+// +kubebuilder:validation:XValidation:rule="!has(self.shopify) || self.system == 'Shopify'",message="shopify is written only for system Shopify"
+// +kubebuilder:validation:XValidation:rule="has(self.auth) || self.system == 'HTTP'",message="auth.secretRef.name is needed: only system HTTP can do without signing in"
+type ConnectorSpec struct {
+	// What kind of system it is. To move to another kind, make another Connector.
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="system cannot change: make a new Connector and let this one drain"
+	System System `json:"system"`
+	// The base URL of its API. https, or http inside the cluster and on loopback.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['https', 'http']",message="endpoint is a URL such as https://123456.suitetalk.api.netsuite.com"
+	Endpoint string `json:"endpoint"`
+	// How to sign calls in.
+	// +optional
+	Auth *Authentication `json:"auth,omitempty"`
+	// Present where the system sends webhooks to the engine.
+	// +optional
+	Webhook *Webhook `json:"webhook,omitempty"`
+	// What the account may be asked to take. All hold at once.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=map
+	// +listMapKey=name
+	Limits []Limit `json:"limits"`
+	// How calls are spread inside a window.
+	// +kubebuilder:default=Even
+	// +optional
+	Pacing Pacing `json:"pacing,omitempty"`
+	// Who goes first when calls wait, by weight.
+	// +kubebuilder:default={{name: "express", weight: 7}, {name: "standard", weight: 2}, {name: "bulk", weight: 1}}
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Lanes []Lane `json:"lanes,omitempty"`
+	// How long a call may take until its outcome counts as unknown.
+	// +kubebuilder:default="30s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('100ms') && duration(self) <= duration('10m')",message="timeout is between 100ms and 10m, such as 30s"
+	// +optional
+	Timeout metav1.Duration `json:"timeout,omitzero"`
+	// How long to go on with a call that fails for a passing reason.
+	// +kubebuilder:default={}
+	// +optional
+	Retry Retry `json:"retry,omitzero"`
+	// Paused keeps everything and sends nothing.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
+
+	// Settings of system Shopify.
+	// +optional
+	Shopify *ShopifySettings `json:"shopify,omitempty"`
+	// Settings of system HTTP.
+	// +optional
+	HTTP *HTTPSettings `json:"http,omitempty"`
+	// Settings of system Twilio.
+	// +optional
+	Twilio *TwilioSettings `json:"twilio,omitempty"`
+}
+
+// Authentication says where the credentials are. It never holds them.
+type Authentication struct {
+	SecretRef SecretReference `json:"secretRef"`
+}
+
+// SecretReference names a secret beside the resource.
+type SecretReference struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// Webhook says how incoming webhooks are checked.
+type Webhook struct {
+	// The secret that signs them: key "secret", and "previousSecret" while it is
+	// being changed.
+	SecretRef SecretReference `json:"secretRef"`
+	// The largest body taken, in bytes; larger ones get 413.
+	// +kubebuilder:default=1048576
+	// +kubebuilder:validation:Minimum=1024
+	// +kubebuilder:validation:Maximum=4194304
+	// +optional
+	MaxBodyBytes int64 `json:"maxBodyBytes,omitempty"`
+}
+
+// Limit is one limit of the account: exactly one of rollingWindow and
+// concurrency.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.rollingWindow) != has(self.concurrency)",message="a limit is one of rollingWindow: {calls, per} and concurrency: {calls}"
+// +kubebuilder:validation:XValidation:rule="!has(self.arrivesWithin) || has(self.rollingWindow)",message="arrivesWithin belongs to a rollingWindow"
+// +kubebuilder:validation:XValidation:rule="!has(self.headroom) || type(self.headroom) != int || !has(self.rollingWindow) || self.headroom < self.rollingWindow.calls",message="headroom must be smaller than rollingWindow.calls, or nothing could ever be sent"
+// +kubebuilder:validation:XValidation:rule="!has(self.headroom) || type(self.headroom) != int || !has(self.concurrency) || self.headroom < self.concurrency.calls",message="headroom must be smaller than concurrency.calls, or nothing could ever be sent"
+type Limit struct {
+	// What reports call it, such as per-minute.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+	// At most so many calls arrive in any stretch of time of this length.
+	// +optional
+	RollingWindow *RollingWindow `json:"rollingWindow,omitempty"`
+	// At most so many calls run at the same time.
+	// +optional
+	Concurrency *Concurrency `json:"concurrency,omitempty"`
+	// What to leave unused: a number of calls, or a share such as "2%", rounded
+	// up. 1 for windows and 0 for concurrency where it is not written.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 : self.matches('^[0-9]{1,2}%$')",message="headroom is a number of calls, such as 1, or a share, such as \"2%\""
+	// +optional
+	Headroom *intstr.IntOrString `json:"headroom,omitempty"`
+	// A bound on the time from writing a call to its arrival, which makes short
+	// windows faster. Not written means that nothing is assumed.
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="arrivesWithin is a time such as 20ms"
+	// +optional
+	ArrivesWithin *metav1.Duration `json:"arrivesWithin,omitempty"`
+}
+
+// RollingWindow allows Calls in every stretch of time of length Per.
+type RollingWindow struct {
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	Calls int64 `json:"calls"`
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('100ms') && duration(self) <= duration('168h')",message="per is a time between 100ms and 168h, such as 1m"
+	Per metav1.Duration `json:"per"`
+}
+
+// Concurrency allows Calls at the same time.
+type Concurrency struct {
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	Calls int64 `json:"calls"`
+}
+
+// Pacing says how calls are spread inside a window.
+//
+// +kubebuilder:validation:Enum=Even;Burst
+type Pacing string
+
+// The ways of pacing.
+const (
+	// PacingEven spaces calls evenly.
+	PacingEven Pacing = "Even"
+	// PacingBurst sends as soon as the limits allow.
+	PacingBurst Pacing = "Burst"
+)
+
+// Lane is a queue of the connector with its share of the pace.
+type Lane struct {
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+	// Its share while other lanes have calls waiting too.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	Weight int32 `json:"weight"`
+}
+
+// The lanes that a connector has where none are written.
+const (
+	LaneExpress  = "express"
+	LaneStandard = "standard"
+	LaneBulk     = "bulk"
+)
+
+// Retry bounds how long a call that fails for a passing reason is repeated;
+// after that it goes to the Error Hold. Outages do not count.
+type Retry struct {
+	// +kubebuilder:default=12
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	MaxAttempts int32 `json:"maxAttempts,omitempty"`
+	// +kubebuilder:default="72h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('720h')",message="maxAge is a time between 1s and 720h, such as 72h"
+	// +optional
+	MaxAge metav1.Duration `json:"maxAge,omitzero"`
+}
+
+// ShopifySettings are the settings of a Shopify shop.
+type ShopifySettings struct {
+	// The version of the Admin API.
+	// +kubebuilder:default="2026-10"
+	// +kubebuilder:validation:Pattern=`^20[0-9]{2}-(01|04|07|10)$`
+	// +optional
+	APIVersion string `json:"apiVersion,omitempty"`
+}
+
+// HTTPSettings describe a system that has no folder of its own: each call is a
+// JSON request.
+type HTTPSettings struct {
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=map
+	// +listMapKey=name
+	Operations []HTTPOperation `json:"operations"`
+	// A path that answers GET cheaply and without effect, asked after an outage.
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^/`
+	// +optional
+	ProbePath string `json:"probePath,omitempty"`
+}
+
+// HTTPOperation is one request that can be made.
+//
+// +kubebuilder:validation:XValidation:rule="self.effect != 'Idempotent' || self.path.contains('{externalId}') || self.method != 'PUT'",message="an idempotent PUT names its record: write {externalId} in path"
+type HTTPOperation struct {
+	// What flows call it, such as putOrder.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z][A-Za-z0-9]*$`
+	Name string `json:"name"`
+	// +kubebuilder:validation:Enum=GET;POST;PUT;PATCH;DELETE
+	Method string `json:"method"`
+	// Relative to the endpoint; {externalId} becomes the order's external id.
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^/`
+	Path string `json:"path"`
+	// What a repetition would do.
+	Effect HTTPEffect `json:"effect"`
+}
+
+// HTTPEffect says what a repetition of a request would do.
+//
+// +kubebuilder:validation:Enum=Idempotent;Once;None
+type HTTPEffect string
+
+// The effects.
+const (
+	// HTTPEffectIdempotent: a repetition has no second effect.
+	HTTPEffectIdempotent HTTPEffect = "Idempotent"
+	// HTTPEffectOnce: a repetition may have a second effect.
+	HTTPEffectOnce HTTPEffect = "Once"
+	// HTTPEffectNone: the request only asks.
+	HTTPEffectNone HTTPEffect = "None"
+)
+
+// TwilioSettings are the settings of a Twilio account.
+type TwilioSettings struct {
+	// +kubebuilder:validation:Pattern=`^AC[0-9a-f]{32}$`
+	AccountSID string `json:"accountSID"`
+	// The number that texts come from, in E.164 form.
+	// +kubebuilder:validation:Pattern=`^\+[1-9][0-9]{6,14}$`
+	From string `json:"from"`
+}

@@ -1,0 +1,102 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// SetDefaults fills what is not written. The markers on the fields repeat these
+// values for clusters, where the API server fills most of them; headroom is
+// filled here only, because it depends on the kind of limit.
+func (c *Connector) SetDefaults() {
+	s := &c.Spec
+	setDefault(&s.Pacing, PacingEven)
+	setDefault(&s.Timeout, metav1.Duration{Duration: 30 * time.Second})
+	setDefault(&s.Retry.MaxAttempts, 12)
+	setDefault(&s.Retry.MaxAge, metav1.Duration{Duration: 72 * time.Hour})
+	if len(s.Lanes) == 0 {
+		s.Lanes = []Lane{{Name: LaneExpress, Weight: 7}, {Name: LaneStandard, Weight: 2}, {Name: LaneBulk, Weight: 1}}
+	}
+	if s.Webhook != nil {
+		setDefault(&s.Webhook.MaxBodyBytes, 1<<20)
+	}
+	for i := range s.Limits {
+		s.Limits[i].setDefaults()
+	}
+	if s.System == SystemShopify {
+		if s.Shopify == nil {
+			s.Shopify = &ShopifySettings{}
+		}
+		setDefault(&s.Shopify.APIVersion, "2026-10")
+	}
+}
+
+func (l *Limit) setDefaults() {
+	if l.Headroom != nil {
+		return
+	}
+	headroom := intstr.FromInt32(0)
+	// A window is judged by the other side's clock and counting; one call of
+	// distance keeps a call that both sides count differently from breaking it.
+	if l.RollingWindow != nil {
+		headroom = intstr.FromInt32(1)
+	}
+	l.Headroom = &headroom
+}
+
+// Calls returns the declared limit in calls, 0 where neither kind is written.
+func (l *Limit) Calls() int64 {
+	switch {
+	case l.RollingWindow != nil:
+		return l.RollingWindow.Calls
+	case l.Concurrency != nil:
+		return l.Concurrency.Calls
+	}
+	return 0
+}
+
+// HeadroomCalls returns how many of Calls stay unused: a share is rounded up,
+// and a headroom that is not written is the default. An error where the share
+// cannot be read.
+func (l *Limit) HeadroomCalls() (int64, error) {
+	headroom := l.Headroom
+	if headroom == nil {
+		filled := *l
+		filled.setDefaults()
+		headroom = filled.Headroom
+	}
+	calls, err := intstr.GetScaledValueFromIntOrPercent(headroom, int(l.Calls()), true)
+	if err != nil {
+		return 0, fmt.Errorf("headroom %q of limit %q: want a number of calls or a share such as \"2%%\"", headroom.String(), l.Name)
+	}
+	return int64(calls), nil
+}
+
+// SetDefaults fills what is not written.
+func (f *Flow) SetDefaults() {
+	for i := range f.Spec.Deliver {
+		setDefault(&f.Spec.Deliver[i].Lane, LaneStandard)
+	}
+}
+
+// SetDefaults fills what is not written.
+func (p *StockPool) SetDefaults() {
+	setDefault(&p.Spec.Mode, StockModeShared)
+	setDefault(&p.Spec.Source.ReadEvery, metav1.Duration{Duration: 5 * time.Second})
+	setDefault(&p.Spec.Lane, LaneExpress)
+}
+
+// SetDefaults fills what is not written.
+func (p *NotificationPolicy) SetDefaults() {
+	setDefault(&p.Spec.GroupBy, NotificationGroupingHold)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
