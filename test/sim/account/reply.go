@@ -1,0 +1,44 @@
+package account
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/peppasync/peppasync/test/sim/faults"
+)
+
+// JSON returns a reply with v as its body. v is always a value of the simulator's own, so a failure to encode is a defect
+// of the simulator and answered as such.
+func JSON(status int, contentType string, v any) Reply {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return Reply{Status: http.StatusInternalServerError, Body: []byte("simulator: " + err.Error())}
+	}
+	return Reply{Status: status, Header: http.Header{"Content-Type": {contentType}}, Body: body}
+}
+
+// HTML returns the page that a proxy in front of the system would send.
+func HTML(status int) Reply { return htmlReply(status) }
+
+func htmlReply(status int) Reply {
+	page := fmt.Sprintf("<!DOCTYPE html><html><head><title>%d %s</title></head><body><h1>%[2]s</h1></body></html>\n",
+		status, http.StatusText(status))
+	return Reply{Status: status, Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, Body: []byte(page)}
+}
+
+func withRetryAfter(r Reply, fault *faults.Rule) Reply {
+	if fault.RetryAfter == "" {
+		return r
+	}
+	r.Header = r.Header.Clone()
+	if r.Header == nil {
+		r.Header = make(http.Header)
+	}
+	r.Header.Set("Retry-After", fault.RetryAfter)
+	return r
+}
+
+func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }
