@@ -24,6 +24,9 @@ var (
 	ErrMalformed = errors.New("malformed")
 	// ErrNotAnOrder: the topic says nothing about an order.
 	ErrNotAnOrder = errors.New("topic carries no order")
+	// ErrSecret: the secret lacks a key that is needed. It is the operator's to
+	// mend, not the sender's: ask the sender to come again.
+	ErrSecret = errors.New("secret is incomplete")
 )
 
 // Secret is what a secretRef resolves to: key to value.
@@ -43,7 +46,8 @@ type Webhook struct {
 type Source interface {
 	// Verify checks the signature over the raw body in constant time against
 	// every secret that is valid now (keys "secret" and "previousSecret"), and
-	// returns what the headers say. ErrSignature or ErrMalformed otherwise.
+	// returns what the headers say. ErrSignature, ErrMalformed or ErrSecret
+	// otherwise. An empty secret never matches anything.
 	Verify(header http.Header, body []byte, secret Secret) (Webhook, error)
 	// Order reads a body into the canonical order; the caller sets Source.
 	// ErrNotAnOrder for other topics, ErrMalformed for what cannot be read.
@@ -137,7 +141,8 @@ type Answer struct {
 type System interface {
 	// Operations returns what the system can be asked to do, by name.
 	Operations(spec *v1alpha1.ConnectorSpec) map[string]Operation
-	// Authorize returns the headers that sign a request in.
+	// Authorize returns the headers that sign a request in; ErrSecret where a
+	// key is missing. Errors name keys, never values.
 	Authorize(spec *v1alpha1.ConnectorSpec, secret Secret) (http.Header, error)
 	// Request builds the request of a call; an error is permanent.
 	Request(spec *v1alpha1.ConnectorSpec, call Call) (Request, error)

@@ -1,0 +1,162 @@
+// Package retryafter reads how long a reply asks its caller to wait, in all the
+// spellings that are in use: Retry-After with seconds, decimals or a date, its
+// variants under other names, and the RateLimit fields of the IETF draft and of
+// its forerunners. What is malformed is ignored, as the draft asks.
+package retryafter
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Max is the longest wait that is believed. A longer one is more likely a date
+// in another unit than a wish, and an operator should see the system tried
+// again within a day.
+const Max = 24 * time.Hour
+
+// epochFloor tells a point in time from a span: no reset is 31 years away, and
+// no epoch second of this century is smaller.
+const epochFloor = 1e9
+
+// header is one spelling: the field and the way to read its value.
+type header struct {
+	name string
+	read func(value string, now time.Time) (time.Duration, bool)
+}
+
+// headers in the order of precedence: Retry-After goes before RateLimit
+// (draft-ietf-httpapi-ratelimit-headers-11), both before the older fields.
+var headers = []header{
+	{"Retry-After", secondsOrDate},
+	{"X-Retry-After", secondsOrDate},
+	{"Retry-After-Ms", milliseconds},
+	{"RateLimit", rateLimit},
+	{"RateLimit-Reset", deltaOrEpoch},
+	{"X-RateLimit-Reset", deltaOrEpoch},
+	{"X-Rate-Limit-Reset", deltaOrEpoch},
+	{"X-Rate-Limit-Time-Reset-Ms", milliseconds},
+}
+
+// Wait returns how long a throttled or unavailable reply asks to wait, counted
+// from now (when the reply was in), and whether it says so at all. It is never
+// negative and never above Max. Ask only for replies that refuse: on others the
+// RateLimit fields say when a window ends, which is no wish to wait.
+func Wait(h http.Header, now time.Time) (time.Duration, bool) {
+	for _, spelling := range headers {
+		for _, value := range h.Values(spelling.name) {
+			if wait, ok := spelling.read(strings.TrimSpace(value), now); ok {
+				return min(max(wait, 0), Max), true
+			}
+		}
+	}
+	return 0, false
+}
+
+// Seconds returns s seconds as a duration, rounded up to a millisecond so that
+// a wait is never shorter than asked for, between 0 and Max. Not a number is 0.
+func Seconds(s float64) time.Duration {
+	if !(s > 0) {
+		return 0
+	}
+	if s >= Max.Seconds() {
+		return Max
+	}
+	return time.Duration(math.Ceil(s*1000)) * time.Millisecond
+}
+
+func number(value string) (float64, bool) {
+	// ParseFloat takes more than a header may hold: hex, "inf", "nan", "1_0".
+	for _, r := range value {
+		if (r < '0' || r > '9') && r != '.' && r != '-' {
+			return 0, false
+		}
+	}
+	f, err := strconv.ParseFloat(value, 64)
+	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+		return 0, false
+	}
+	return f, true
+}
+
+// secondsOrDate reads RFC 9110 section 10.2.3, and decimals, which Shopify sends.
+func secondsOrDate(value string, now time.Time) (time.Duration, bool) {
+	if f, ok := number(value); ok {
+		return Seconds(f), true
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0, false
+	}
+	return until(at, now), true
+}
+
+func milliseconds(value string, _ time.Time) (time.Duration, bool) {
+	f, ok := number(value)
+	if !ok {
+		return 0, false
+	}
+	return Seconds(f / 1000), true
+}
+
+// deltaOrEpoch reads a reset that some senders give as seconds from now and
+// others as a point in time.
+func deltaOrEpoch(value string, now time.Time) (time.Duration, bool) {
+	f, ok := number(value)
+	if !ok {
+		return 0, false
+	}
+	if f > epochFloor && f < 1e11 {
+		return until(time.UnixMilli(int64(f*1000)), now), true
+	}
+	return Seconds(f), true
+}
+
+func until(at, now time.Time) time.Duration {
+	return Seconds(at.Sub(now).Seconds())
+}
+
+// rateLimit reads `"burst";r=0;t=30, "daily";r=10;t=3600`: the longest t among
+// the policies that have nothing left, or the shortest t where all have some
+// (the reply refused all the same, so the soonest change is the best guess).
+func rateLimit(value string, _ time.Time) (time.Duration, bool) {
+	var exhausted, soonest time.Duration
+	var sawExhausted, sawAny bool
+	for item := range strings.SplitSeq(value, ",") {
+		left, reset, ok := rateLimitItem(item)
+		if !ok {
+			continue
+		}
+		if left <= 0 {
+			exhausted, sawExhausted = max(exhausted, reset), true
+		}
+		if !sawAny || reset < soonest {
+			soonest, sawAny = reset, true
+		}
+	}
+	if sawExhausted {
+		return exhausted, true
+	}
+	return soonest, sawAny
+}
+
+// rateLimitItem returns r and t of one list member; false where t is missing.
+func rateLimitItem(item string) (left float64, reset time.Duration, ok bool) {
+	left = math.Inf(1)
+	for parameter := range strings.SplitSeq(item, ";") {
+		name, value, found := strings.Cut(strings.TrimSpace(parameter), "=")
+		f, isNumber := number(strings.TrimSpace(value))
+		if !found || !isNumber {
+			continue
+		}
+		switch strings.TrimSpace(name) {
+		case "r", "remaining":
+			left = f
+		case "t", "reset":
+			reset, ok = Seconds(f), true
+		}
+	}
+	return left, reset, ok
+}
