@@ -1,0 +1,341 @@
+package budget
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Permit is the right to write one request.
+type Permit struct {
+	// Number counts up per connector and is never used twice.
+	Number int64
+	// SendAt is the earliest time for the first byte. Earlier is a breach of the
+	// limit; later, up to NotAfter, is safe.
+	SendAt   time.Time
+	NotAfter time.Time
+	// Deadline is when the reply must be in or the connection dead.
+	Deadline time.Time
+}
+
+// Budget is the budget of one external account. It is not safe for concurrent
+// use: one goroutine owns it.
+//
+// Times given to one Budget must come from one clock that does not run
+// backwards. Where they carry Go's monotonic reading, as those of time.Now do, a
+// step of the wall clock has no effect; times that it returns carry it too.
+type Budget struct {
+	limits  Limits
+	gap     int64
+	windows []*window
+	// open holds the permits that are neither settled nor void.
+	open map[int64]use
+	// abandoned holds when permits that will not be settled by anyone (those of
+	// an owner that is gone, and those settled as of a time to come) end to
+	// count as in flight.
+	abandoned instants
+	inFlight  int
+
+	anchor      time.Time
+	now         int64
+	last        int64
+	sent        bool
+	closedUntil int64
+	number      int64
+}
+
+// use is what is known of a permit in use. issued is a time at which its first
+// byte had left, valid if known.
+type use struct {
+	issued int64
+	known  bool
+}
+
+// window keeps the arrival bounds f of one Window.
+type window struct {
+	Window
+	count   int
+	per     int64
+	arrives int64
+	// unknown counts open permits without a bound; bounds holds the others.
+	unknown int
+	bounds  instants
+}
+
+// New returns an idle budget, or what is wrong with the limits.
+func New(limits Limits) (*Budget, error) {
+	limits, err := limits.Normal()
+	if err != nil {
+		return nil, err
+	}
+	b := &Budget{open: make(map[int64]use), now: -farthest, closedUntil: -farthest}
+	b.adopt(limits)
+	return b, nil
+}
+
+// Reserve hands out at most limit permits with send times from now up to now +
+// horizon, fewer where the rule allows no more. Each counts from this moment: it
+// must be settled or made void.
+func (b *Budget) Reserve(now time.Time, horizon time.Duration, limit int) []Permit {
+	b.advance(now)
+	end := min(b.now+int64(max(horizon, 0)), farthest)
+	var permits []Permit
+	for len(permits) < limit {
+		at, ok := b.next()
+		if !ok || at > end {
+			break
+		}
+		b.number++
+		b.last, b.sent = at, true
+		b.open[b.number] = use{}
+		for _, w := range b.windows {
+			w.unknown++
+		}
+		sendAt := b.time(at)
+		notAfter := sendAt.Add(b.limits.Tolerance)
+		permits = append(permits, Permit{b.number, sendAt, notAfter, notAfter.Add(b.limits.CallTimeout)})
+	}
+	return permits
+}
+
+// Next returns the earliest send time that Reserve could give as things stand;
+// Reserve gives it once now + horizon has reached it. ok is false where only a
+// settlement can tell.
+func (b *Budget) Next(now time.Time) (at time.Time, ok bool) {
+	b.advance(now)
+	t, ok := b.next()
+	if !ok {
+		return time.Time{}, false
+	}
+	return b.time(t), true
+}
+
+// Issued says that the permit's first byte had left by at. Windows with
+// ArrivesWithin count the permit from there; at must therefore be taken after
+// the write, never before it.
+func (b *Budget) Issued(number int64, at time.Time) {
+	u, ok := b.open[number]
+	if !ok || u.known {
+		return
+	}
+	u = use{issued: b.nanos(at), known: true}
+	b.open[number] = u
+	for _, w := range b.windows {
+		if w.arrives > 0 {
+			w.unknown--
+			w.bounds.add(u.issued + w.arrives)
+		}
+	}
+}
+
+// Settle ends a permit: its reply was in, or its connection dead and its bytes
+// gone, by at, which may be a time to come. Unknown numbers are ignored.
+func (b *Budget) Settle(number int64, at time.Time) {
+	u, ok := b.open[number]
+	if !ok {
+		return
+	}
+	delete(b.open, number)
+	t := b.nanos(at)
+	if t > b.now {
+		b.abandoned.add(t)
+	}
+	for _, w := range b.windows {
+		w.settle(u, t)
+	}
+}
+
+// Void gives back a permit of which no byte was written. One that was reported
+// as issued cannot be void and is settled as of the latest time known instead.
+func (b *Budget) Void(number int64) {
+	u, ok := b.open[number]
+	if !ok {
+		return
+	}
+	if u.known {
+		b.Settle(number, b.time(max(b.now, u.issued)))
+		return
+	}
+	delete(b.open, number)
+	for _, w := range b.windows {
+		w.unknown--
+	}
+}
+
+// Close hands out no send time before until. It never opens earlier than an
+// earlier Close said.
+func (b *Budget) Close(until time.Time) {
+	b.closedUntil = max(b.closedUntil, b.nanos(until))
+}
+
+// SetLimits replaces the limits. A wider limit and a narrower one take effect
+// for the next permit; permits that are out stay valid, so a span that holds
+// calls from before the change is judged by the larger limit.
+func (b *Budget) SetLimits(now time.Time, limits Limits) error {
+	limits, err := limits.Normal()
+	if err != nil {
+		return err
+	}
+	b.advance(now)
+	b.adopt(limits)
+	return nil
+}
+
+// Limits returns the limits in force, with their defaults filled in.
+func (b *Budget) Limits() Limits { return b.limits }
+
+// InFlight returns how many permits are out: handed out and neither void nor
+// settled by now.
+func (b *Budget) InFlight(now time.Time) int {
+	b.advance(now)
+	return len(b.open) + b.abandoned.len()
+}
+
+// Live returns how many permits count against the window of that name now; 0
+// where there is no such window.
+func (b *Budget) Live(now time.Time, name string) int {
+	b.advance(now)
+	for _, w := range b.windows {
+		if w.Name == name {
+			return w.unknown + w.bounds.len()
+		}
+	}
+	return 0
+}
+
+// NextSend returns the earliest send time that pace and closure leave, for the
+// ledger; zero before the first use.
+func (b *Budget) NextSend() time.Time {
+	if b.anchor.IsZero() {
+		return time.Time{}
+	}
+	return b.time(b.paced())
+}
+
+// ClosedUntil returns the latest time given to Close; zero where there was none.
+func (b *Budget) ClosedUntil() time.Time {
+	if b.closedUntil == -farthest {
+		return time.Time{}
+	}
+	return b.time(b.closedUntil)
+}
+
+// LastPermit returns the highest number handed out.
+func (b *Budget) LastPermit() int64 { return b.number }
+
+// Open returns the numbers of the permits that are out, in order.
+func (b *Budget) Open() []int64 { return slices.Sorted(maps.Keys(b.open)) }
+
+// paced is the next send time by pace and closure alone.
+func (b *Budget) paced() int64 {
+	at := max(b.now, b.closedUntil)
+	if b.sent {
+		at = max(at, b.last+b.gap)
+	}
+	return at
+}
+
+// next is the earliest send time under every limit.
+func (b *Budget) next() (int64, bool) {
+	at := b.paced()
+	for _, w := range b.windows {
+		t, ok := w.earliest()
+		if !ok {
+			return 0, false
+		}
+		at = max(at, t)
+	}
+	if b.inFlight > 0 {
+		free := b.inFlight - 1 - len(b.open)
+		if free < 0 {
+			return 0, false
+		}
+		if b.abandoned.len() > free {
+			at = max(at, b.abandoned.largest(free))
+		}
+	}
+	return at, at < farthest
+}
+
+// earliest is the first time at which fewer than count permits are live.
+func (w *window) earliest() (int64, bool) {
+	free := w.count - 1 - w.unknown
+	if free < 0 {
+		return 0, false
+	}
+	if w.bounds.len() <= free {
+		return -farthest, true
+	}
+	// Live up to and including f + per, hence free one nanosecond later.
+	return w.bounds.largest(free) + w.per + 1, true
+}
+
+// settle replaces what was known of a permit by the time at which it ended.
+func (w *window) settle(u use, at int64) {
+	if w.arrives == 0 || !u.known {
+		w.unknown--
+		w.bounds.add(at)
+		return
+	}
+	// Not found means dropped, and then an earlier bound would be as well.
+	if bound := u.issued + w.arrives; at < bound && w.bounds.remove(bound) {
+		w.bounds.add(at)
+	}
+}
+
+// advance moves the clock on and forgets what no longer counts.
+func (b *Budget) advance(now time.Time) {
+	b.now = max(b.now, b.nanos(now))
+	for _, w := range b.windows {
+		w.bounds.dropBefore(b.now - w.per)
+	}
+	b.abandoned.dropBefore(b.now + 1)
+}
+
+// adopt puts limits in force and carries over what counts.
+func (b *Budget) adopt(limits Limits) {
+	old := b.windows
+	// Without a window, what can still arrive is known from abandoned alone.
+	longest := &window{bounds: b.abandoned}
+	for _, w := range old {
+		if w.per > longest.per {
+			longest = w
+		}
+	}
+	b.limits, b.gap, b.inFlight, b.windows = limits, int64(limits.Gap()), 0, nil
+	for _, c := range limits.Concurrency {
+		if n := c.Calls - c.Headroom; b.inFlight == 0 || n < b.inFlight {
+			b.inFlight = n
+		}
+	}
+	for _, l := range limits.Windows {
+		w := &window{Window: l, count: limits.count(l), per: int64(l.Per), arrives: int64(l.ArrivesWithin)}
+		same := slices.IndexFunc(old, func(o *window) bool { return o.per == w.per && o.arrives == w.arrives })
+		if same >= 0 {
+			w.unknown, w.bounds = old[same].unknown, instants{at: slices.Clone(old[same].bounds.live())}
+		} else {
+			b.seed(w, longest)
+		}
+		b.windows = append(b.windows, w)
+	}
+}
+
+// seed fills a window that is new from the one that remembers the longest.
+// Every call that can still arrive is either open or has a bound not yet past,
+// so a span that begins after the change is judged in full.
+func (b *Budget) seed(w, from *window) {
+	settled := instants{at: slices.Clone(from.bounds.live())}
+	for _, u := range b.open {
+		if from.arrives > 0 && u.known {
+			settled.remove(u.issued + from.arrives)
+		}
+		if w.arrives > 0 && u.known {
+			w.bounds.add(u.issued + w.arrives)
+			continue
+		}
+		w.unknown++
+	}
+	for _, f := range settled.live() {
+		w.bounds.add(f)
+	}
+}

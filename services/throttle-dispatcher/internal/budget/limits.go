@@ -1,0 +1,171 @@
+package budget
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Defaults of Limits; a zero field means its default.
+const (
+	// DefaultCallTimeout is how long a reply may take.
+	DefaultCallTimeout = 30 * time.Second
+	// DefaultGrace is how long bytes of a connection that was cut may still be
+	// on their way.
+	DefaultGrace = time.Second
+	// DefaultClockTolerance is how far the clock of a replica may be from true
+	// time, either way.
+	DefaultClockTolerance = 50 * time.Millisecond
+
+	// pacedUpTo is the longest window over which calls are spread evenly; an
+	// even spread over a day would make the first order of the morning wait.
+	pacedUpTo = 5 * time.Minute
+	// longestWindow keeps every sum of times far from overflow.
+	longestWindow = 400 * 24 * time.Hour
+	// maxTolerance bounds how long a stalled owner can make its successor wait.
+	maxTolerance = time.Second
+)
+
+// Pacing says how send times are spread.
+type Pacing int
+
+const (
+	// Even spreads calls evenly over each window of at most five minutes.
+	Even Pacing = iota
+	// Burst sends as soon as the windows allow.
+	Burst
+)
+
+// Window allows Calls arrivals in every closed span of length Per.
+type Window struct {
+	Name  string
+	Calls int
+	Per   time.Duration
+	// Headroom is kept back from Calls: from the pace where the window is
+	// paced, else from the count. 0 <= Headroom < Calls.
+	Headroom int
+	// ArrivesWithin is a declared bound on the time from a request's first byte
+	// to its arrival; 0 means that no bound is known.
+	ArrivesWithin time.Duration
+}
+
+// Concurrency allows Calls requests that have no reply yet.
+type Concurrency struct {
+	Name  string
+	Calls int
+	// Headroom is kept back from Calls. 0 <= Headroom < Calls.
+	Headroom int
+}
+
+// Limits are everything that one external account asks for; all hold at once.
+type Limits struct {
+	Windows     []Window
+	Concurrency []Concurrency
+	Pacing      Pacing
+	// Tolerance is how long after its send time a permit may still be used. The
+	// default is a quarter of the shortest window, at most a second: long enough
+	// for a slow fsync of the record and a stall of the scheduler.
+	Tolerance time.Duration
+	// CallTimeout is the longest time from NotAfter to the reply.
+	CallTimeout time.Duration
+	// Grace is how long after its deadline a byte of an abandoned connection may
+	// still arrive.
+	Grace time.Duration
+	// ClockTolerance is how far a replica's clock may be from true time.
+	ClockTolerance time.Duration
+}
+
+// Normal returns the limits with defaults filled in, or what is wrong with them.
+func (l Limits) Normal() (Limits, error) {
+	var problems []error
+	names := make(map[string]bool)
+	name := func(kind, n string) {
+		if names[n] {
+			problems = append(problems, fmt.Errorf("%s %q: two limits have this name; give each its own", kind, n))
+		}
+		names[n] = true
+	}
+	shortest := 4 * maxTolerance
+	for _, w := range l.Windows {
+		name("window", w.Name)
+		if w.Calls < 1 {
+			problems = append(problems, fmt.Errorf("window %q: calls is %d, it must be at least 1", w.Name, w.Calls))
+		}
+		if w.Headroom < 0 || w.Headroom >= max(w.Calls, 1) {
+			problems = append(problems, fmt.Errorf("window %q: headroom is %d, it must be from 0 to %d, one less than calls", w.Name, w.Headroom, max(w.Calls, 1)-1))
+		}
+		if w.Per <= 0 || w.Per > longestWindow {
+			problems = append(problems, fmt.Errorf("window %q: per is %v, it must be above 0 and at most %v", w.Name, w.Per, longestWindow))
+		}
+		if w.ArrivesWithin < 0 || w.ArrivesWithin > longestWindow {
+			problems = append(problems, fmt.Errorf("window %q: arrivesWithin is %v, it must be from 0 to %v", w.Name, w.ArrivesWithin, longestWindow))
+		}
+		if w.Per > 0 {
+			shortest = min(shortest, w.Per)
+		}
+	}
+	for _, c := range l.Concurrency {
+		name("concurrency", c.Name)
+		if c.Calls < 1 {
+			problems = append(problems, fmt.Errorf("concurrency %q: calls is %d, it must be at least 1", c.Name, c.Calls))
+		}
+		if c.Headroom < 0 || c.Headroom >= max(c.Calls, 1) {
+			problems = append(problems, fmt.Errorf("concurrency %q: headroom is %d, it must be from 0 to %d, one less than calls", c.Name, c.Headroom, max(c.Calls, 1)-1))
+		}
+	}
+	if l.Pacing != Even && l.Pacing != Burst {
+		problems = append(problems, fmt.Errorf("pacing is %d, it must be Even or Burst", l.Pacing))
+	}
+	duration := func(what string, d *time.Duration, standard time.Duration) {
+		if *d == 0 {
+			*d = standard
+		}
+		if *d < 0 || *d > longestWindow {
+			problems = append(problems, fmt.Errorf("%s is %v, it must be above 0 and at most %v", what, *d, longestWindow))
+		}
+	}
+	duration("tolerance", &l.Tolerance, max(shortest/4, time.Nanosecond))
+	duration("call timeout", &l.CallTimeout, DefaultCallTimeout)
+	duration("grace", &l.Grace, DefaultGrace)
+	duration("clock tolerance", &l.ClockTolerance, DefaultClockTolerance)
+	if len(problems) > 0 {
+		return Limits{}, fmt.Errorf("limits: %w", errors.Join(problems...))
+	}
+	return l, nil
+}
+
+// Gap returns the time between two send times under a full backlog; 0 where
+// nothing is paced.
+func (l Limits) Gap() time.Duration {
+	var gap time.Duration
+	for _, w := range l.Windows {
+		if !l.paced(w) {
+			continue
+		}
+		n := time.Duration(w.Calls - w.Headroom)
+		// Rounded up: a gap a nanosecond short would be a call over the pace.
+		gap = max(gap, (w.Per+n-1)/n)
+	}
+	return gap
+}
+
+// Retention returns how long after it is settled, or after Deadline + Grace
+// where it is not, a permit may still matter to an owner that starts from the
+// ledger: the longest window, and both owners' clocks wrong in the worst way.
+func (l Limits) Retention() time.Duration {
+	var longest time.Duration
+	for _, w := range l.Windows {
+		longest = max(longest, w.Per)
+	}
+	return longest + 4*l.ClockTolerance
+}
+
+func (l Limits) paced(w Window) bool { return l.Pacing == Even && w.Per <= pacedUpTo }
+
+// count is how many permits may be live under w, the next one included.
+func (l Limits) count(w Window) int {
+	if l.paced(w) {
+		return w.Calls
+	}
+	return w.Calls - w.Headroom
+}
