@@ -1,0 +1,168 @@
+package order
+
+import (
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+)
+
+// maxEventIDs bounds the state. It has to cover the events of one order that a
+// sender may still repeat: shops retry for two days, and an order rarely has
+// more than a few dozen events in all. One that has fallen out is caught by its
+// business version, unless another had the very same one.
+const maxEventIDs = 64
+
+// Change is what an event did to the state of its order.
+type Change int
+
+const (
+	// ChangeRepeated: this very event was folded in before. Nothing changed.
+	ChangeRepeated Change = iota
+	// ChangeStale: the state is newer than the event. Only the event's id is new.
+	ChangeStale
+	// ChangeSame: the event says what is known, at most with a later time of
+	// change. The revision stays.
+	ChangeSame
+	// ChangeApplied: the order is another one now, under the next revision.
+	ChangeApplied
+)
+
+var changeNames = [...]string{"repeated", "stale", "same", "applied"}
+
+// String returns the change as metrics and spans spell it.
+func (c Change) String() string {
+	if c < 0 || int(c) >= len(changeNames) {
+		return "invalid"
+	}
+	return changeNames[c]
+}
+
+// Fold returns the state after an event that carries the whole order o, and
+// what changed. A nil state is an order not seen before; now becomes its time of
+// capture. An empty eventID is never taken for a repetition.
+//
+// The business version is the shop's updated_at:
+//   - older than the state's: stale;
+//   - newer: applied if anything else differs, else only the time moves, because
+//     shops touch orders without changing what they say, and a new revision
+//     costs a call at every system that has the order;
+//   - equal, or absent on either side: shops write whole seconds, and a checkout
+//     makes several versions within one. The later arrival wins unless it is a
+//     step back in the order's life (see progress), so that "paid" is not undone
+//     by a "created" of the same second that came late. Between versions that
+//     are equally far the arrival decides: it is the best clock that is left.
+func Fold(state *orderv1.State, o *orderv1.Order, eventID string, now time.Time) (*orderv1.State, Change) {
+	if state == nil || state.GetOrder() == nil {
+		first := &orderv1.State{
+			Key:        Key(o.GetSource(), o.GetId()),
+			Revision:   state.GetRevision() + 1,
+			Order:      proto.CloneOf(o),
+			EventIds:   appendEventID(state.GetEventIds(), eventID),
+			CapturedAt: timestamppb.New(now),
+		}
+		return first, ChangeApplied
+	}
+	if eventID != "" && slices.Contains(state.GetEventIds(), eventID) {
+		return state, ChangeRepeated
+	}
+	next := proto.CloneOf(state)
+	next.EventIds = appendEventID(next.GetEventIds(), eventID)
+	change := compare(state.GetOrder(), o)
+	switch change {
+	case ChangeApplied:
+		next.Order = successor(state.GetOrder(), o)
+		next.Revision++
+	case ChangeSame:
+		next.Order = successor(state.GetOrder(), o)
+	case ChangeRepeated, ChangeStale:
+	}
+	return next, change
+}
+
+// successor returns arrived as what is known from here on. A version that does
+// not tell its time keeps the known one, or the next late arrival would look
+// newer than everything.
+func successor(known, arrived *orderv1.Order) *orderv1.Order {
+	next := proto.CloneOf(arrived)
+	if next.GetUpdatedAt() == nil {
+		next.UpdatedAt = known.GetUpdatedAt()
+	}
+	return next
+}
+
+// compare says what arrived changes about an order of which known is known.
+func compare(known, arrived *orderv1.Order) Change {
+	version := compareVersions(known, arrived)
+	if version > 0 {
+		return ChangeStale
+	}
+	if sameContent(known, arrived) {
+		return ChangeSame
+	}
+	if version == 0 && stepsBack(known, arrived) {
+		return ChangeStale
+	}
+	return ChangeApplied
+}
+
+// compareVersions returns a positive number where known is the newer one, a
+// negative one where arrived is, and 0 where the shop does not say.
+func compareVersions(known, arrived *orderv1.Order) int {
+	if known.GetUpdatedAt() == nil || arrived.GetUpdatedAt() == nil {
+		return 0
+	}
+	return known.GetUpdatedAt().AsTime().Compare(arrived.GetUpdatedAt().AsTime())
+}
+
+// sameContent says whether two versions differ in nothing but the time of
+// change.
+func sameContent(a, b *orderv1.Order) bool {
+	if proto.Equal(a, b) {
+		return true
+	}
+	adjusted := proto.CloneOf(b)
+	adjusted.UpdatedAt = a.GetUpdatedAt()
+	return proto.Equal(a, adjusted)
+}
+
+// stepsBack says whether arrived is an earlier stage in the life of an order
+// than known.
+func stepsBack(known, arrived *orderv1.Order) bool {
+	return slices.Compare(progress(arrived), progress(known)) < 0
+}
+
+// progress places an order in its life: cancelled or not, then money, then
+// goods. None of the three goes backwards by itself within one second.
+func progress(o *orderv1.Order) []int {
+	cancelled := 0
+	if o.GetCancelledAt() != nil {
+		cancelled = 1
+	}
+	return []int{
+		cancelled,
+		slices.Index(financialStages, o.GetFinancialStatus()),
+		slices.Index(fulfillmentStages, o.GetFulfillmentStatus()),
+	}
+}
+
+// A status that is not listed counts as before all of them.
+var (
+	financialStages   = []string{"pending", "authorized", "partially_paid", "paid", "partially_refunded", "refunded", "voided"}
+	fulfillmentStages = []string{"", "partial", "fulfilled", "restocked"}
+)
+
+func appendEventID(ids []string, id string) []string {
+	kept := slices.Clone(ids)
+	if id == "" {
+		return kept
+	}
+	kept = append(kept, id)
+	if extra := len(kept) - maxEventIDs; extra > 0 {
+		kept = slices.Delete(kept, 0, extra)
+	}
+	return kept
+}
