@@ -1,0 +1,86 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
+)
+
+// ErrMalformed: a record of the ledger cannot be read or contradicts itself.
+// Sending on without it could break a limit, so the owner must not start; the
+// error says which record and what is wrong. Test with errors.Is.
+var ErrMalformed = errors.New("malformed ledger block")
+
+// Decode reads a record and checks everything that Fold relies on. Any bytes are
+// safe to pass.
+func Decode(data []byte) (*ledgerv1.Block, error) {
+	block := new(ledgerv1.Block)
+	if err := proto.Unmarshal(data, block); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if err := check(block); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return block, nil
+}
+
+func check(block *ledgerv1.Block) error {
+	if block.GetConnector() == "" {
+		return errors.New("it names no connector")
+	}
+	for what, t := range map[string]*timestamppb.Timestamp{
+		"written_at": block.GetWrittenAt(), "closed_until": block.GetClosedUntil(), "next_send": block.GetNextSend(),
+	} {
+		if t != nil && !t.IsValid() {
+			return fmt.Errorf("%s %v is not a time", what, t)
+		}
+	}
+	if block.GetWrittenAt() == nil {
+		return errors.New("written_at is missing")
+	}
+	if block.GetLastPermit() < 0 {
+		return fmt.Errorf("last_permit is %d, it must not be negative", block.GetLastPermit())
+	}
+	var last int64
+	for _, p := range block.GetPermits() {
+		if p.GetNumber() <= last {
+			return fmt.Errorf("permit %d follows %d, numbers must count up from 1", p.GetNumber(), last)
+		}
+		last = p.GetNumber()
+		if !p.GetSendAt().IsValid() || !p.GetNotAfter().IsValid() || !p.GetDeadline().IsValid() {
+			return fmt.Errorf("permit %d lacks a valid send_at, not_after or deadline", last)
+		}
+		if p.GetNotAfter().AsTime().Before(p.GetSendAt().AsTime()) || p.GetDeadline().AsTime().Before(p.GetNotAfter().AsTime()) {
+			return fmt.Errorf("permit %d: send_at, not_after and deadline are not in this order", last)
+		}
+	}
+	if last > block.GetLastPermit() {
+		return fmt.Errorf("last_permit is %d, but permit %d is handed out", block.GetLastPermit(), last)
+	}
+	for _, s := range block.GetSettlements() {
+		if s.GetPermit() <= 0 {
+			return fmt.Errorf("a settlement names permit %d, numbers start at 1", s.GetPermit())
+		}
+		if !s.GetVoid() && !s.GetSettledAt().IsValid() {
+			return fmt.Errorf("the settlement of permit %d has no valid time", s.GetPermit())
+		}
+	}
+	for i, c := range block.GetClaims() {
+		if c.GetDelivery().GetId() == "" {
+			return fmt.Errorf("claim %d of the block names no delivery", i)
+		}
+		if c.GetNextAttemptAt() != nil && !c.GetNextAttemptAt().IsValid() {
+			return fmt.Errorf("claim of delivery %q: next_attempt_at is not a time", c.GetDelivery().GetId())
+		}
+	}
+	for i, c := range block.GetCloses() {
+		if c.GetResult().GetDeliveryId() == "" {
+			return fmt.Errorf("close %d of the block names no delivery", i)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+)
+
+// Record is one block and its sequence in the stream.
+type Record struct {
+	Sequence uint64
+	Block    *ledgerv1.Block
+}
+
+// State is what a sequence of blocks says.
+type State struct {
+	// LastSequence is the newest block's; 0 where there is none.
+	LastSequence uint64
+	// ReadFrom is the sequence that the newest block asks to read from.
+	ReadFrom    uint64
+	Owner       string
+	Epoch       uint64
+	WrittenAt   time.Time
+	LastPermit  int64
+	NextSend    time.Time
+	ClosedUntil time.Time
+	// Permits are those handed out, void ones left out, by number.
+	Permits []Permit
+	// Claims are the open ones, in the order in which they were first made.
+	Claims []Claim
+	// Closes are those of the blocks read, oldest first.
+	Closes []Close
+}
+
+// Permit is one permit and how it ended.
+type Permit struct {
+	budget.Permit
+	DeliveryID string
+	// SettledAt is zero where no settlement is recorded.
+	SettledAt time.Time
+	// Sequence is that of its block.
+	Sequence uint64
+}
+
+// Claim is an open claim, merged over its attempts: what is sent comes from the
+// first, permit, attempt and next attempt from the newest.
+type Claim struct {
+	*ledgerv1.Claim
+	// Sequence is that of the newest block that holds the whole claim.
+	Sequence uint64
+}
+
+// Close is the end of a delivery.
+type Close struct {
+	*ledgerv1.Close
+	Sequence uint64
+}
+
+// Fold returns what the records say. They must be in order and start no later
+// than the newest one's read_from. An empty sequence gives the zero State.
+func Fold(records []Record) (State, error) {
+	f := NewFolder()
+	for _, r := range records {
+		if err := f.Add(r); err != nil {
+			return State{}, err
+		}
+	}
+	return f.State(), nil
+}
+
+// Folder folds records one at a time. It is not safe for concurrent use.
+type Folder struct {
+	state   State
+	permits map[int64]*Permit
+	claims  map[string]*Claim
+	order   map[string]uint64
+	closes  []Close
+}
+
+// NewFolder returns an empty one.
+func NewFolder() *Folder {
+	return &Folder{permits: make(map[int64]*Permit), claims: make(map[string]*Claim), order: make(map[string]uint64)}
+}
+
+// Add folds in the next record; it keeps the block, which must not be changed
+// afterwards.
+func (f *Folder) Add(r Record) error {
+	if err := check(r.Block); err != nil {
+		return fmt.Errorf("%w at sequence %d: %w", ErrMalformed, r.Sequence, err)
+	}
+	s, b := &f.state, r.Block
+	if r.Sequence <= s.LastSequence {
+		return fmt.Errorf("%w at sequence %d: it was read after sequence %d", ErrMalformed, r.Sequence, s.LastSequence)
+	}
+	for _, p := range b.GetPermits() {
+		if p.GetNumber() <= s.LastPermit {
+			return fmt.Errorf("%w at sequence %d: permit %d was handed out before", ErrMalformed, r.Sequence, p.GetNumber())
+		}
+		f.permits[p.GetNumber()] = &Permit{
+			Permit: budget.Permit{
+				Number: p.GetNumber(), SendAt: p.GetSendAt().AsTime(),
+				NotAfter: p.GetNotAfter().AsTime(), Deadline: p.GetDeadline().AsTime(),
+			},
+			DeliveryID: p.GetDeliveryId(), Sequence: r.Sequence,
+		}
+	}
+	for _, e := range b.GetSettlements() {
+		// A permit from before the first block read no longer counts.
+		p, ok := f.permits[e.GetPermit()]
+		switch {
+		case !ok:
+		case e.GetVoid():
+			delete(f.permits, e.GetPermit())
+		case p.SettledAt.IsZero():
+			p.SettledAt = e.GetSettledAt().AsTime()
+		}
+	}
+	// Closes became known before this block was written, claims are for its own
+	// calls: a delivery closed and claimed in one block is open.
+	for _, c := range b.GetCloses() {
+		delete(f.claims, c.GetResult().GetDeliveryId())
+		delete(f.order, c.GetResult().GetDeliveryId())
+		f.closes = append(f.closes, Close{c, r.Sequence})
+	}
+	for _, c := range b.GetClaims() {
+		if err := f.claim(c, r.Sequence); err != nil {
+			return err
+		}
+	}
+	s.LastSequence, s.ReadFrom, s.Owner, s.Epoch = r.Sequence, b.GetReadFrom(), b.GetOwner(), b.GetEpoch()
+	s.WrittenAt, s.LastPermit = b.GetWrittenAt().AsTime(), max(s.LastPermit, b.GetLastPermit())
+	s.NextSend, s.ClosedUntil = instant(b.GetNextSend()), instant(b.GetClosedUntil())
+	if s.ReadFrom == 0 {
+		s.ReadFrom = r.Sequence
+	}
+	return nil
+}
+
+func (f *Folder) claim(c *ledgerv1.Claim, sequence uint64) error {
+	id := c.GetDelivery().GetId()
+	open, ok := f.claims[id]
+	if !ok {
+		if !whole(c) {
+			return fmt.Errorf("%w at sequence %d: it repeats the claim of delivery %q, which no block read before holds; read from an earlier sequence", ErrMalformed, sequence, id)
+		}
+		f.claims[id] = &Claim{Claim: proto.CloneOf(c), Sequence: sequence}
+		f.order[id] = sequence
+		return nil
+	}
+	merge(open.Claim, c)
+	if whole(c) {
+		open.Sequence = sequence
+	}
+	return nil
+}
+
+// State returns what was folded so far. The claims and closes are shared with
+// the folder.
+func (f *Folder) State() State {
+	s := f.state
+	for _, n := range slices.Sorted(maps.Keys(f.permits)) {
+		s.Permits = append(s.Permits, *f.permits[n])
+	}
+	for _, c := range f.claims {
+		s.Claims = append(s.Claims, *c)
+	}
+	slices.SortFunc(s.Claims, func(x, y Claim) int {
+		xid, yid := x.GetDelivery().GetId(), y.GetDelivery().GetId()
+		return cmp.Or(cmp.Compare(f.order[xid], f.order[yid]), cmp.Compare(xid, yid))
+	})
+	s.Closes = slices.Clone(f.closes)
+	return s
+}
+
+// History returns what a budget must know of the owners before.
+func (s State) History() budget.History {
+	h := budget.History{LastPermit: s.LastPermit, NextSend: s.NextSend, ClosedUntil: s.ClosedUntil}
+	for _, p := range s.Permits {
+		h.Permits = append(h.Permits, budget.Past{Permit: p.Permit, SettledAt: p.SettledAt})
+	}
+	return h
+}
+
+// whole says that a claim holds what is sent; a further attempt of a claim that
+// is on record names the delivery alone.
+func whole(c *ledgerv1.Claim) bool { return c.GetDelivery().GetOperation() != "" }
+
+// merge brings an open claim up to a further attempt.
+func merge(open, further *ledgerv1.Claim) {
+	open.Permit, open.Attempt, open.NextAttemptAt = further.GetPermit(), further.GetAttempt(), further.GetNextAttemptAt()
+}
+
+// instant is t as a time, zero where it is absent.
+func instant(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
+}

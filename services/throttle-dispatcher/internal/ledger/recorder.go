@@ -1,0 +1,281 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+)
+
+// Bounds of a block. A broker's usual largest message is 1 MiB; what is left is
+// for headers and for records that grow with later versions.
+const (
+	// MaxBlockBytes bounds an encoded block.
+	MaxBlockBytes = 640 << 10
+	// MaxEntryBytes bounds one claim, with its payload, and one close.
+	MaxEntryBytes = 384 << 10
+	// MaxPermits bounds the permits of a block; ask the budget for no more.
+	MaxPermits = 1024
+
+	// maxSettlementBytes is kept free for settlements in every block.
+	maxSettlementBytes = 64 << 10
+	// maxHeadBytes is kept free for the fields of the block itself.
+	maxHeadBytes = 4 << 10
+	// carryAfter is how many blocks back the oldest claim may be before it is
+	// written again, so that a new owner has little to read.
+	carryAfter = 1024
+	// carryAtOnce bounds how many are written again in one block.
+	carryAtOnce = 64
+)
+
+// Errors of Recorder. Test with errors.Is.
+var (
+	// ErrBlockFull: the entry does not fit into the block that is being
+	// collected; write that one and try again.
+	ErrBlockFull = errors.New("ledger block is full")
+	// ErrEntryTooLarge: the entry fits into no block; it has to be held or cut.
+	ErrEntryTooLarge = errors.New("ledger entry is too large")
+)
+
+// Identity says who writes.
+type Identity struct {
+	Connector string
+	Owner     string
+	Epoch     uint64
+}
+
+// Recorder collects what happens between two blocks and keeps what a new owner
+// would have to read. It is not safe for concurrent use.
+type Recorder struct {
+	identity Identity
+	limits   budget.Limits
+	last     uint64
+	ordinal  uint64
+
+	pending  pending
+	building *ledgerv1.Block
+
+	permits lineup[int64]
+	ends    map[int64]end
+	claims  map[string]*entry
+	claimed lineup[string]
+	closes  map[string]uint64
+	closed  lineup[string]
+}
+
+// pending is what the next block will hold.
+type pending struct {
+	permits     []*ledgerv1.Permit
+	claims      []*ledgerv1.Claim
+	settlements []*ledgerv1.Settlement
+	closes      []*ledgerv1.Close
+	// bytes is the encoded size of all but the settlements.
+	bytes int
+}
+
+// entry is a claim and where it stands in full; sequence is 0 until that block
+// is committed. A closed one stays until its close is in a block: an owner that
+// found neither would take the delivery for one that was never sent.
+type entry struct {
+	claim    *ledgerv1.Claim
+	sequence uint64
+	recorded bool
+	closed   bool
+}
+
+// end is until when a permit must be found by a new owner.
+type end struct {
+	deadline time.Time
+	settled  time.Time
+	void     bool
+}
+
+// NewRecorder returns the recorder of an owner that has read state. Closes in it
+// count as not acknowledged until Acked says so.
+func NewRecorder(identity Identity, limits budget.Limits, state State) (*Recorder, error) {
+	limits, err := limits.Normal()
+	if err != nil {
+		return nil, err
+	}
+	if identity.Connector == "" {
+		return nil, errors.New("ledger: the identity names no connector")
+	}
+	r := &Recorder{
+		identity: identity, limits: limits, last: state.LastSequence,
+		ends: make(map[int64]end), claims: make(map[string]*entry), closes: make(map[string]uint64),
+	}
+	for _, p := range state.Permits {
+		r.ends[p.Number] = end{deadline: p.Deadline, settled: p.SettledAt}
+		r.permits.push(p.Sequence, 0, p.Number)
+	}
+	for _, c := range state.Claims {
+		r.claims[c.GetDelivery().GetId()] = &entry{claim: proto.CloneOf(c.Claim), sequence: c.Sequence, recorded: true}
+	}
+	for _, c := range sortedBySequence(state.Claims) {
+		r.claimed.push(c.Sequence, 0, c.GetDelivery().GetId())
+	}
+	for _, c := range state.Closes {
+		r.closes[c.GetResult().GetDeliveryId()] = c.Sequence
+		r.closed.push(c.Sequence, 0, c.GetResult().GetDeliveryId())
+	}
+	return r, nil
+}
+
+// LastSequence returns the sequence that the next block's compare-and-set must
+// expect.
+func (r *Recorder) LastSequence() uint64 { return r.last }
+
+// SetLimits takes new limits: they decide how long a permit must be found.
+func (r *Recorder) SetLimits(limits budget.Limits) error {
+	limits, err := limits.Normal()
+	if err != nil {
+		return err
+	}
+	r.limits = limits
+	return nil
+}
+
+// Permit records that p is handed out for a delivery, or for a probe where the
+// id is empty. ErrBlockFull where it does not fit: then p must be made void.
+func (r *Recorder) Permit(p budget.Permit, deliveryID string) error {
+	record := &ledgerv1.Permit{
+		Number: p.Number, SendAt: timestamppb.New(p.SendAt), NotAfter: timestamppb.New(p.NotAfter),
+		Deadline: timestamppb.New(p.Deadline), DeliveryId: deliveryID,
+	}
+	if len(r.pending.permits) == MaxPermits {
+		return fmt.Errorf("permit %d: %w: it holds %d permits", p.Number, ErrBlockFull, MaxPermits)
+	}
+	if err := r.room(record); err != nil {
+		return fmt.Errorf("permit %d: %w", p.Number, err)
+	}
+	r.pending.permits = append(r.pending.permits, record)
+	return nil
+}
+
+// Claim records what is about to be sent, or the next attempt of what is
+// already claimed; of the latter only permit, attempt and next attempt count.
+// ErrBlockFull or ErrEntryTooLarge where it does not fit.
+func (r *Recorder) Claim(c *ledgerv1.Claim) error {
+	id := c.GetDelivery().GetId()
+	open, again := r.claims[id]
+	switch {
+	case id == "":
+		return errors.New("claim names no delivery")
+	case again && open.closed:
+		return fmt.Errorf("claim of delivery %q: %w: its close is not written yet", id, ErrBlockFull)
+	case !again && !whole(c):
+		return fmt.Errorf("claim of delivery %q names no operation", id)
+	}
+	record := proto.CloneOf(c)
+	if again {
+		record = further(c)
+	}
+	if err := r.room(record); err != nil {
+		return fmt.Errorf("claim of delivery %q: %w", id, err)
+	}
+	r.pending.claims = append(r.pending.claims, record)
+	if again {
+		merge(open.claim, c)
+	} else {
+		r.claims[id] = &entry{claim: proto.CloneOf(c)}
+	}
+	return nil
+}
+
+// Settle records that the permit's reply was in, or its connection dead, by at.
+func (r *Recorder) Settle(number int64, at time.Time) {
+	r.pending.settlements = append(r.pending.settlements, &ledgerv1.Settlement{Permit: number, SettledAt: timestamppb.New(at)})
+}
+
+// Void records that no byte was written under the permit. One that is not yet
+// on record is left out of it.
+func (r *Recorder) Void(number int64) {
+	for i, p := range r.pending.permits {
+		if p.GetNumber() == number {
+			r.pending.permits = append(r.pending.permits[:i], r.pending.permits[i+1:]...)
+			r.pending.bytes -= encoded(p)
+			return
+		}
+	}
+	r.pending.settlements = append(r.pending.settlements, &ledgerv1.Settlement{Permit: number, Void: true})
+}
+
+// Close records the end of a delivery, claimed or not. It is in the ledger once
+// a block that holds it is committed; its message may be acknowledged only
+// then. ErrEntryTooLarge where no block can hold it.
+func (r *Recorder) Close(c *ledgerv1.Close) error {
+	id := c.GetResult().GetDeliveryId()
+	if id == "" {
+		return errors.New("close names no delivery")
+	}
+	if size := encoded(c); size > MaxEntryBytes {
+		return fmt.Errorf("close of delivery %q: %w: %d bytes, at most %d", id, ErrEntryTooLarge, size, MaxEntryBytes)
+	}
+	kept := r.pending.claims[:0]
+	for _, p := range r.pending.claims {
+		if p.GetDelivery().GetId() == id {
+			r.pending.bytes -= encoded(p)
+			continue
+		}
+		kept = append(kept, p)
+	}
+	r.pending.claims = kept
+	if e, ok := r.claims[id]; ok {
+		e.closed = true
+		if !e.recorded {
+			delete(r.claims, id)
+		}
+	}
+	r.pending.closes = append(r.pending.closes, c)
+	r.pending.bytes += encoded(c)
+	return nil
+}
+
+// Acked says that the delivery's message is gone from the queue, so that its
+// close need not be found any more.
+func (r *Recorder) Acked(deliveryID string) { delete(r.closes, deliveryID) }
+
+// Open returns the open claim of a delivery, nil where there is none. It must
+// not be changed.
+func (r *Recorder) Open(deliveryID string) *ledgerv1.Claim {
+	if e, ok := r.claims[deliveryID]; ok && !e.closed {
+		return e.claim
+	}
+	return nil
+}
+
+// Pending says whether there is anything to write.
+func (r *Recorder) Pending() bool {
+	p := &r.pending
+	return r.building != nil || len(p.permits)+len(p.claims)+len(p.settlements)+len(p.closes) > 0
+}
+
+func (r *Recorder) room(m proto.Message) error {
+	size := encoded(m)
+	if size > MaxEntryBytes {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrEntryTooLarge, size, MaxEntryBytes)
+	}
+	if free := MaxBlockBytes - maxSettlementBytes - maxHeadBytes - r.pending.bytes; size > free {
+		return fmt.Errorf("%w: %d bytes do not fit into %d", ErrBlockFull, size, max(free, 0))
+	}
+	r.pending.bytes += size
+	return nil
+}
+
+// encoded is the size of m as a field of a block: tag and length take up to 5
+// bytes.
+func encoded(m proto.Message) int { return proto.Size(m) + 5 }
+
+// further is the record of another attempt of a claim that is on record.
+func further(c *ledgerv1.Claim) *ledgerv1.Claim {
+	return &ledgerv1.Claim{
+		Delivery: &dispatchv1.Delivery{Id: c.GetDelivery().GetId()},
+		Permit:   c.GetPermit(), Attempt: c.GetAttempt(), NextAttemptAt: c.GetNextAttemptAt(),
+	}
+}

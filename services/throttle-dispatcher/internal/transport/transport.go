@@ -1,0 +1,275 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+)
+
+// Errors of an Outcome. Test with errors.Is.
+var (
+	// ErrNoPermit: a write that no permit covers, such as a repetition by Go's
+	// transport; nothing of it was written.
+	ErrNoPermit = errors.New("no permit for this write")
+	// ErrPermitExpired: the permit ran out before the first byte; nothing was
+	// written.
+	ErrPermitExpired = errors.New("permit expired before the first byte was written")
+	// ErrForeignHost: the request is for another host than the connector's
+	// endpoint; nothing was written.
+	ErrForeignHost = errors.New("not the connector's endpoint")
+	// ErrReplyTooLarge: the body is longer than MaxReplyBytes; status, header and
+	// the bytes up to there are in the reply.
+	ErrReplyTooLarge = errors.New("reply is too large")
+	// ErrDeadline: the reply was not whole at the permit's deadline.
+	ErrDeadline = errors.New("no whole reply by the deadline")
+)
+
+// Defaults of Config; a zero field means its default.
+const (
+	DefaultMaxReplyBytes  = 8 << 20
+	DefaultMaxConnections = 64
+	// DefaultIdleTimeout is below the shortest keep-alive that is usual in front
+	// of such APIs (60 s), so that it is nearly always this side that closes an
+	// idle connection: a server that closes one while a request is on its way
+	// leaves the outcome of that request unknown.
+	DefaultIdleTimeout = 45 * time.Second
+	// DefaultDialTimeout bounds connecting, TLS included.
+	DefaultDialTimeout = 10 * time.Second
+)
+
+// Config describes one connector's transport.
+type Config struct {
+	// Endpoint is the only scheme, host and port that is ever dialed.
+	Endpoint string
+	// MaxConnections is the connector's concurrency limit.
+	MaxConnections int
+	// CallTimeout and Grace are those of the budget: how long written bytes may
+	// stay unacknowledged, and how long bytes of a cut connection may still be on
+	// their way.
+	CallTimeout time.Duration
+	Grace       time.Duration
+	// MaxReplyBytes bounds a reply's body after decompression.
+	MaxReplyBytes int64
+	IdleTimeout   time.Duration
+	DialTimeout   time.Duration
+	// TLS is nil for the system's roots.
+	TLS *tls.Config
+	// Issued, if set, is called once for each permit as soon as its first bytes
+	// are with the kernel, with a time after that moment; from any goroutine.
+	Issued func(number int64, at time.Time)
+}
+
+// Outcome is what became of a call.
+type Outcome struct {
+	connectors.Reply
+	// FirstByteAt is a time before the first byte was written, zero where none
+	// was.
+	FirstByteAt time.Time
+	// SettledAt is when nothing of the call can arrive any more: now where the
+	// server has replied, Grace later where the connection had to be cut.
+	SettledAt time.Time
+}
+
+// Transport makes the calls of one connector. It is safe for concurrent use.
+type Transport struct {
+	config Config
+	scheme string
+	host   string // host:port
+	http   *http.Transport
+}
+
+// New returns a transport that has not dialed yet.
+func New(config Config) (*Transport, error) {
+	u, err := url.Parse(config.Endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("transport: endpoint: %w", err)
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
+		return nil, fmt.Errorf("transport: endpoint %q must be http:// or https:// and a host", u.Redacted())
+	}
+	standard(&config.MaxConnections, DefaultMaxConnections)
+	standard(&config.CallTimeout, budget.DefaultCallTimeout)
+	standard(&config.Grace, budget.DefaultGrace)
+	standard(&config.MaxReplyBytes, DefaultMaxReplyBytes)
+	standard(&config.IdleTimeout, DefaultIdleTimeout)
+	standard(&config.DialTimeout, DefaultDialTimeout)
+	t := &Transport{config: config, scheme: u.Scheme, host: hostPort(u)}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	t.http = &http.Transport{
+		// No proxy: one that buffers would make arrivals later than settlements.
+		DialContext:         t.dial,
+		DialTLSContext:      t.dialTLS,
+		Protocols:           protocols,
+		MaxConnsPerHost:     config.MaxConnections,
+		MaxIdleConnsPerHost: config.MaxConnections,
+		IdleConnTimeout:     config.IdleTimeout,
+		// A header beyond this is not an API's.
+		MaxResponseHeaderBytes: 1 << 20,
+	}
+	return t, nil
+}
+
+// Close closes idle connections. Calls in flight go on.
+func (t *Transport) Close() { t.http.CloseIdleConnections() }
+
+// Do writes the request under the permit and returns what became of it. It may
+// be called before the permit's send time: it connects at once and holds the
+// first byte back until then. The reply is read whole within the permit's
+// deadline. The end of ctx cuts the call off. Where Written is false, the permit
+// is void. Redirects are not followed.
+func (t *Transport) Do(ctx context.Context, req *http.Request, permit budget.Permit) Outcome {
+	var out Outcome
+	if got := hostPort(req.URL); req.URL.Scheme != t.scheme || got != t.host {
+		out.Err = fmt.Errorf("transport: %s://%s: %w %s://%s", req.URL.Scheme, got, ErrForeignHost, t.scheme, t.host)
+		return t.void(req, out)
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, permit.Deadline, ErrDeadline)
+	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	ticket := &ticket{permit: permit, issued: t.config.Issued, stop: stop}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		info.Conn.(*conn).arm(ticket)
+	}})
+	response, err := t.http.RoundTrip(req.WithContext(ctx))
+	if err == nil {
+		out.Status, out.Header = response.StatusCode, response.Header
+		out.Body, err = t.read(response.Body)
+	}
+	return t.settle(ctx, ticket, out, err)
+}
+
+// settle ends the ticket, and with it every chance of a further byte, before it
+// takes the time.
+func (t *Transport) settle(ctx context.Context, ticket *ticket, out Outcome, err error) Outcome {
+	written, early := ticket.finish(err == nil)
+	switch {
+	case err == nil && !written:
+		// Sent by the server on its own, as some do when they close an idle
+		// connection; it answers nothing.
+		out = Outcome{}
+		err = errors.New("the server sent a reply before the request")
+	case err != nil:
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w (%w)", cause, err)
+		}
+		if early != nil && !errors.Is(err, early) {
+			err = fmt.Errorf("%w (%w)", early, err)
+		}
+	}
+	if err != nil {
+		out.Err = fmt.Errorf("transport: %s: %w", t.host, err)
+	}
+	out.Written = written
+	out.At = time.Now()
+	out.SettledAt = out.At
+	if written {
+		out.FirstByteAt = ticket.firstByteAt
+		if out.Status == 0 {
+			out.SettledAt = out.At.Add(t.config.Grace)
+		}
+	}
+	return out
+}
+
+func (t *Transport) void(req *http.Request, out Outcome) Outcome {
+	if req.Body != nil {
+		// Nothing was read from it; its own error changes nothing here.
+		_ = req.Body.Close()
+	}
+	out.At = time.Now()
+	out.SettledAt = out.At
+	return out
+}
+
+// read reads a body whole. It leaves the connection unusable where it stops
+// short.
+func (t *Transport) read(body io.ReadCloser) ([]byte, error) {
+	defer func() { _ = body.Close() }()
+	data, err := io.ReadAll(io.LimitReader(body, t.config.MaxReplyBytes+1))
+	if int64(len(data)) > t.config.MaxReplyBytes {
+		return data[:t.config.MaxReplyBytes], fmt.Errorf("%w: more than %d bytes", ErrReplyTooLarge, t.config.MaxReplyBytes)
+	}
+	return data, err
+}
+
+func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	raw, err := t.connect(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(raw, raw), nil
+}
+
+func (t *Transport) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.config.DialTimeout)
+	defer cancel()
+	raw, err := t.connect(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if t.config.TLS != nil {
+		config = t.config.TLS.Clone()
+	}
+	config.NextProtos = []string{"http/1.1"}
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(t.host)
+	}
+	secure := tls.Client(raw, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, fmt.Errorf("TLS with %s: %w", t.host, err)
+	}
+	return newConn(secure, raw), nil
+}
+
+// connect dials the endpoint and nothing else.
+func (t *Transport) connect(ctx context.Context, network, address string) (*rawConn, error) {
+	if !strings.EqualFold(address, t.host) {
+		return nil, fmt.Errorf("%s: %w %s", address, ErrForeignHost, t.host)
+	}
+	dialer := net.Dialer{Timeout: t.config.DialTimeout}
+	connection, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := connection.(*net.TCPConn)
+	if !ok {
+		_ = connection.Close()
+		return nil, fmt.Errorf("%s: %T is not a TCP connection", address, connection)
+	}
+	// Set now and not when the call fails: if this process dies, the kernel drops
+	// what it has not sent instead of delivering it after the fact.
+	if err := errors.Join(tcp.SetLinger(0), setUserTimeout(tcp, t.config.CallTimeout)); err != nil {
+		_ = tcp.Close()
+		return nil, fmt.Errorf("%s: %w", address, err)
+	}
+	return &rawConn{TCPConn: tcp}, nil
+}
+
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}
+
+func standard[T int | int64 | time.Duration](value *T, otherwise T) {
+	if *value <= 0 {
+		*value = otherwise
+	}
+}
