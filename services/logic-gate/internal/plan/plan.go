@@ -134,9 +134,6 @@ func ask(state *orderv1.State, flow string, step Step, trace Trace) {
 		// Nobody outside has seen it: it follows the flow as it is now, and keeps
 		// the id that others come after and the trace of what asked first.
 		waiting.Revision = wanted.Revision
-		if waiting.GetConnector() != wanted.GetConnector() {
-			waiting.Predecessor = ""
-		}
 		waiting.Connector, waiting.Lane, waiting.Operation = wanted.Connector, wanted.Lane, wanted.Operation
 		waiting.After = wanted.After
 		return

@@ -20,6 +20,9 @@ func release(state *orderv1.State) {
 		}
 		if blocker := ahead(state, i); blocker != nil {
 			d.Predecessor = blocker.GetId()
+		} else if before := find(state, d.GetPredecessor()); before != nil && !isClosed(before) {
+			// It has moved to another connector with its flow.
+			d.Predecessor = ""
 		}
 		switch dependencies, reason := require(state, d); dependencies {
 		case dependencySkipped:
