@@ -140,6 +140,7 @@ func (a *Account) addItem(i int, it Item) error {
 		available = *it.Available
 	}
 	a.stock[at] = &level{onHand: it.OnHand, available: available, lowest: available}
+	a.move(at, 0, 0, "start")
 	return nil
 }
 
@@ -148,7 +149,8 @@ type Movement struct {
 	At       time.Time `json:"at"`
 	SKU      string    `json:"sku"`
 	Location string    `json:"location"`
-	Cause    string    `json:"cause"`
+	// Cause is "start", "receipt" or the order that moved the stock.
+	Cause string `json:"cause"`
 	// OnHand and Available are the figures after the change.
 	OnHand    int `json:"onHand"`
 	Available int `json:"available"`

@@ -199,11 +199,10 @@ func (s *System) accept(c account.Call, o Order, body []byte) account.Reply {
 	return account.JSON(status, "application/json", map[string]any{"externalId": c.Key, "revision": known.revision, "status": "accepted"})
 }
 
-// decode reads an order strictly: a field that the system does not know is refused, not dropped.
+// decode reads an order. Fields that the system does not know are ignored, as a generic interface does.
 func decode(externalID string, body []byte) (Order, error) {
 	var o Order
 	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&o); err != nil {
 		return o, fmt.Errorf("the body is not an order: %w", err)
 	}

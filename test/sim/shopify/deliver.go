@@ -1,0 +1,329 @@
+package shopify
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// delivery is one webhook: one event to one subscription. The deliverer's lock guards what changes.
+type delivery struct {
+	webhookID, eventID string
+	topic, order       string
+	payload            []byte
+	signature          string
+	target             string
+	triggeredAt        time.Time
+
+	firstAttempt time.Time
+	acknowledged time.Time
+	latency      time.Duration
+	attempts     int
+	failures     int
+	status       int
+	problem      string
+	givenUp      bool
+}
+
+// deliverer sends webhooks as Shopify does: it waits a second to connect and five in all, follows no redirect, takes
+// nothing but 2xx for an answer, and repeats a failed delivery with its original payload to its original address.
+type deliverer struct {
+	cfg    Config
+	client *http.Client
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu         sync.Mutex
+	work       sync.WaitGroup
+	closed     bool
+	target     string
+	deleted    bool
+	sequence   int
+	deliveries []*delivery
+	newest     map[string]*delivery
+	latencies  []time.Duration
+	open       int
+	idle       chan struct{}
+	tally      deliveryTally
+	// slots bound how many repetitions are in progress: hundreds may fall due at the same moment.
+	slots chan struct{}
+}
+
+type deliveryTally struct {
+	attempts, retries, failures, repeats, repeatFailures, givenUp, undelivered int
+	byStatus                                                                   map[string]int
+}
+
+func newDeliverer(cfg Config) *deliverer {
+	ctx, cancel := context.WithCancel(context.Background())
+	dialer := &net.Dialer{Timeout: cfg.ConnectTimeout.Std()}
+	transport := &http.Transport{
+		DialContext: dialer.DialContext, TLSHandshakeTimeout: cfg.ConnectTimeout.Std(),
+		MaxIdleConns: 4096, MaxIdleConnsPerHost: 4096, IdleConnTimeout: time.Minute, DisableCompression: true,
+	}
+	idle := make(chan struct{})
+	close(idle)
+	return &deliverer{
+		cfg: cfg, ctx: ctx, cancel: cancel, idle: idle, newest: make(map[string]*delivery),
+		slots: make(chan struct{}, cfg.Connections), tally: deliveryTally{byStatus: make(map[string]int)},
+		client: &http.Client{
+			Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+func (d *deliverer) setTarget(target string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.target = target
+}
+
+func (d *deliverer) close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.cancel()
+	d.work.Wait()
+	d.client.CloseIdleConnections()
+}
+
+// run starts f unless the deliverer is closed.
+func (d *deliverer) run(f func()) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	d.work.Go(f)
+	return true
+}
+
+// sleep waits and says whether the deliverer is still open.
+func (d *deliverer) sleep(wait time.Duration) bool {
+	if wait <= 0 {
+		return d.ctx.Err() == nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-d.ctx.Done():
+		return false
+	}
+}
+
+// prepare makes a webhook. It is open until it is acknowledged or given up; without a target, or after the subscription was
+// deleted, it counts as undelivered at once.
+func (d *deliverer) prepare(topic, order string, payload []byte, at time.Time) *delivery {
+	mac := hmac.New(sha256.New, []byte(d.cfg.WebhookSecret))
+	mac.Write(payload)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sequence++
+	w := &delivery{
+		webhookID: identifier(d.cfg.Domain, "webhook", d.sequence), eventID: identifier(d.cfg.Domain, "event", d.sequence),
+		topic: topic, order: order, payload: payload, signature: base64.StdEncoding.EncodeToString(mac.Sum(nil)),
+		target: d.target, triggeredAt: at,
+	}
+	d.deliveries = append(d.deliveries, w)
+	d.newest[order+" "+topic] = w
+	if d.target == "" || d.deleted {
+		w.givenUp = true
+		d.tally.undelivered++
+		return w
+	}
+	if d.open == 0 {
+		d.idle = make(chan struct{})
+	}
+	d.open++
+	return w
+}
+
+// identifier has the form of a UUID and depends on its arguments only.
+func identifier(domain, kind string, n int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", domain, kind, n))
+	sum[6], sum[8] = sum[6]&0x0f|0x40, sum[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+}
+
+func (d *deliverer) find(order, topic string) *delivery {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.newest[order+" "+topic]
+}
+
+// start delivers in the background.
+func (d *deliverer) start(w *delivery) { d.run(func() { d.attempt(w) }) }
+
+// later delivers in the background after a while, twice if told to.
+func (d *deliverer) later(delay time.Duration, w *delivery, twice bool) {
+	d.run(func() {
+		if !d.sleep(delay) {
+			return
+		}
+		d.attempt(w)
+		if twice {
+			d.repeat(w)
+		}
+	})
+}
+
+// attempt sends the webhook once; a failure schedules the next attempt.
+func (d *deliverer) attempt(w *delivery) {
+	d.mu.Lock()
+	if w.givenUp {
+		d.mu.Unlock()
+		return
+	}
+	d.mu.Unlock()
+	begin := time.Now()
+	status, err := d.post(w)
+	took := time.Since(begin)
+	if d.ctx.Err() != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tally.attempts++
+	if w.attempts == 0 {
+		w.firstAttempt = begin
+	} else {
+		d.tally.retries++
+	}
+	w.attempts++
+	w.status, w.problem = status, ""
+	d.countStatus(status, err)
+	if err == nil && status >= 200 && status < 300 {
+		w.acknowledged, w.latency = begin.Add(took), took
+		d.latencies = append(d.latencies, took)
+		d.settle()
+		return
+	}
+	w.problem = failureText(status, err)
+	d.fail(w)
+}
+
+// fail schedules the next attempt or gives up; it needs the lock.
+func (d *deliverer) fail(w *delivery) {
+	d.tally.failures++
+	if w.failures == len(d.cfg.Retries) {
+		w.givenUp = true
+		d.deleted = true
+		d.tally.givenUp++
+		d.settle()
+		return
+	}
+	wait := d.cfg.Retries[w.failures].Std()
+	w.failures++
+	if d.closed {
+		return
+	}
+	d.work.Go(func() {
+		if !d.sleep(wait) {
+			return
+		}
+		select {
+		case d.slots <- struct{}{}:
+			defer func() { <-d.slots }()
+			d.attempt(w)
+		case <-d.ctx.Done():
+		}
+	})
+}
+
+// repeat sends a webhook that was sent before once more; what comes of it changes nothing but the count.
+func (d *deliverer) repeat(w *delivery) {
+	status, err := d.post(w)
+	if d.ctx.Err() != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tally.repeats++
+	d.countStatus(status, err)
+	if err != nil || status < 200 || status > 299 {
+		d.tally.repeatFailures++
+	}
+}
+
+func (d *deliverer) countStatus(status int, err error) {
+	if err != nil {
+		d.tally.byStatus["none"]++
+		return
+	}
+	d.tally.byStatus[fmt.Sprint(status)]++
+}
+
+func failureText(status int, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("status %d", status)
+}
+
+// settle closes one open delivery; it needs the lock.
+func (d *deliverer) settle() {
+	d.open--
+	if d.open == 0 {
+		close(d.idle)
+	}
+}
+
+// post makes one request. The time for all of it, reading the reply included, is bounded.
+func (d *deliverer) post(w *delivery) (status int, err error) {
+	if w.target == "" {
+		return 0, errors.New("no webhook target is set")
+	}
+	ctx, cancel := context.WithTimeout(d.ctx, d.cfg.Timeout.Std())
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.target, bytes.NewReader(w.payload))
+	if err != nil {
+		return 0, err
+	}
+	// Without GetBody the transport cannot quietly send the request again; every attempt is one that is counted here.
+	request.GetBody = nil
+	for name, value := range map[string]string{
+		"Content-Type": "application/json", "User-Agent": "Shopify-Captain-Hook",
+		"X-Shopify-Hmac-Sha256": w.signature, "X-Shopify-Topic": w.topic, "X-Shopify-Shop-Domain": d.cfg.Domain,
+		"X-Shopify-API-Version": d.cfg.APIVersion, "X-Shopify-Webhook-Id": w.webhookID, "X-Shopify-Event-Id": w.eventID,
+		"X-Shopify-Triggered-At": w.triggeredAt.UTC().Format("2006-01-02T15:04:05.000000000Z"),
+	} {
+		request.Header.Set(name, value)
+	}
+	response, err := d.client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()                               //nolint:errcheck // nothing depends on it
+	io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)) //nolint:errcheck // the status is the answer
+	return response.StatusCode, nil
+}
+
+// wait returns when every webhook is acknowledged or given up.
+func (d *deliverer) wait(ctx context.Context) error {
+	for {
+		d.mu.Lock()
+		open, idle := d.open, d.idle
+		d.mu.Unlock()
+		if open == 0 {
+			return nil
+		}
+		select {
+		case <-idle:
+		case <-ctx.Done():
+			return fmt.Errorf("%d webhooks are not acknowledged: %w", open, ctx.Err())
+		case <-d.ctx.Done():
+			return fmt.Errorf("the shop was closed with %d webhooks not acknowledged", open)
+		}
+	}
+}

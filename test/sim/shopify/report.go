@@ -1,0 +1,159 @@
+package shopify
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/peppasync/peppasync/test/sim/account"
+	"github.com/peppasync/peppasync/test/sim/arrivals"
+)
+
+// Report is what the shop sold, what became of its webhooks, and what it shows.
+type Report struct {
+	account.Report
+	// Sold is the number of orders made; Cancelled of those cancelled since; RefusedSales of sales refused because
+	// nothing was there.
+	Sold         int `json:"sold"`
+	Cancelled    int `json:"cancelled"`
+	RefusedSales int `json:"refusedSales"`
+	// Captured is the number of orders whose orders/create webhook was acknowledged with 2xx.
+	Captured int            `json:"captured"`
+	Webhooks WebhooksReport `json:"webhooks"`
+	Stock    []Stock        `json:"stock"`
+	// OversoldUnits counts units that were sold while available was zero or less.
+	OversoldUnits int `json:"oversoldUnits"`
+	// Sets counts inventorySetQuantities that took effect, StaleSets those refused because changeFromQuantity was not
+	// what the shop had, RepeatedSets replays of an idempotency key.
+	Sets         int `json:"sets"`
+	StaleSets    int `json:"staleSets"`
+	RepeatedSets int `json:"repeatedSets"`
+	// GraphQLThrottled counts calls that the cost bucket refused.
+	GraphQLThrottled int `json:"graphQLThrottled"`
+}
+
+// WebhooksReport is what became of the webhooks.
+type WebhooksReport struct {
+	Created      int `json:"created"`
+	Acknowledged int `json:"acknowledged"`
+	// Open are those neither acknowledged nor given up.
+	Open int `json:"open"`
+	// Attempts counts all requests but Repeats; Retries those after the first of each webhook.
+	Attempts int `json:"attempts"`
+	Retries  int `json:"retries"`
+	Failures int `json:"failures"`
+	// Repeats counts webhooks sent once more on purpose, RepeatFailures those of them not answered with 2xx.
+	Repeats        int `json:"repeats"`
+	RepeatFailures int `json:"repeatFailures"`
+	// GivenUp failed for the last time; Undelivered were never tried, for want of a target or a subscription.
+	GivenUp             int  `json:"givenUp"`
+	Undelivered         int  `json:"undelivered"`
+	SubscriptionDeleted bool `json:"subscriptionDeleted"`
+	// ByStatus counts replies by status; "none" is no reply.
+	ByStatus map[string]int `json:"byStatus,omitempty"`
+	// P50Ms, P99Ms and MaxMs are the time from the start of a successful attempt to its reply.
+	P50Ms float64 `json:"p50Ms"`
+	P99Ms float64 `json:"p99Ms"`
+	MaxMs float64 `json:"maxMs"`
+	// FirstAttempt and LastAcknowledged bound the time in which webhooks were taken.
+	FirstAttempt     *time.Time `json:"firstAttempt,omitempty"`
+	LastAcknowledged *time.Time `json:"lastAcknowledged,omitempty"`
+}
+
+// Delivery is one webhook in the log.
+type Delivery struct {
+	WebhookID      string     `json:"webhookId"`
+	EventID        string     `json:"eventId"`
+	Topic          string     `json:"topic"`
+	Order          string     `json:"order"`
+	FirstAttempt   *time.Time `json:"firstAttempt,omitempty"`
+	Acknowledged   *time.Time `json:"acknowledged,omitempty"`
+	AcknowledgedMs float64    `json:"acknowledgedMs,omitempty"`
+	Attempts       int        `json:"attempts"`
+	Status         int        `json:"status,omitempty"`
+	Problem        string     `json:"problem,omitempty"`
+	GivenUp        bool       `json:"givenUp,omitempty"`
+}
+
+// Deliveries returns the log of all webhooks in the order in which they were made.
+func (s *Shop) Deliveries() []Delivery {
+	d := s.delivery
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make([]Delivery, 0, len(d.deliveries))
+	for _, w := range d.deliveries {
+		all = append(all, Delivery{
+			WebhookID: w.webhookID, EventID: w.eventID, Topic: w.topic, Order: w.order, FirstAttempt: timeOrNil(w.firstAttempt),
+			Acknowledged: timeOrNil(w.acknowledged), AcknowledgedMs: milliseconds(w.latency), Attempts: w.attempts,
+			Status: w.status, Problem: w.problem, GivenUp: w.givenUp,
+		})
+	}
+	return all
+}
+
+// WaitDelivered returns when every webhook is acknowledged or given up, or with the error of the context.
+func (s *Shop) WaitDelivered(ctx context.Context) error { return s.delivery.wait(ctx) }
+
+// Captured returns the names of the orders whose orders/create webhook was acknowledged.
+func (s *Shop) Captured() []string {
+	d := s.delivery
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for _, w := range d.deliveries {
+		if w.topic == "orders/create" && !w.acknowledged.IsZero() {
+			names = append(names, w.order)
+		}
+	}
+	return names
+}
+
+// Report returns the state of the shop now.
+func (s *Shop) Report() Report {
+	r := Report{Report: s.Front.Report(), Captured: len(s.Captured()), Webhooks: s.delivery.report()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &s.tally
+	r.Sold, r.RefusedSales, r.OversoldUnits, r.Stock = len(s.orders), t.refusedSales, t.oversold, s.stock()
+	r.Sets, r.StaleSets, r.RepeatedSets, r.GraphQLThrottled = t.sets, t.staleSets, t.repeatedSets, t.graphThrottled
+	for _, o := range s.orders {
+		if o.CancelledAt != nil {
+			r.Cancelled++
+		}
+	}
+	return r
+}
+
+func (d *deliverer) report() WebhooksReport {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.tally
+	r := WebhooksReport{
+		Created: len(d.deliveries), Acknowledged: len(d.latencies), Open: d.open, Attempts: t.attempts, Retries: t.retries,
+		Failures: t.failures, Repeats: t.repeats, RepeatFailures: t.repeatFailures, GivenUp: t.givenUp, Undelivered: t.undelivered,
+		SubscriptionDeleted: d.deleted, ByStatus: maps.Clone(t.byStatus),
+		P50Ms: milliseconds(arrivals.Percentile(d.latencies, 0.5)), P99Ms: milliseconds(arrivals.Percentile(d.latencies, 0.99)),
+	}
+	if len(d.latencies) > 0 {
+		r.MaxMs = milliseconds(slices.Max(d.latencies))
+	}
+	for _, w := range d.deliveries {
+		if !w.firstAttempt.IsZero() && (r.FirstAttempt == nil || w.firstAttempt.Before(*r.FirstAttempt)) {
+			r.FirstAttempt = timeOrNil(w.firstAttempt)
+		}
+		if r.LastAcknowledged == nil && !w.acknowledged.IsZero() || r.LastAcknowledged != nil && w.acknowledged.After(*r.LastAcknowledged) {
+			r.LastAcknowledged = timeOrNil(w.acknowledged)
+		}
+	}
+	return r
+}
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
