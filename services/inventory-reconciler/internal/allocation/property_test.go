@@ -1,0 +1,160 @@
+package allocation_test
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/peppasync/peppasync/services/inventory-reconciler/internal/allocation"
+)
+
+// A world with arbitrary delays: webhooks late and out of order, acceptances
+// racing with reads, edits, cancels, receipts, refused orders, restarts.
+//
+//   - What is written never exceeds what is free as far as the engine has heard,
+//     and never what is truly free by more than the sales that it has not heard
+//     of: none, where the shop says how much it has sold.
+//   - Once all is quiet the shop shows exactly what the source has, less buffer
+//     and what is refused there: never zero while units are free.
+func TestTargetsAgainstAWorld(t *testing.T) {
+	for name, counts := range map[string]bool{"the shop counts its open orders": true, "the shop shows only what is available": false} {
+		t.Run(name, func(t *testing.T) {
+			writes, exposed := 0, int64(0)
+			rapid.Check(t, func(t *rapid.T) {
+				w := newWorld(rapid.Int64Range(0, 40).Draw(t, "stock"), rapid.Int64Range(0, 3).Draw(t, "buffer"), counts)
+				r := &run{world: w}
+				for range rapid.IntRange(0, 120).Draw(t, "actions") {
+					r.act(t)
+				}
+				w.settle()
+				checkQuiet(t, w)
+				writes += r.writes
+				exposed += r.exposed
+			})
+			t.Logf("%d writes, which gave back %d units of sales not heard of", writes, exposed)
+		})
+	}
+}
+
+type run struct {
+	*world
+	writes  int
+	exposed int64
+}
+
+// act draws one thing that happens.
+func (r *run) act(t *rapid.T) {
+	quantity := func() int64 { return rapid.Int64Range(1, 4).Draw(t, "quantity") }
+	pick := func(keep func(*sale) bool) *sale {
+		if keys := r.keys(keep); len(keys) > 0 {
+			return r.sales[rapid.SampledFrom(keys).Draw(t, "order")]
+		}
+		return nil
+	}
+	live := func(s *sale) bool { return !s.shop.cancelled && !s.shop.fulfilled }
+	switch action := rapid.SampledFrom([]string{
+		"sell", "sell", "sell", "hear", "hear", "dispatch", "dispatch", "dispatch", "accept", "follow",
+		"step", "step", "step", "edit", "cancel", "fulfill", "receive", "restart",
+	}).Draw(t, "action"); action {
+	case "sell":
+		if q := quantity(); q <= r.available {
+			r.sell(q, rapid.IntRange(0, 7).Draw(t, "refused") == 0)
+		}
+	case "edit":
+		if s, q := pick(live), quantity(); s != nil && q-s.shop.quantity <= r.available {
+			r.edit(s, q)
+		}
+	case "cancel":
+		if s := pick(live); s != nil {
+			r.cancel(s)
+		}
+	case "fulfill":
+		// Goods leave the house when the source has the whole order.
+		if s := pick(func(s *sale) bool { return live(s) && s.contained == s.shop.quantity && s.claimed == nil }); s != nil {
+			r.change(s, func(v *version) { v.fulfilled = true })
+		}
+	case "hear":
+		if s := pick(func(s *sale) bool { return len(s.webhooks) > 0 }); s != nil {
+			r.hear(s, rapid.IntRange(0, len(s.webhooks)-1).Draw(t, "webhook"))
+		}
+	case "dispatch":
+		if s := pick(func(s *sale) bool { return s.state.Revision > 0 }); s != nil {
+			r.dispatch(s)
+		}
+	case "accept":
+		if s := pick(func(s *sale) bool { return s.claimed != nil }); s != nil {
+			r.accept(s)
+		}
+	case "follow":
+		if s := pick(func(s *sale) bool { return len(s.published) > 0 }); s != nil {
+			r.follow(s, rapid.Bool().Draw(t, "newest only"))
+		}
+	case "receive":
+		r.stock += quantity()
+	case "restart":
+		r.restart()
+	case "step":
+		r.check(t, r.world.step())
+	}
+}
+
+// check holds a target against the truth of the moment.
+func (r *run) check(t *rapid.T, written bool) {
+	c := r.cycle
+	if c.stage == 4 && c.target > max(0, r.knownFree()) {
+		t.Fatalf("target %d of %+v, and only %d units are free as far as the engine has heard", c.target, c.figures, r.knownFree())
+	}
+	if !written {
+		return
+	}
+	r.writes++
+	free := max(0, r.free())
+	if c.target > free+c.exposed {
+		t.Fatalf("wrote %d of %+v, with %d units free and %d of sales not heard of", c.target, c.figures, free, c.exposed)
+	}
+	r.exposed += max(0, c.target-free)
+}
+
+func checkQuiet(t *rapid.T, w *world) {
+	if want := max(0, w.free()-w.buffer); w.available != want {
+		t.Fatalf("quiet, and the shop shows %d of %+v; %d units are free, buffer %d", w.available, w.cycle.figures, w.free(), w.buffer)
+	}
+	source, owed, kept := w.stock, int64(0), 0
+	for _, s := range w.sales {
+		source -= s.contained
+		if s.refused {
+			owed += s.shop.quantity
+		}
+		if s.refused && s.shop.quantity > 0 || s.shop.quantity > 0 && !s.shop.fulfilled {
+			kept++
+		}
+	}
+	if want := (allocation.Figures{Available: source, Buffer: w.buffer, Committed: owed}); w.cycle.figures != want {
+		t.Fatalf("quiet, and the target came from %+v, want %+v", w.cycle.figures, want)
+	}
+	if w.ledger.Len() != kept {
+		t.Fatalf("quiet, and the ledger holds %d orders, want %d", w.ledger.Len(), kept)
+	}
+}
+
+// A shop that says how much it has sold never sells what is not there, as long
+// as it does not fulfill orders behind the engine's back: whatever is late, the
+// customers' orders never exceed the stock.
+func TestNothingIsOversold(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := &run{world: newWorld(rapid.Int64Range(0, 40).Draw(t, "stock"), 0, true)}
+		for range rapid.IntRange(0, 200).Draw(t, "actions") {
+			r.act(t)
+			if _, hidden := r.unheard(); hidden > 0 {
+				for _, s := range r.sales {
+					for len(s.webhooks) > 0 {
+						r.hear(s, 0)
+					}
+				}
+			}
+			if r.free() < 0 {
+				t.Fatalf("%d units more were sold than there are", -r.free())
+			}
+		}
+	})
+}
