@@ -1,0 +1,166 @@
+// Package http speaks with systems that have no folder of their own: each
+// operation is one JSON request that the Connector describes, errors are read
+// as problem details (RFC 9457), and whatever else is HTTP means what RFC 9110
+// says.
+package http
+
+import (
+	"encoding/json"
+	"fmt"
+	nethttp "net/http"
+	"net/url"
+	"strings"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+)
+
+// externalIDVariable is what an operation's path holds in place of the external id.
+const externalIDVariable = "{externalId}"
+
+// HTTP implements connectors.System and connectors.Prober. It has no state.
+type HTTP struct{}
+
+var (
+	_ connectors.System = HTTP{}
+	_ connectors.Prober = HTTP{}
+)
+
+// Operations are those that the Connector lists. All but queries get their body
+// from a mapping; a DELETE has none.
+func (HTTP) Operations(spec *v1alpha1.ConnectorSpec) map[string]connectors.Operation {
+	operations := make(map[string]connectors.Operation)
+	if spec.HTTP == nil {
+		return operations
+	}
+	for _, o := range spec.HTTP.Operations {
+		operations[o.Name] = connectors.Operation{
+			Effect:       effects[o.Effect],
+			NeedsMapping: hasBody(o.Method),
+		}
+	}
+	return operations
+}
+
+// effects; what is not in it is Once, the careful reading.
+var effects = map[v1alpha1.HTTPEffect]connectors.Effect{
+	v1alpha1.HTTPEffectIdempotent: connectors.EffectIdempotent,
+	v1alpha1.HTTPEffectOnce:       connectors.EffectOnce,
+	v1alpha1.HTTPEffectNone:       connectors.EffectNone,
+}
+
+func hasBody(method string) bool {
+	return method != nethttp.MethodGet && method != nethttp.MethodDelete
+}
+
+// Authorize sends the key "token" as a bearer token; a Connector without auth
+// signs nothing in.
+func (HTTP) Authorize(spec *v1alpha1.ConnectorSpec, secret connectors.Secret) (nethttp.Header, error) {
+	if spec.Auth == nil {
+		return nethttp.Header{}, nil
+	}
+	token := secret["token"]
+	if token == "" {
+		return nil, fmt.Errorf("%w: key \"token\" is missing or empty", connectors.ErrSecret)
+	}
+	return nethttp.Header{"Authorization": {"Bearer " + token}}, nil
+}
+
+// Request builds the request of a call. Calls with an effect carry an
+// Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07, a quoted
+// string); Go's transport takes that header as leave to repeat the request by
+// itself, so it must only be sent through a transport that asks for a permit for
+// every write.
+func (HTTP) Request(spec *v1alpha1.ConnectorSpec, call connectors.Call) (connectors.Request, error) {
+	operation, ok := find(spec, call.Operation)
+	if !ok {
+		return connectors.Request{}, fmt.Errorf("operation %q: spec.http.operations has none of that name", call.Operation)
+	}
+	path, err := fill(operation.Path, call.ExternalID)
+	if err != nil {
+		return connectors.Request{}, fmt.Errorf("operation %q: %w", call.Operation, err)
+	}
+	request := connectors.Request{
+		Method: operation.Method,
+		Path:   path,
+		Header: nethttp.Header{"Accept": {"application/json, application/problem+json"}},
+	}
+	if hasBody(operation.Method) {
+		if !json.Valid(call.Payload) {
+			return connectors.Request{}, fmt.Errorf("operation %q: the payload is not JSON: give the step a mapping", call.Operation)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		request.Body = call.Payload
+	}
+	if effects[operation.Effect] != connectors.EffectNone && call.IdempotencyKey != "" {
+		key, err := quoted(call.IdempotencyKey)
+		if err != nil {
+			return connectors.Request{}, fmt.Errorf("operation %q: %w", call.Operation, err)
+		}
+		request.Header.Set("Idempotency-Key", key)
+	}
+	return request, nil
+}
+
+// Probe asks probePath, or the root where there is none: any answer of the
+// system itself shows that it is back.
+func (HTTP) Probe(spec *v1alpha1.ConnectorSpec) connectors.Request {
+	path := "/"
+	if spec.HTTP != nil && inside(spec.HTTP.ProbePath) {
+		path = spec.HTTP.ProbePath
+	}
+	return connectors.Request{Method: nethttp.MethodGet, Path: path, Header: nethttp.Header{"Accept": {"*/*"}}}
+}
+
+func find(spec *v1alpha1.ConnectorSpec, name string) (v1alpha1.HTTPOperation, bool) {
+	if spec.HTTP != nil {
+		for _, operation := range spec.HTTP.Operations {
+			if operation.Name == name {
+				return operation, true
+			}
+		}
+	}
+	return v1alpha1.HTTPOperation{}, false
+}
+
+// fill puts the external id into a path, escaped so that it stays one segment.
+func fill(path, externalID string) (string, error) {
+	if strings.Contains(path, externalIDVariable) {
+		// A segment of dots alone would climb out of the path when it is resolved.
+		if strings.Trim(externalID, ".") == "" {
+			return "", fmt.Errorf("external id %q cannot stand in a path", externalID)
+		}
+		path = strings.ReplaceAll(path, externalIDVariable, url.PathEscape(externalID))
+	}
+	if !inside(path) {
+		return "", fmt.Errorf("path %q leaves the endpoint: want a path such as /orders/{externalId}", path)
+	}
+	return path, nil
+}
+
+// inside says whether a path stays below the endpoint that it is joined to.
+func inside(path string) bool {
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\#") {
+		return false
+	}
+	parsed, err := url.ParseRequestURI(path)
+	if err != nil || parsed.Host != "" {
+		return false
+	}
+	for segment := range strings.SplitSeq(parsed.Path, "/") {
+		if segment == ".." {
+			return false
+		}
+	}
+	return true
+}
+
+// quoted returns text as a Structured Field String (RFC 9651 section 3.3.3).
+func quoted(text string) (string, error) {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return "", fmt.Errorf("idempotency key %q: want printable ASCII", text)
+		}
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`, nil
+}

@@ -1,0 +1,158 @@
+package shopify
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/connectors"
+)
+
+// whole are the topics whose body is always an order; on the others of orders/
+// it may be something smaller, such as the edit itself on orders/edited.
+var whole = map[string]bool{
+	"orders/create": true, "orders/updated": true, "orders/paid": true, "orders/cancelled": true,
+	"orders/fulfilled": true, "orders/partially_fulfilled": true,
+}
+
+// Order reads the REST Order shape. Quantities and amounts are those after edits
+// and removals (current_quantity, current_total_price) where the shop sends them.
+func (Shopify) Order(topic string, body []byte) (*orderv1.Order, error) {
+	if !strings.HasPrefix(topic, "orders/") {
+		return nil, fmt.Errorf("%w: topic %q", connectors.ErrNotAnOrder, topic)
+	}
+	var b orderBody
+	// A body is an object; encoding/json would take null for an empty one.
+	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
+		return nil, fmt.Errorf("%w: the body of %s is not a JSON object", connectors.ErrMalformed, topic)
+	}
+	if err := json.Unmarshal(body, &b); err != nil {
+		return nil, fmt.Errorf("%w: the body of %s: %w", connectors.ErrMalformed, topic, err)
+	}
+	if b.LineItems == nil && !whole[topic] {
+		return nil, fmt.Errorf("%w: the body of %s has no line_items", connectors.ErrNotAnOrder, topic)
+	}
+	if b.ID == "" {
+		return nil, fmt.Errorf("%w: the body of %s has no id", connectors.ErrMalformed, topic)
+	}
+	updated := b.UpdatedAt
+	if updated.IsZero() && topic == "orders/create" {
+		updated = b.CreatedAt
+	}
+	if updated.IsZero() {
+		return nil, fmt.Errorf("%w: order %s on %s has no updated_at, by which the newest version is told: have the subscription send it",
+			connectors.ErrMalformed, b.ID, topic)
+	}
+	lines, err := linesOf(&b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: order %s on %s: %w", connectors.ErrMalformed, b.ID, topic, err)
+	}
+	return &orderv1.Order{
+		Id:                string(b.ID),
+		Name:              string(b.Name),
+		CreatedAt:         timestamp(b.CreatedAt),
+		UpdatedAt:         timestamp(updated),
+		CancelledAt:       timestamp(b.CancelledAt),
+		Currency:          string(b.Currency),
+		Total:             first(b.CurrentTotalPrice, b.TotalPrice),
+		Subtotal:          first(b.CurrentSubtotalPrice, b.SubtotalPrice),
+		TotalTax:          first(b.CurrentTotalTax, b.TotalTax),
+		Outstanding:       string(b.TotalOutstanding),
+		FinancialStatus:   string(b.FinancialStatus),
+		FulfillmentStatus: string(b.FulfillmentStatus),
+		Customer:          customerOf(&b),
+		ShippingAddress:   addressOf(b.ShippingAddress),
+		BillingAddress:    addressOf(b.BillingAddress),
+		Lines:             lines,
+		Tags:              b.Tags,
+		Note:              string(b.Note),
+		Attributes:        b.NoteAttributes,
+		Channel:           string(b.SourceName),
+		Test:              bool(b.Test),
+		ShippingLines:     shippingOf(b.ShippingLines),
+	}, nil
+}
+
+func linesOf(b *orderBody) ([]*orderv1.Line, error) {
+	if b.LineItems == nil {
+		return nil, nil
+	}
+	lines := make([]*orderv1.Line, len(*b.LineItems))
+	for i, item := range *b.LineItems {
+		// Null or missing in older API versions; 0 is a removed line.
+		digits := cmp.Or(item.CurrentQuantity, item.Quantity, "0")
+		quantity, err := strconv.ParseInt(string(digits), 10, 64)
+		if err != nil || quantity < 0 {
+			return nil, fmt.Errorf("line_items[%d]: quantity %s, want a whole number that is not negative", i, digits)
+		}
+		lines[i] = &orderv1.Line{
+			Id:               string(item.ID),
+			Sku:              string(item.SKU),
+			Title:            first(item.Title, item.Name),
+			Quantity:         quantity,
+			UnitPrice:        string(item.Price),
+			VariantId:        string(item.VariantID),
+			Properties:       item.Properties,
+			RequiresShipping: bool(item.RequiresShipping),
+		}
+	}
+	return lines, nil
+}
+
+// customerOf is nil where the body says nothing about a person at all.
+func customerOf(b *orderBody) *orderv1.Customer {
+	c := b.Customer
+	if c == nil {
+		if b.Email == "" && b.Phone == "" {
+			return nil
+		}
+		c = &customerBody{}
+	}
+	return &orderv1.Customer{
+		Id:        string(c.ID),
+		Email:     first(b.Email, c.Email),
+		Phone:     first(b.Phone, c.Phone),
+		FirstName: string(c.FirstName),
+		LastName:  string(c.LastName),
+	}
+}
+
+func addressOf(a *addressBody) *orderv1.Address {
+	if a == nil {
+		return nil
+	}
+	return &orderv1.Address{
+		Name:         cmp.Or(string(a.Name), strings.TrimSpace(string(a.FirstName+" "+a.LastName))),
+		Company:      string(a.Company),
+		Address1:     string(a.Address1),
+		Address2:     string(a.Address2),
+		City:         string(a.City),
+		ProvinceCode: string(a.ProvinceCode),
+		PostalCode:   string(a.Zip),
+		CountryCode:  string(a.CountryCode),
+		Phone:        string(a.Phone),
+	}
+}
+
+func shippingOf(bodies []shippingBody) []*orderv1.ShippingLine {
+	var lines []*orderv1.ShippingLine
+	for _, b := range bodies {
+		lines = append(lines, &orderv1.ShippingLine{Code: string(b.Code), Title: string(b.Title), Price: string(b.Price)})
+	}
+	return lines
+}
+
+func first(values ...text) string { return string(cmp.Or(values...)) }
+
+func timestamp(m moment) *timestamppb.Timestamp {
+	if m.IsZero() {
+		return nil
+	}
+	return timestamppb.New(m.Time)
+}

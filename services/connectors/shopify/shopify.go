@@ -1,0 +1,16 @@
+// Package shopify speaks with Shopify shops: it checks and reads their webhooks
+// and keeps their stock over the GraphQL Admin API. Facts are from shopify.dev
+// as of API version 2026-10.
+package shopify
+
+import "github.com/peppasync/peppasync/services/connectors"
+
+// Shopify implements connectors.Source, connectors.System and
+// connectors.Prober. It has no state.
+type Shopify struct{}
+
+var (
+	_ connectors.Source = Shopify{}
+	_ connectors.System = Shopify{}
+	_ connectors.Prober = Shopify{}
+)
