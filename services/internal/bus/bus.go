@@ -1,0 +1,234 @@
+// Package bus is how the roles meet: streams, subjects, publishing with
+// compare-and-set, consuming in order, and the classes of what can go wrong, on
+// NATS JetStream. It is the only package that knows nats.go. What it guarantees
+// is written down in services/docs/adr/0003-bus.md.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// requestTimeout bounds what comes without a deadline of its own. A crashed
+	// leader is replaced within 4 to 9 s; callers try again.
+	requestTimeout = 5 * time.Second
+	// Two silent pings end a connection whose other end is gone without a word.
+	pingInterval = 5 * time.Second
+	maxPings     = 2
+
+	reconnectWait   = 100 * time.Millisecond
+	reconnectJitter = 100 * time.Millisecond
+)
+
+// Options of Connect.
+type Options struct {
+	// URL of the server, such as "nats://nats:4222"; several are separated by
+	// commas. Ignored where InProcess is set.
+	URL string
+	// Name of the client; it is also its inbox prefix ("_INBOX_<name>"), so that
+	// permissions can be cut by role.
+	Name string
+	// InProcess connects without a socket, to an embedded server.
+	InProcess nats.InProcessConnProvider
+	// Credentials is the path of a credentials file (JWT and seed), or empty.
+	Credentials string
+	Logger      *slog.Logger
+}
+
+// Bus is one connection. It is safe for concurrent use.
+type Bus struct {
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	log    *slog.Logger
+	durab  durabilityReporter
+	closed chan struct{}
+	denied denials
+
+	mu      sync.Mutex
+	streams map[string]jetstream.Stream
+	link    link
+}
+
+// link is one life of the connection: it ends when the connection is lost.
+type link struct {
+	ctx context.Context
+	end context.CancelCauseFunc
+}
+
+func newLink() link {
+	ctx, end := context.WithCancelCause(context.Background())
+	return link{ctx, end}
+}
+
+// durabilityReporter is an in-process server that can tell whether it syncs
+// every write.
+type durabilityReporter interface{ SyncAlways() bool }
+
+// Connect returns a bus that connects, and connects again whenever it has to.
+// A server that is not there yet is no error: calls fail as unavailable, and
+// Healthy says so, until it is. The error is for what waiting cannot heal.
+func Connect(ctx context.Context, o Options) (*Bus, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	b := &Bus{
+		log:     log.With("component", "bus"),
+		closed:  make(chan struct{}),
+		streams: make(map[string]jetstream.Stream),
+		link:    newLink(),
+	}
+	options := []nats.Option{
+		nats.Name(o.Name),
+		nats.CustomInboxPrefix("_INBOX_" + token(o.Name)),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
+		nats.RetryOnFailedConnect(true),
+		// A credential that is refused today may be renewed tomorrow.
+		nats.IgnoreAuthErrorAbort(),
+		// Nothing is kept for later in memory: a publish that is not on its way
+		// to the server fails at once.
+		nats.ReconnectBufSize(-1),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(maxPings),
+		nats.ConnectHandler(b.onConnect),
+		nats.ReconnectHandler(b.onConnect),
+		nats.DisconnectErrHandler(b.onDisconnect),
+		nats.ErrorHandler(b.onError),
+		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
+	}
+	if o.Credentials != "" {
+		options = append(options, nats.UserCredentials(o.Credentials))
+	}
+	if o.InProcess != nil {
+		options = append(options, nats.InProcessServer(o.InProcess))
+		b.durab, _ = o.InProcess.(durabilityReporter)
+	}
+	nc, err := nats.Connect(o.URL, options...)
+	if err != nil {
+		return nil, fmt.Errorf("bus: connect %s: %w", describeURL(o), err)
+	}
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(requestTimeout))
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("bus: connect: %w", err)
+	}
+	b.nc, b.js = nc, js
+	return b, nil
+}
+
+func (b *Bus) onConnect(nc *nats.Conn) {
+	b.denied.clear() // the server may have been given other permissions
+	b.mu.Lock()
+	if b.link.ctx.Err() != nil {
+		b.link = newLink()
+	}
+	b.mu.Unlock()
+	b.log.Debug("connected", "server", nc.ConnectedServerName())
+}
+
+func (b *Bus) onDisconnect(nc *nats.Conn, err error) {
+	b.mu.Lock()
+	b.link.end(errDisconnected)
+	b.mu.Unlock()
+	if !nc.IsClosed() {
+		b.log.Warn("connection to NATS lost, connecting again", "error", err)
+	}
+}
+
+func (b *Bus) onError(_ *nats.Conn, _ *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		if !b.denied.add(err) {
+			return
+		}
+		b.log.Error("NATS denies a subject to this role; give its user the permission", "error", err)
+		return
+	}
+	b.log.Warn("NATS reports a problem", "error", err)
+}
+
+// Close lets the handlers that run finish, sends what is buffered, and
+// disconnects. It returns when that is done, or after a few seconds.
+func (b *Bus) Close() {
+	if err := b.nc.Drain(); err != nil {
+		b.nc.Close()
+	}
+	timer := time.NewTimer(requestTimeout)
+	defer timer.Stop()
+	select {
+	case <-b.closed:
+	case <-timer.C:
+		b.nc.Close()
+		<-b.closed
+	}
+	b.mu.Lock()
+	b.link.end(nats.ErrConnectionClosed)
+	b.mu.Unlock()
+}
+
+// currentLink returns the life that the connection is in.
+func (b *Bus) currentLink() context.Context {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.link.ctx
+}
+
+// bound returns ctx with a deadline, that ends too when the connection is lost:
+// a reply to what was sent over it will never come.
+func (b *Bus) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	bounded, cancel := context.WithCancelCause(ctx)
+	lost := b.currentLink()
+	stop := context.AfterFunc(lost, func() { cancel(context.Cause(lost)) })
+	if _, has := ctx.Deadline(); has {
+		return bounded, func() { stop(); cancel(nil) }
+	}
+	timed, cancelTimed := context.WithTimeout(bounded, requestTimeout)
+	return timed, func() { stop(); cancelTimed(); cancel(nil) }
+}
+
+// because returns the reason for which a bounded context ended, where err is
+// nothing but its end.
+func because(bounded context.Context, err error) error {
+	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(bounded), errDisconnected) {
+		return errDisconnected
+	}
+	return err
+}
+
+// stream returns a handle of a stream, asked of the server once: handles are
+// names, and stay right when the stream is made anew.
+func (b *Bus) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	b.mu.Lock()
+	s := b.streams[name]
+	b.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	s, err := b.js.Stream(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	b.streams[name] = s
+	b.mu.Unlock()
+	return s, nil
+}
+
+func describeURL(o Options) string {
+	if o.InProcess != nil {
+		return "to the embedded server"
+	}
+	return "to NATS" // the URL may hold a password
+}

@@ -1,0 +1,283 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	defaultAckWait       = 30 * time.Second
+	defaultMaxAckPending = 1000
+	// A message that waits in the client for its turn uses up its AckWait.
+	defaultPrefetch = 8
+	readPrefetch    = 256
+
+	pullExpiry    = 5 * time.Second
+	pullHeartbeat = time.Second
+
+	// An ephemeral consumer that nobody pulls from is removed by the server.
+	ephemeralInactive = 5 * time.Minute
+
+	consumeBackoffMin = 50 * time.Millisecond
+	consumeBackoffMax = 2 * time.Second
+)
+
+// ConsumerOptions of Consume.
+type ConsumerOptions struct {
+	Stream string
+	// Durable names the consumer, whose position the server keeps. Empty only
+	// where Ephemeral is set.
+	Durable string
+	// Filters are subjects, wildcards allowed; none for the whole stream.
+	Filters []string
+	// MaxAckPending is how many messages may be handed out and not acknowledged;
+	// 0 for 1000.
+	MaxAckPending int
+	// AckWait is after how long such a message comes again; 0 for 30 s.
+	AckWait time.Duration
+	// Prefetch is how many messages may wait in this process for their turn; 0
+	// for 8.
+	Prefetch int
+	// Reset takes over from whoever consumed before, at the start and after every
+	// lost connection: all that is not acknowledged comes again, at once and in
+	// order. Messages that the handler still holds come too; their Sequence tells.
+	// Without it they come after AckWait, and behind newer ones.
+	Reset bool
+	// LastPerSubject begins with the newest record of each subject, not with the
+	// first record of the stream. It counts when the consumer is made.
+	LastPerSubject bool
+	// Ephemeral keeps the position in this process and no longer: a new start
+	// begins anew, a lost connection does not. Nothing is acknowledged.
+	Ephemeral bool
+
+	// from is the sequence that an ephemeral consumer begins with.
+	from uint64
+}
+
+func (o ConsumerOptions) validate() error {
+	switch {
+	case o.Stream == "":
+		return errors.New("bus: consume: no stream is named")
+	case o.Ephemeral && (o.Durable != "" || o.Reset):
+		return fmt.Errorf("bus: consume %s: an ephemeral consumer has no durable name and no reset", o.Stream)
+	case !o.Ephemeral && o.Durable == "":
+		return fmt.Errorf("bus: consume %s: a consumer that is not ephemeral needs a durable name", o.Stream)
+	}
+	return nil
+}
+
+// Consume makes the consumer where it is missing and calls handle for one
+// message at a time, in the order of the stream. The handler may return with the
+// message unacknowledged and acknowledge it later from any goroutine. Consume
+// rides over lost connections, restarts of the server, a consumer that was
+// removed, and stalls; it returns nil when ctx is done, and an error only for
+// what trying again cannot heal, such as a stream that does not exist.
+func (b *Bus) Consume(ctx context.Context, o ConsumerOptions, handle func(ctx context.Context, m *Incoming)) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	return b.consume(ctx, o, handle)
+}
+
+func (b *Bus) consume(ctx context.Context, o ConsumerOptions, handle func(ctx context.Context, m *Incoming)) error {
+	c := &consumption{bus: b, options: o, handle: handle, next: o.from}
+	backoff := consumeBackoffMin
+	for logged := ""; ctx.Err() == nil; {
+		before := c.handled.Load()
+		err := c.session(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case permanent(err):
+			return describe(err, "consume %s of %s", c.name(), o.Stream)
+		case errors.Is(err, nats.ErrConnectionClosed):
+			// Close was called: nothing will come any more.
+			return describe(err, "consume %s of %s", c.name(), o.Stream)
+		}
+		if c.handled.Load() != before {
+			backoff, logged = consumeBackoffMin, ""
+		}
+		if text := err.Error(); text != logged && !errors.Is(err, errDisconnected) {
+			logged = text
+			b.log.Warn("consumer interrupted, starting it again", "stream", o.Stream, "consumer", c.name(), "error", err)
+		}
+		b.pause(ctx, backoff/2+rand.N(backoff))
+		backoff = min(2*backoff, consumeBackoffMax)
+	}
+	return nil
+}
+
+// pause waits, and no longer than until the connection is back.
+func (b *Bus) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// permanent reports whether starting again cannot help.
+func permanent(err error) bool {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrInvalidOption) ||
+		errors.Is(err, jetstream.ErrInvalidSubject) || errors.Is(err, jetstream.ErrInvalidConsumerName) {
+		return true
+	}
+	var coded jetstream.JetStreamError
+	if !errors.As(err, &coded) || coded.APIError() == nil {
+		return false
+	}
+	// 4xx of the API are refusals of what was asked; a missing consumer is made
+	// again, and 408 and 429 pass.
+	code := coded.APIError().Code
+	return code >= 400 && code < 500 && code != 408 && code != 429 &&
+		coded.APIError().ErrorCode != jetstream.JSErrCodeConsumerNotFound
+}
+
+// consumption is one call of Consume, over all its sessions.
+type consumption struct {
+	bus     *Bus
+	options ConsumerOptions
+	handle  func(context.Context, *Incoming)
+
+	// next is the sequence that an ephemeral consumer goes on with; 0 where
+	// nothing has been handled yet.
+	next uint64
+	// handled counts messages; busy is set while the handler runs.
+	handled atomic.Uint64
+	busy    atomic.Bool
+}
+
+func (c *consumption) name() string {
+	if c.options.Ephemeral {
+		return "(ephemeral)"
+	}
+	return c.options.Durable
+}
+
+// session runs until something breaks: it makes the consumer, takes it over,
+// and hands out its messages.
+func (c *consumption) session(ctx context.Context) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	if c.options.Reset || c.options.Ephemeral {
+		// The life of the connection is taken before anything is asked of the
+		// server, so that no loss falls between.
+		lost := c.bus.currentLink()
+		defer context.AfterFunc(lost, func() { end(context.Cause(lost)) })()
+	}
+	consumer, err := c.prepare(ctx)
+	if err != nil {
+		return sessionError(ctx, err)
+	}
+	messages, err := consumer.Messages(
+		jetstream.PullMaxMessages(c.prefetch()),
+		jetstream.PullExpiry(pullExpiry),
+		jetstream.PullHeartbeat(pullHeartbeat),
+		jetstream.WithMessagesErrOnMissingHeartbeat(true),
+	)
+	if err != nil {
+		return sessionError(ctx, err)
+	}
+	defer messages.Stop()
+	watch := newWatchdog(c, consumer, end)
+	defer watch.stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return sessionError(ctx, err)
+		}
+		if ctx.Err() != nil {
+			return sessionError(ctx, ctx.Err())
+		}
+		m, err := incoming(c.bus, msg, c.options.Ephemeral)
+		if err != nil {
+			return err
+		}
+		c.busy.Store(true)
+		c.handle(ctx, m)
+		c.next = m.Sequence + 1
+		c.handled.Add(1)
+		c.busy.Store(false)
+	}
+}
+
+// sessionError returns why the session's context ended, where err is its end.
+func sessionError(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+func (c *consumption) prefetch() int {
+	prefetch := c.options.Prefetch
+	if prefetch <= 0 {
+		prefetch = defaultPrefetch
+	}
+	return prefetch
+}
+
+// prepare makes or updates the consumer and takes it over where asked to.
+func (c *consumption) prepare(ctx context.Context) (jetstream.Consumer, error) {
+	bounded, cancel := c.bus.bound(ctx)
+	defer cancel()
+	consumer, err := c.bus.js.CreateOrUpdateConsumer(bounded, c.options.Stream, c.config())
+	if err != nil {
+		return nil, because(bounded, err)
+	}
+	if c.options.Reset {
+		if _, err := c.bus.js.ResetConsumer(bounded, c.options.Stream, c.options.Durable); err != nil {
+			return nil, because(bounded, err)
+		}
+	}
+	return consumer, nil
+}
+
+func (c *consumption) config() jetstream.ConsumerConfig {
+	o := c.options
+	config := jetstream.ConsumerConfig{
+		Durable:        o.Durable,
+		FilterSubjects: o.Filters,
+		DeliverPolicy:  jetstream.DeliverAllPolicy,
+		AckPolicy:      jetstream.AckExplicitPolicy,
+		AckWait:        o.AckWait,
+		MaxAckPending:  o.MaxAckPending,
+		// Never give up: on a work queue such a message would stay for ever,
+		// unseen.
+		MaxDeliver: -1,
+	}
+	if config.AckWait <= 0 {
+		config.AckWait = defaultAckWait
+	}
+	if config.MaxAckPending <= 0 {
+		config.MaxAckPending = defaultMaxAckPending
+	}
+	if o.LastPerSubject {
+		config.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
+	}
+	if len(o.Filters) == 0 && o.LastPerSubject {
+		config.FilterSubjects = []string{">"}
+	}
+	if o.Ephemeral {
+		config.AckPolicy = jetstream.AckNonePolicy
+		config.AckWait, config.MaxAckPending = 0, 0
+		config.InactiveThreshold = ephemeralInactive
+		config.MemoryStorage = true
+		config.Replicas = 1
+		if c.next > 0 {
+			// What is newer than the last handled one holds the newest of every
+			// subject that has changed since.
+			config.DeliverPolicy = jetstream.DeliverByStartSequencePolicy
+			config.OptStartSeq = c.next
+		}
+	}
+	return config
+}

@@ -1,0 +1,188 @@
+// Package embed runs a NATS server inside this process, on a data folder, with
+// every write synced to disk before it is acknowledged. It is the only package
+// that knows nats-server.
+package embed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	maxPayload = 8 << 20
+	// Records live on disk; memory is for ephemeral consumers only.
+	maxMemory = 64 << 20
+	// The server's default of 50 open atomic batches per stream refuses a busy
+	// order shard.
+	batchesPerStream = 200
+	batchesInAll     = 2000
+
+	readyTimeout = 30 * time.Second
+)
+
+// Options of Start.
+type Options struct {
+	// DataDir is made where it is missing. One server at a time may use it.
+	DataDir string
+	// Listen is the TCP address to serve on, such as "127.0.0.1:4222"; port 0
+	// takes a free one. Empty serves connections of this process only.
+	Listen string
+	// MaxStore bounds the bytes on disk; 0 takes 80% of what the disk has free,
+	// together with what the folder holds already.
+	MaxStore int64
+	Logger   *slog.Logger
+	// Configure changes the server's own options last, for what tests need
+	// (users and their permissions). nil outside them.
+	Configure func(*server.Options)
+}
+
+// Server is a running server.
+type Server struct {
+	ns   *server.Server
+	lock *os.File
+	sync bool
+}
+
+// Start returns a server that is ready for JetStream. An error says which of the
+// options to change.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	if o.DataDir == "" {
+		return nil, errors.New("embedded NATS: no data folder is named")
+	}
+	if err := os.MkdirAll(o.DataDir, 0o750); err != nil {
+		return nil, fmt.Errorf("embedded NATS: data folder: %w", err)
+	}
+	lock, err := lockFolder(o.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := start(ctx, o)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s.lock = lock
+	return s, nil
+}
+
+func start(ctx context.Context, o Options) (*Server, error) {
+	options, err := serverOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := server.NewServer(options)
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	problems := newLogAdapter(o.Logger)
+	ns.SetLoggerV2(problems, false, false, false)
+	ns.Start()
+	if err := awaitReady(ctx, ns, options, problems); err != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		return nil, err
+	}
+	return &Server{ns: ns, sync: options.SyncAlways}, nil
+}
+
+func serverOptions(o Options) (*server.Options, error) {
+	maxStore := o.MaxStore
+	if maxStore <= 0 {
+		var err error
+		if maxStore, err = storeBudget(o.DataDir); err != nil {
+			return nil, err
+		}
+	}
+	options := &server.Options{
+		ServerName: "peppasync-embedded",
+		StoreDir:   o.DataDir,
+		JetStream:  true,
+		// What "sync_interval: always" of the configuration file sets.
+		SyncAlways:         true,
+		SyncInterval:       2 * time.Minute,
+		JetStreamMaxStore:  maxStore,
+		JetStreamMaxMemory: maxMemory,
+		JetStreamLimits: server.JSLimitOpts{
+			MaxBatchInflightPerStream: batchesPerStream,
+			MaxBatchInflightTotal:     batchesInAll,
+		},
+		MaxPayload: maxPayload,
+		NoSigs:     true,
+		DontListen: o.Listen == "",
+	}
+	if o.Listen != "" {
+		host, portText, err := net.SplitHostPort(o.Listen)
+		if err != nil {
+			return nil, fmt.Errorf("embedded NATS: listen address %q is not host:port: %w", o.Listen, err)
+		}
+		port, err := strconv.Atoi(portText)
+		if err != nil || port < 0 || port > 65535 {
+			return nil, fmt.Errorf("embedded NATS: listen address %q: %q is not a port number", o.Listen, portText)
+		}
+		options.Host, options.Port = host, port
+		if port == 0 {
+			options.Port = server.RANDOM_PORT
+		}
+	}
+	if o.Configure != nil {
+		o.Configure(options)
+	}
+	return options, nil
+}
+
+// awaitReady waits until clients are served and JetStream is up. The server
+// tells of a port that is taken or a store that cannot be read only in its log.
+func awaitReady(ctx context.Context, ns *server.Server, options *server.Options, problems *logAdapter) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout,
+		fmt.Errorf("not ready after %v", readyTimeout))
+	defer cancel()
+	for {
+		if ns.ReadyForConnections(10*time.Millisecond) && ns.JetStreamEnabled() {
+			return nil
+		}
+		if reason := problems.fatal(); reason != "" {
+			return fmt.Errorf("embedded NATS: %s", reason)
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("embedded NATS in %s: %w", options.StoreDir, context.Cause(ctx))
+		}
+	}
+}
+
+// InProcessConn returns a connection without a socket. With it a Server is the
+// provider that the bus connects by.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
+
+// InProcess returns the provider of connections without a socket.
+func (s *Server) InProcess() *Server { return s }
+
+// SyncAlways reports whether every write is on disk before it is acknowledged.
+func (s *Server) SyncAlways() bool { return s.sync }
+
+// URL returns where TCP clients connect, or "" where there is no listener.
+func (s *Server) URL() string {
+	if s.ns.Addr() == nil {
+		return ""
+	}
+	return s.ns.ClientURL()
+}
+
+// Stop ends the server, waits until its files are closed, and frees the folder.
+func (s *Server) Stop() {
+	s.ns.Shutdown()
+	s.ns.WaitForShutdown()
+	_ = s.lock.Close() // frees the lock; nothing was written to it
+}
+
+// lockName is the file that says who uses a folder.
+const lockName = "peppasync.lock"
+
+func lockPath(dir string) string { return filepath.Join(dir, lockName) }

@@ -1,0 +1,168 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Record is one message as it is stored.
+type Record struct {
+	Stream, Subject string
+	// Sequence is its place in the stream, and what ExpectLast compares.
+	Sequence uint64
+	// Time is when the server stored it, by the server's clock.
+	Time time.Time
+	// Header holds the first value of each name; nil where there are none.
+	Header map[string]string
+	Data   []byte
+}
+
+// headerKeyValueOperation marks a key that is not there any more, as the
+// server's key-value clients write it; headerMarkerReason, as the server itself
+// does where a record's time to live ends.
+const (
+	headerKeyValueOperation = "KV-Operation"
+	headerMarkerReason      = "Nats-Marker-Reason"
+)
+
+// Deleted reports whether the record says that its key is gone.
+func (r Record) Deleted() bool {
+	return r.Header[headerKeyValueOperation] != "" || r.Header[headerMarkerReason] != ""
+}
+
+// Last returns the newest record on a subject, which may have wildcards, read
+// from the stream's leader. ErrNotFound where there is none.
+func (b *Bus) Last(ctx context.Context, stream, subject string) (Record, error) {
+	bounded, cancel := b.bound(ctx)
+	defer cancel()
+	s, err := b.stream(bounded, stream)
+	if err != nil {
+		return Record{}, describe(because(bounded, err), "read the last record on %s", subject)
+	}
+	raw, err := s.GetLastMsgForSubject(bounded, subject)
+	if err != nil {
+		return Record{}, describe(because(bounded, err), "read the last record on %s", subject)
+	}
+	return Record{
+		Stream: stream, Subject: raw.Subject, Sequence: raw.Sequence, Time: raw.Time,
+		Header: flatten(raw.Header), Data: raw.Data,
+	}, nil
+}
+
+// Read returns the records on a subject, which may have wildcards, from a
+// sequence on, in order, up to the newest as of the call. It rides over lost
+// connections; an error, ctx's too, is the last thing it yields. A record that
+// is replaced while it reads is seen only in its newer form, if that is stored
+// before the end is reached: who must miss nothing goes on with Consume.
+func (b *Bus) Read(ctx context.Context, stream, subject string, from uint64) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		newest, err := b.Last(ctx, stream, subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && newest.Sequence < from {
+			return
+		}
+		if err != nil {
+			yield(Record{}, err)
+			return
+		}
+		r := &reading{bus: b, stream: stream, subject: subject, last: newest.Sequence, next: max(from, 1)}
+		if err := r.run(ctx, yield); err != nil {
+			yield(Record{}, describe(err, "read %s from %d", subject, from))
+		}
+	}
+}
+
+// readCheck is how often a reader without progress asks whether there is
+// anything left: what it waits for may have been removed.
+const readCheck = 500 * time.Millisecond
+
+// reading is one pass over the records of a subject.
+type reading struct {
+	bus             *Bus
+	stream, subject string
+	// last is the sequence that ends it.
+	last uint64
+
+	mu   sync.Mutex
+	next uint64
+}
+
+// run yields until the end, or returns why it could not.
+func (r *reading) run(ctx context.Context, yield func(Record, error) bool) error {
+	running, stop := context.WithCancel(ctx)
+	finished := false
+	var exhausted atomic.Bool
+	var checking sync.WaitGroup
+	checking.Go(func() {
+		if r.awaitExhausted(running) {
+			exhausted.Store(true)
+			stop()
+		}
+	})
+	defer checking.Wait()
+	defer stop()
+	err := r.bus.consume(running, ConsumerOptions{
+		Stream: r.stream, Filters: []string{r.subject}, Ephemeral: true, Prefetch: readPrefetch, from: r.next,
+	}, func(_ context.Context, m *Incoming) {
+		if finished {
+			return
+		}
+		if !yield(m.Record, nil) || m.Sequence >= r.last {
+			finished = true
+			stop()
+		}
+		r.mu.Lock()
+		r.next = m.Sequence + 1
+		r.mu.Unlock()
+	})
+	if err != nil || finished || exhausted.Load() {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// awaitExhausted returns true once the leader has nothing more to read, and
+// false when ctx ends.
+func (r *reading) awaitExhausted(ctx context.Context) bool {
+	ticker := time.NewTicker(readCheck)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-ticker.C:
+		}
+		r.mu.Lock()
+		next := r.next
+		r.mu.Unlock()
+		bounded, cancel := r.bus.bound(ctx)
+		s, err := r.bus.stream(bounded, r.stream)
+		if err == nil {
+			_, err = s.GetMsg(bounded, next, jetstream.WithGetMsgSubject(r.subject))
+		}
+		cancel()
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return true
+		}
+	}
+}
+
+// flatten returns the first value of each header.
+func flatten(header nats.Header) map[string]string {
+	if len(header) == 0 {
+		return nil
+	}
+	flat := make(map[string]string, len(header))
+	for name, values := range header {
+		if len(values) > 0 {
+			flat[name] = values[0]
+		}
+	}
+	return flat
+}

@@ -1,0 +1,181 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// metadataShards is where the first shard's stream says how many there are.
+const metadataShards = "peppasync-shards"
+
+// Topology is what Apply makes. Zero shard counts and replicas mean 1; zero
+// sizes mean no bound but the server's own.
+type Topology struct {
+	IngestShards, OrderShards int
+	// Replicas is 3 in a cluster.
+	Replicas int
+	// Bytes on disk, per stream (for ingest per shard). A stream that is at its
+	// bound refuses new messages (IsFull). ORDER has none on purpose: a bound
+	// would have to discard orders and timers.
+	IngestMaxBytes, DispatchMaxBytes, LedgerMaxBytes, ResultMaxBytes, ErrorHoldMaxBytes, JournalMaxBytes int64
+}
+
+func (t Topology) withDefaults() Topology {
+	t.IngestShards = max(t.IngestShards, 1)
+	t.OrderShards = max(t.OrderShards, 1)
+	t.Replicas = max(t.Replicas, 1)
+	return t
+}
+
+// Apply makes every stream and bucket that is missing and brings the others to
+// the topology. It may be repeated, and goes on where it was interrupted. The
+// number of ingest shards never shrinks and the number of order shards never
+// changes: an order's home follows from it.
+func (b *Bus) Apply(ctx context.Context, t Topology) error {
+	t = t.withDefaults()
+	if t.OrderShards > orderPartitions {
+		return fmt.Errorf("bus: apply: %d order shards, at most %d are possible", t.OrderShards, orderPartitions)
+	}
+	for _, counted := range []struct {
+		prefix string
+		want   int
+		fixed  bool
+	}{{PrefixIngest, t.IngestShards, false}, {PrefixOrder, t.OrderShards, true}} {
+		have, err := b.Shards(ctx, counted.prefix)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if counted.want < have || counted.fixed && counted.want != have {
+			return fmt.Errorf("bus: apply: there are %d %s shards and %d are asked for: %s", have, counted.prefix, counted.want,
+				"ingest shards may only grow, order shards must stay as they are; ask for the number that is there")
+		}
+	}
+	for _, config := range t.streams() {
+		bounded, cancel := context.WithTimeout(ctx, 2*requestTimeout)
+		_, err := b.js.CreateOrUpdateStream(bounded, config)
+		cancel()
+		if err != nil {
+			return describe(err, "apply stream %s", config.Name)
+		}
+	}
+	return nil
+}
+
+// Shards returns how many shards PrefixIngest or PrefixOrder has. ErrNotFound
+// before the first Apply is through.
+func (b *Bus) Shards(ctx context.Context, prefix string) (int, error) {
+	bounded, cancel := b.bound(ctx)
+	defer cancel()
+	name := shardStream(prefix, 0)
+	// Not from the handles that are kept: the count may have grown.
+	s, err := b.js.Stream(bounded, name)
+	if err != nil {
+		return 0, describe(because(bounded, err), "count the shards of %s", prefix)
+	}
+	text := s.CachedInfo().Config.Metadata[metadataShards]
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("bus: stream %s says %q for its number of shards; it was not made by apply", name, text)
+	}
+	return n, nil
+}
+
+const (
+	day = 24 * time.Hour
+	// The duplicate window must cover a sender's immediate retries; doubles that
+	// come later are settled in the order's state. Where no message ids are used
+	// it is the server's minimum: the window costs memory.
+	duplicatesByID   = 2 * time.Minute
+	duplicatesUnused = 100 * time.Millisecond
+
+	ingestMaxMessage = 1 << 20
+	// One durable consumer per connector and lane; the server's default is 1000.
+	dispatchMaxConsumers = 5000
+)
+
+// streams returns the configurations, in the order in which they are to be made.
+func (t Topology) streams() []jetstream.StreamConfig {
+	base := func(name string, subjects ...string) jetstream.StreamConfig {
+		return jetstream.StreamConfig{
+			Name: name, Subjects: subjects,
+			Storage: jetstream.FileStorage, Replicas: t.Replicas, Retention: jetstream.LimitsPolicy,
+			Discard: jetstream.DiscardNew, Duplicates: duplicatesUnused,
+			// Reads go to the leader: a follower may answer with what is not the
+			// newest, and reads here decide what is sent.
+			AllowDirect: false,
+		}
+	}
+	bounded := func(c jetstream.StreamConfig, age time.Duration, bytes int64) jetstream.StreamConfig {
+		c.MaxAge, c.MaxBytes = age, bytes
+		if bytes == 0 {
+			c.MaxBytes = -1
+		}
+		return c
+	}
+	var configs []jetstream.StreamConfig
+
+	dispatch := bounded(base(StreamDispatch, "dispatch.v1.>"), 0, t.DispatchMaxBytes)
+	dispatch.Retention, dispatch.MaxConsumers = jetstream.WorkQueuePolicy, dispatchMaxConsumers
+	ledger := bounded(base(StreamLedger, "ledger.v1.>"), 30*day, t.LedgerMaxBytes)
+	result := bounded(base(StreamResult, "result.v1.>"), 7*day, t.ResultMaxBytes)
+	hold := bounded(base(StreamErrorHold, "hold.v1.>"), 0, t.ErrorHoldMaxBytes)
+	journal := bounded(base(StreamJournal, "journal.v1.>"), 0, t.JournalMaxBytes)
+	configs = append(configs, dispatch, ledger, result, hold, journal)
+
+	for _, bucket := range []string{BucketCatalog, BucketLease} {
+		c := base(KeyValueStream(bucket), "$KV."+bucket+".>")
+		c.MaxMsgsPerSubject, c.AllowRollup, c.DenyDelete = 1, true, true
+		c.AllowMsgTTL, c.SubjectDeleteMarkerTTL = bucket == BucketLease, 0
+		if bucket == BucketLease {
+			// A watcher of a lease that ran out hears of it by a marker.
+			c.SubjectDeleteMarkerTTL = time.Minute
+		}
+		configs = append(configs, c)
+	}
+	// From the last shard to the first: where the first is there, all are.
+	for shard := t.OrderShards - 1; shard >= 0; shard-- {
+		configs = append(configs, t.order(base(OrderStream(shard)), shard))
+	}
+	for shard := t.IngestShards - 1; shard >= 0; shard-- {
+		c := bounded(base(IngestStream(shard), IngestSubject(shard)), 7*day, t.IngestMaxBytes)
+		c.Duplicates, c.MaxMsgSize, c.DenyDelete = duplicatesByID, ingestMaxMessage, true
+		c.Metadata = shardMetadata(shard, t.IngestShards)
+		configs = append(configs, c)
+	}
+	return configs
+}
+
+// order completes the stream of one order shard. It has no bound on bytes, age or
+// count: discarding the oldest would drop orders and timers in silence, and
+// refusing the newest is not allowed beside schedules. The server's own store
+// limit bounds it, and refuses cleanly.
+func (t Topology) order(c jetstream.StreamConfig, shard int) jetstream.StreamConfig {
+	for partition := shard; partition < orderPartitions; partition += t.OrderShards {
+		for _, kind := range []string{"state", "timer", "wake"} {
+			c.Subjects = append(c.Subjects, fmt.Sprintf("order.%s.v1.%d.>", kind, partition))
+		}
+	}
+	c.Discard, c.MaxMsgsPerSubject = jetstream.DiscardOld, 1
+	c.AllowMsgSchedules, c.AllowAtomicPublish, c.AllowMsgTTL = true, true, true
+	// Schedules need both: the server rolls them up and purges them.
+	c.AllowRollup, c.DenyDelete = true, true
+	c.Metadata = shardMetadata(shard, t.OrderShards)
+	return c
+}
+
+// shardMetadata is written on the first shard only: it is made last and updated
+// last, so that the number is true whenever it can be read.
+func shardMetadata(shard, shards int) map[string]string {
+	if shard != 0 {
+		return nil
+	}
+	return map[string]string{metadataShards: strconv.Itoa(shards)}
+}
