@@ -22,13 +22,14 @@ func TestTargetsAgainstAWorld(t *testing.T) {
 			writes, exposed := 0, int64(0)
 			rapid.Check(t, func(t *rapid.T) {
 				w := newWorld(rapid.Int64Range(0, 40).Draw(t, "stock"), rapid.Int64Range(0, 3).Draw(t, "buffer"), counts)
+				w.settle()
 				r := &run{world: w}
-				for range rapid.IntRange(0, 120).Draw(t, "actions") {
+				for range rapid.IntRange(60, 180).Draw(t, "actions") {
 					r.act(t)
 				}
 				w.settle()
 				checkQuiet(t, w)
-				writes += r.writes
+				writes += r.written
 				exposed += r.exposed
 			})
 			t.Logf("%d writes, which gave back %d units of sales not heard of", writes, exposed)
@@ -38,7 +39,7 @@ func TestTargetsAgainstAWorld(t *testing.T) {
 
 type run struct {
 	*world
-	writes  int
+	written int
 	exposed int64
 }
 
@@ -54,7 +55,7 @@ func (r *run) act(t *rapid.T) {
 	live := func(s *sale) bool { return !s.shop.cancelled && !s.shop.fulfilled }
 	switch action := rapid.SampledFrom([]string{
 		"sell", "sell", "sell", "hear", "hear", "dispatch", "dispatch", "dispatch", "accept", "follow",
-		"step", "step", "step", "edit", "cancel", "fulfill", "receive", "restart",
+		"step", "step", "step", "finish", "edit", "cancel", "fulfill", "receive", "restart",
 	}).Draw(t, "action"); action {
 	case "sell":
 		if q := quantity(); q <= r.available {
@@ -95,6 +96,10 @@ func (r *run) act(t *rapid.T) {
 		r.restart()
 	case "step":
 		r.check(t, r.world.step())
+	case "finish":
+		for r.cycle.stage > 0 {
+			r.check(t, r.world.step())
+		}
 	}
 }
 
@@ -107,7 +112,7 @@ func (r *run) check(t *rapid.T, written bool) {
 	if !written {
 		return
 	}
-	r.writes++
+	r.written++
 	free := max(0, r.free())
 	if c.target > free+c.exposed {
 		t.Fatalf("wrote %d of %+v, with %d units free and %d of sales not heard of", c.target, c.figures, free, c.exposed)
@@ -143,7 +148,7 @@ func checkQuiet(t *rapid.T, w *world) {
 func TestNothingIsOversold(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := &run{world: newWorld(rapid.Int64Range(0, 40).Draw(t, "stock"), 0, true)}
-		for range rapid.IntRange(0, 200).Draw(t, "actions") {
+		for range rapid.IntRange(60, 180).Draw(t, "actions") {
 			r.act(t)
 			if _, hidden := r.unheard(); hidden > 0 {
 				for _, s := range r.sales {
