@@ -1,25 +1,36 @@
 package transport
 
 import (
-	"context"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
 )
 
 // rawConn counts the bytes that the kernel took, below any TLS.
 type rawConn struct {
 	*net.TCPConn
+	writing sync.Mutex
 	written atomic.Int64
 }
 
 func (c *rawConn) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	n, err := c.TCPConn.Write(p)
 	c.written.Add(int64(n))
 	return n, err
+}
+
+// kill closes the connection and returns how many bytes the kernel took in all.
+// Closing wakes a write that is blocked, so the lock is free at once; without it
+// a write that has just passed might not be counted yet.
+func (c *rawConn) kill() int64 {
+	// An error means that it is closed already.
+	_ = c.Close()
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.written.Load()
 }
 
 // conn is the outermost layer of a connection: what is written to it are bytes
@@ -35,12 +46,6 @@ type conn struct {
 func newConn(outer net.Conn, raw *rawConn) *conn {
 	return &conn{Conn: outer, raw: raw, closed: make(chan struct{})}
 }
-
-// arm gives the connection the ticket of the request that is about to use it.
-func (c *conn) arm(t *ticket) { c.ticket.Store(t) }
-
-// disarm takes t away, unless the next request has armed it already.
-func (c *conn) disarm(t *ticket) { c.ticket.CompareAndSwap(t, nil) }
 
 func (c *conn) Write(p []byte) (int, error) {
 	t := c.ticket.Load()
@@ -62,10 +67,8 @@ func (c *conn) Write(p []byte) (int, error) {
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if err != nil {
-		if t := c.ticket.Load(); t != nil {
-			t.lost(c, err)
-		}
+	if t := c.ticket.Load(); t != nil {
+		t.heard(c, n, err)
 	}
 	return n, err
 }
@@ -73,89 +76,21 @@ func (c *conn) Read(p []byte) (int, error) {
 // Close drops the connection at once, with what the kernel has not sent yet. It
 // goes past TLS, whose closing alert could block.
 func (c *conn) Close() error {
-	c.once.Do(func() { close(c.closed) })
+	c.shut()
 	return c.raw.Close()
 }
 
-// ticket lets the bytes of one request onto one connection.
-type ticket struct {
-	permit budget.Permit
-	issued func(number int64, at time.Time)
-	stop   context.CancelCauseFunc
+// shut wakes a write that waits for its send time.
+func (c *conn) shut() { c.once.Do(func() { close(c.closed) }) }
 
-	mu          sync.Mutex
-	conn        *conn // that the request was begun on
-	base        int64 // of its raw counter
-	done        bool
-	firstByteAt time.Time
-	early       error // why conn was lost
-}
-
-// begin says whether bytes of the request may be written to c now, and whether
-// they are its first. The first wait for the send time.
-func (t *ticket) begin(c *conn) (first bool, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.done:
-		return false, ErrNoPermit
-	case t.conn == c:
-		return false, nil
-	case t.conn != nil:
-		// Go's transport repeats the request by itself.
-		t.stop(ErrNoPermit)
-		return false, ErrNoPermit
+// sleep says whether the connection is still open after d.
+func (c *conn) sleep(d time.Duration) (open bool) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-c.closed:
+		return false
 	}
-	if wait := time.Until(t.permit.SendAt); wait > 0 {
-		t.mu.Unlock()
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-c.closed:
-			timer.Stop()
-		}
-		t.mu.Lock()
-		if t.done || t.conn != nil {
-			return false, ErrNoPermit
-		}
-	}
-	now := time.Now()
-	switch {
-	case now.Before(t.permit.SendAt):
-		return false, net.ErrClosed
-	case now.After(t.permit.NotAfter):
-		t.stop(ErrPermitExpired)
-		return false, ErrPermitExpired
-	}
-	t.conn, t.base, t.firstByteAt = c, c.raw.written.Load(), now
-	return true, nil
-}
-
-// lost notes why the connection of the request failed, before Go's transport
-// tries another one and hides it.
-func (t *ticket) lost(c *conn, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.conn == c && !t.done && t.early == nil {
-		t.early = err
-	}
-}
-
-// finish ends the ticket: no byte of the request can be written after it. It
-// says whether any was, and what the connection died of. Unless the reply is
-// whole, the connection is closed when it returns.
-func (t *ticket) finish(whole bool) (written bool, early error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.done = true
-	if t.conn == nil {
-		return false, nil
-	}
-	if !whole {
-		// An error means that it is closed already.
-		_ = t.conn.Close()
-	}
-	written = t.conn.raw.written.Load() > t.base
-	t.conn.disarm(t)
-	return written, t.early
 }

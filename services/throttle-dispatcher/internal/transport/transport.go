@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/peppasync/peppasync/services/connectors"
@@ -25,6 +26,9 @@ var (
 	// ErrPermitExpired: the permit ran out before the first byte; nothing was
 	// written.
 	ErrPermitExpired = errors.New("permit expired before the first byte was written")
+	// ErrNotConnected: there was no connection before the permit ran out; nothing
+	// was written.
+	ErrNotConnected = errors.New("no connection before the permit expired")
 	// ErrForeignHost: the request is for another host than the connector's
 	// endpoint; nothing was written.
 	ErrForeignHost = errors.New("not the connector's endpoint")
@@ -87,6 +91,7 @@ type Transport struct {
 	scheme string
 	host   string // host:port
 	http   *http.Transport
+	closed atomic.Bool
 }
 
 // New returns a transport that has not dialed yet.
@@ -121,8 +126,11 @@ func New(config Config) (*Transport, error) {
 	return t, nil
 }
 
-// Close closes idle connections. Calls in flight go on.
-func (t *Transport) Close() { t.http.CloseIdleConnections() }
+// Close closes idle connections and dials no more. Calls in flight go on.
+func (t *Transport) Close() {
+	t.closed.Store(true)
+	t.http.CloseIdleConnections()
+}
 
 // Do writes the request under the permit and returns what became of it. It may
 // be called before the permit's send time: it connects at once and holds the
@@ -130,68 +138,66 @@ func (t *Transport) Close() { t.http.CloseIdleConnections() }
 // deadline. The end of ctx cuts the call off. Where Written is false, the permit
 // is void. Redirects are not followed.
 func (t *Transport) Do(ctx context.Context, req *http.Request, permit budget.Permit) Outcome {
-	var out Outcome
-	if got := hostPort(req.URL); req.URL.Scheme != t.scheme || got != t.host {
-		out.Err = fmt.Errorf("transport: %s://%s: %w %s://%s", req.URL.Scheme, got, ErrForeignHost, t.scheme, t.host)
-		return t.void(req, out)
+	if err := t.foreign(req); err != nil {
+		if req.Body != nil {
+			// Nothing was read from it; its own error changes nothing here.
+			_ = req.Body.Close()
+		}
+		now := time.Now()
+		return Outcome{Reply: connectors.Reply{Err: err, At: now}, SettledAt: now}
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, permit.Deadline, ErrDeadline)
 	defer cancel()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	ticket := &ticket{permit: permit, issued: t.config.Issued, stop: stop}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
-		info.Conn.(*conn).arm(ticket)
-	}})
-	response, err := t.http.RoundTrip(req.WithContext(ctx))
+	late := time.AfterFunc(time.Until(permit.NotAfter), ticket.expire)
+	defer late.Stop()
+	var out Outcome
+	response, err := t.http.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { ticket.arm(info.Conn.(*conn)) },
+	})))
 	if err == nil {
 		out.Status, out.Header = response.StatusCode, response.Header
 		out.Body, err = t.read(response.Body)
 	}
-	return t.settle(ctx, ticket, out, err)
-}
-
-// settle ends the ticket, and with it every chance of a further byte, before it
-// takes the time.
-func (t *Transport) settle(ctx context.Context, ticket *ticket, out Outcome, err error) Outcome {
-	written, early := ticket.finish(err == nil)
-	switch {
-	case err == nil && !written:
-		// Sent by the server on its own, as some do when they close an idle
-		// connection; it answers nothing.
-		out = Outcome{}
-		err = errors.New("the server sent a reply before the request")
-	case err != nil:
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-			err = fmt.Errorf("%w (%w)", cause, err)
-		}
-		if early != nil && !errors.Is(err, early) {
-			err = fmt.Errorf("%w (%w)", early, err)
-		}
-	}
-	if err != nil {
-		out.Err = fmt.Errorf("transport: %s: %w", t.host, err)
-	}
-	out.Written = written
+	// This ends every chance of a further byte; only then is it settled.
+	out.Written = ticket.finish(err == nil)
 	out.At = time.Now()
 	out.SettledAt = out.At
-	if written {
+	if out.Written {
 		out.FirstByteAt = ticket.firstByteAt
 		if out.Status == 0 {
 			out.SettledAt = out.At.Add(t.config.Grace)
 		}
+	} else {
+		if err == nil {
+			err = errUnasked
+		}
+		out.Status, out.Header, out.Body = 0, nil, nil
+	}
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w (%w)", cause, err)
+		}
+		out.Err = fmt.Errorf("transport: %s: %w", t.host, err)
 	}
 	return out
 }
 
-func (t *Transport) void(req *http.Request, out Outcome) Outcome {
-	if req.Body != nil {
-		// Nothing was read from it; its own error changes nothing here.
-		_ = req.Body.Close()
+// errUnasked: some servers send a reply when they close an idle connection; it
+// answers no request.
+var errUnasked = errors.New("the server sent a reply before the request was written")
+
+// foreign says what is wrong with a request that is not for the endpoint.
+func (t *Transport) foreign(req *http.Request) error {
+	if req.URL == nil {
+		return fmt.Errorf("transport: the request has no URL: %w %s://%s", ErrForeignHost, t.scheme, t.host)
 	}
-	out.At = time.Now()
-	out.SettledAt = out.At
-	return out
+	if got := hostPort(req.URL); req.URL.Scheme != t.scheme || got != t.host {
+		return fmt.Errorf("transport: %s://%s: %w %s://%s", req.URL.Scheme, got, ErrForeignHost, t.scheme, t.host)
+	}
+	return nil
 }
 
 // read reads a body whole. It leaves the connection unusable where it stops
@@ -256,6 +262,10 @@ func (t *Transport) connect(ctx context.Context, network, address string) (*rawC
 	if err := errors.Join(tcp.SetLinger(0), setUserTimeout(tcp, t.config.CallTimeout)); err != nil {
 		_ = tcp.Close()
 		return nil, fmt.Errorf("%s: %w", address, err)
+	}
+	if t.closed.Load() {
+		_ = tcp.Close()
+		return nil, fmt.Errorf("%s: %w", address, net.ErrClosed)
 	}
 	return &rawConn{TCPConn: tcp}, nil
 }

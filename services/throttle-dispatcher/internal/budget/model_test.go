@@ -1,0 +1,326 @@
+package budget
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// The model plays one external account and the owners that call it, in virtual
+// time. It shares nothing with the budget but its API: the server's own log of
+// arrivals is judged by counting.
+
+// scenario is one history, complete before it is played.
+type scenario struct {
+	Limits  Limits
+	Offsets []time.Duration // of the clocks of successive owners
+	Steps   []step
+}
+
+type kind int
+
+const (
+	reserve   kind = iota
+	pause          // lets time pass
+	kill           // the owner is gone, with everything that it had not written
+	zombie         // the owner lost its place but goes on sending what it holds
+	unwritten      // permits are handed out and the owner dies before the record
+	change         // the first window gets other calls
+	closing        // the account asks for a pause
+)
+
+type step struct {
+	Kind    kind
+	Wait    time.Duration
+	Horizon time.Duration
+	Max     int
+	Calls   int
+	Fates   []fate
+}
+
+// fate is what becomes of one permit; shares are of 1000.
+type fate struct {
+	Void   bool
+	Lost   bool
+	Late   int           // share of the tolerance by which it is used late
+	Out    time.Duration // on the way to the server
+	Back   time.Duration // until the reply is in
+	Report time.Duration // until the budget hears of it
+}
+
+// flaw breaks the budget's use on purpose, to see that the judge notices.
+type flaw int
+
+const (
+	sound flaw = iota
+	// issueOnly frees a permit a window after its send time, as token buckets do.
+	issueOnly
+	// forgetful restores only what has a settlement.
+	forgetful
+	// oneClock restores as if all replicas had the same clock.
+	oneClock
+	// early uses permits before their send time.
+	early
+)
+
+type arrival struct {
+	at    time.Duration
+	until time.Duration // busy at the server
+	era   int
+}
+
+// event is something that an owner does; a report is heard by the owner in
+// office alone, and what is sent is sent by zombies as well.
+type event struct {
+	at     time.Duration
+	owner  int
+	report bool
+	do     func()
+}
+
+type world struct {
+	flaw     flaw
+	limits   Limits
+	now      time.Duration
+	offsets  []time.Duration
+	owner    int
+	budget   *Budget
+	events   []event
+	eras     []Limits
+	arrivals []arrival
+
+	history    History
+	settled    map[int64]time.Time // written
+	void       map[int64]bool      // written
+	unrecorded []func()
+}
+
+var epoch = time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)
+
+func (w *world) local() time.Time { return epoch.Add(w.now + w.offset()) }
+
+func (w *world) offset() time.Duration { return w.offsets[w.owner%len(w.offsets)] }
+
+// play returns what the server's log says against the limits.
+func play(s scenario, f flaw) error {
+	limits, err := s.Limits.Normal()
+	if err != nil {
+		return err
+	}
+	if f == oneClock {
+		limits.ClockTolerance = 1
+	}
+	w := &world{flaw: f, limits: limits, offsets: s.Offsets, eras: []Limits{limits}, settled: map[int64]time.Time{}, void: map[int64]bool{}}
+	if w.budget, err = New(limits); err != nil {
+		return err
+	}
+	for _, st := range s.Steps {
+		w.pass(st.Wait)
+		if err := w.step(st); err != nil {
+			return err
+		}
+	}
+	w.pass(time.Hour)
+	return w.judge()
+}
+
+// pass plays the events up to a later time, in order.
+func (w *world) pass(d time.Duration) {
+	end := w.now + d
+	for {
+		i := -1
+		for j, e := range w.events {
+			if e.at <= end && (i < 0 || e.at < w.events[i].at) {
+				i = j
+			}
+		}
+		if i < 0 {
+			break
+		}
+		e := w.events[i]
+		w.events = slices.Delete(w.events, i, i+1)
+		w.now = max(w.now, e.at)
+		if !e.report || e.owner == w.owner {
+			e.do()
+		}
+	}
+	w.now = end
+}
+
+func (w *world) step(st step) error {
+	switch st.Kind {
+	case reserve:
+		permits, err := w.reserve(st)
+		if err != nil {
+			return err
+		}
+		w.record(permits)
+		for i, p := range permits {
+			w.use(p, st.Fates[i%len(st.Fates)])
+		}
+	case unwritten:
+		if _, err := w.reserve(st); err != nil {
+			return err
+		}
+		return w.takeOver()
+	case kill:
+		w.events = slices.DeleteFunc(w.events, func(e event) bool { return e.owner == w.owner })
+		return w.takeOver()
+	case zombie:
+		return w.takeOver()
+	case change:
+		limits := w.limits
+		limits.Windows = slices.Clone(limits.Windows)
+		if len(limits.Windows) > 0 {
+			limits.Windows[0].Calls = st.Calls
+			limits.Windows[0].Headroom = min(limits.Windows[0].Headroom, st.Calls-1)
+		}
+		w.limits = limits
+		w.eras = append(w.eras, limits)
+		return w.budget.SetLimits(w.local(), limits)
+	case closing:
+		w.budget.Close(w.local().Add(st.Horizon))
+	}
+	return nil
+}
+
+// reserve also holds the promises of Reserve and Next to each other.
+func (w *world) reserve(st step) ([]Permit, error) {
+	now := w.local()
+	next, ok := w.budget.Next(now)
+	permits := w.budget.Reserve(now, st.Horizon, st.Max)
+	due := ok && !next.After(now.Add(st.Horizon)) && st.Max > 0
+	if due != (len(permits) > 0) {
+		return nil, fmt.Errorf("Next said %v %v, Reserve(%v, %v) gave %d", next, ok, now, st.Horizon, len(permits))
+	}
+	for i, p := range permits {
+		switch {
+		case p.SendAt.Before(now) || p.SendAt.After(now.Add(st.Horizon)):
+			return nil, fmt.Errorf("permit %d: send time %v is outside of %v and %v", p.Number, p.SendAt, now, st.Horizon)
+		case i == 0 && !p.SendAt.Equal(next):
+			return nil, fmt.Errorf("permit %d: send time %v, Next said %v", p.Number, p.SendAt, next)
+		case i > 0 && p.SendAt.Sub(permits[i-1].SendAt) < w.limits.Gap():
+			return nil, fmt.Errorf("permit %d: %v after the one before, the gap is %v", p.Number, p.SendAt.Sub(permits[i-1].SendAt), w.limits.Gap())
+		case w.flaw == sound && p.SendAt.Before(w.budget.ClosedUntil()):
+			return nil, fmt.Errorf("permit %d: send time %v, closed until %v", p.Number, p.SendAt, w.budget.ClosedUntil())
+		}
+	}
+	if w.flaw == issueOnly {
+		for _, p := range permits {
+			w.budget.Settle(p.Number, p.SendAt)
+		}
+	}
+	return permits, nil
+}
+
+// record is the block: what is not in it is lost with the owner.
+func (w *world) record(permits []Permit) {
+	for _, f := range w.unrecorded {
+		f()
+	}
+	w.unrecorded = nil
+	for _, p := range permits {
+		w.history.Permits = append(w.history.Permits, Past{Permit: p})
+	}
+	w.history.LastPermit, w.history.NextSend, w.history.ClosedUntil = w.budget.LastPermit(), w.budget.NextSend(), w.budget.ClosedUntil()
+}
+
+func (w *world) takeOver() error {
+	w.owner++
+	w.unrecorded = nil
+	h := w.history
+	h.Permits = nil
+	for _, p := range w.history.Permits {
+		p.SettledAt = w.settled[p.Number]
+		if w.void[p.Number] || w.flaw == forgetful && p.SettledAt.IsZero() {
+			continue
+		}
+		h.Permits = append(h.Permits, p)
+	}
+	b, err := New(w.limits)
+	if err != nil {
+		return err
+	}
+	b.Restore(w.local(), h)
+	w.budget = b
+	return nil
+}
+
+// use sends the call of a permit, or throws the permit away.
+func (w *world) use(p Permit, f fate) {
+	offset, era, owner := w.offset(), len(w.eras)-1, w.owner
+	at := func(t time.Time) time.Duration { return t.Sub(epoch) - offset }
+	clock := func(d time.Duration) time.Time { return epoch.Add(d + offset) }
+	report := func(when time.Duration, do func()) { w.events = append(w.events, event{when, owner, true, do}) }
+	write := at(p.SendAt) + w.limits.Tolerance*time.Duration(f.Late)/1000
+	if w.flaw == early {
+		write = max(w.now, at(p.SendAt)-w.limits.Tolerance)
+	}
+	if f.Void {
+		report(write+f.Report, func() {
+			w.budget.Void(p.Number)
+			w.unrecorded = append(w.unrecorded, func() { w.void[p.Number] = true })
+		})
+		return
+	}
+	out := f.Out
+	for _, l := range w.limits.Windows {
+		if l.ArrivesWithin > 0 {
+			out = min(out, l.ArrivesWithin)
+		}
+	}
+	arrives, deadline := write+out, at(p.Deadline)+w.limits.Grace
+	arrives = min(arrives, deadline)
+	ends := arrives + f.Back
+	if f.Lost || ends > deadline {
+		ends = deadline
+	}
+	// Sending needs a living owner, or a zombie; what is sent arrives in any case.
+	w.events = append(w.events, event{write, owner, false, func() {
+		if !f.Lost {
+			w.arrivals = append(w.arrivals, arrival{arrives, ends, era})
+		}
+	}})
+	report(write+f.Report/8, func() { w.budget.Issued(p.Number, clock(w.now)) })
+	report(ends+f.Report, func() {
+		w.budget.Settle(p.Number, clock(ends))
+		w.unrecorded = append(w.unrecorded, func() { w.settled[p.Number] = clock(ends) })
+	})
+}
+
+// judge counts the arrivals of every closed span that starts with one. A span
+// with calls from before a change is judged by the largest limit in force since.
+func (w *world) judge() error {
+	slices.SortFunc(w.arrivals, func(x, y arrival) int { return cmp.Compare(x.at, y.at) })
+	for i := range w.eras[0].Windows {
+		per := w.eras[0].Windows[i].Per
+		for from, first := range w.arrivals {
+			oldest, newest := first.era, first.era
+			for to := from; to < len(w.arrivals) && w.arrivals[to].at-first.at <= per; to++ {
+				oldest, newest = min(oldest, w.arrivals[to].era), max(newest, w.arrivals[to].era)
+				allowed := 0
+				for _, l := range w.eras[oldest : newest+1] {
+					allowed = max(allowed, l.Windows[i].Calls)
+				}
+				if n := to - from + 1; n > allowed {
+					return fmt.Errorf("window %q: %d arrivals within %v of %v, allowed are %d in %v", w.eras[0].Windows[i].Name, n, w.arrivals[to].at-first.at, first.at, allowed, per)
+				}
+			}
+		}
+	}
+	for _, c := range w.limits.Concurrency {
+		for _, x := range w.arrivals {
+			n := 0
+			for _, y := range w.arrivals {
+				if y.at <= x.at && x.at < y.until {
+					n++
+				}
+			}
+			if n > c.Calls {
+				return fmt.Errorf("concurrency %q: %d at once at %v, allowed are %d", c.Name, n, x.at, c.Calls)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+package budget
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// between draws a duration: from the whole range, near its ends and near round
+// fractions, so that latencies are heavy-tailed and coincidences happen.
+func between(t *rapid.T, lo, hi time.Duration, label string) time.Duration {
+	share := rapid.SampledFrom([]int64{0, 1, 10, 50, 100, 250, 333, 500, 750, 1000}).Draw(t, label)
+	d := lo + time.Duration(int64(hi-lo)/1000*share) + time.Duration(rapid.Int64Range(-1000, 1000).Draw(t, label+" off by"))*(hi-lo)/20000
+	return min(max(d, lo), hi)
+}
+
+type universe struct {
+	windows     int
+	arrives     bool
+	concurrency bool
+	crashes     bool
+	changes     bool
+}
+
+func scenarios(o universe) *rapid.Generator[scenario] {
+	return rapid.Custom(func(t *rapid.T) scenario {
+		var s scenario
+		// Limits of a few calls per second reach every corner that large ones do.
+		const unit = time.Second
+		if rapid.Bool().Draw(t, "burst") {
+			s.Limits.Pacing = Burst
+		}
+		for i := range rapid.IntRange(1, max(o.windows, 1)).Draw(t, "windows") {
+			w := Window{Name: fmt.Sprint("window-", i), Calls: rapid.IntRange(1, 8).Draw(t, "calls"), Per: between(t, unit/4, 3*unit, "per")}
+			w.Headroom = rapid.IntRange(0, w.Calls-1).Draw(t, "headroom") / 3
+			if o.arrives && rapid.Bool().Draw(t, "declared") {
+				w.ArrivesWithin = between(t, 1, unit/2, "arrivesWithin")
+			}
+			s.Limits.Windows = append(s.Limits.Windows, w)
+		}
+		if o.concurrency {
+			s.Limits.Concurrency = []Concurrency{{Name: "parallel", Calls: rapid.IntRange(1, 4).Draw(t, "parallel")}}
+		}
+		s.Limits.Tolerance = between(t, 1, unit/2, "tolerance")
+		s.Limits.CallTimeout = between(t, 1, 3*unit, "timeout")
+		s.Limits.Grace = between(t, 1, unit/4, "grace")
+		s.Limits.ClockTolerance = between(t, 1, unit/8, "clockTolerance")
+		tolerance := int64(s.Limits.ClockTolerance)
+		s.Offsets = []time.Duration{0}
+		if o.crashes {
+			s.Offsets = nil
+			for range 4 {
+				s.Offsets = append(s.Offsets, time.Duration(rapid.SampledFrom([]int64{-tolerance, 0, tolerance}).Draw(t, "offset")))
+			}
+		}
+		s.Steps = rapid.SliceOfN(steps(o), 1, 40).Draw(t, "steps")
+		return s
+	})
+}
+
+func steps(o universe) *rapid.Generator[step] {
+	kinds := []kind{reserve, reserve, reserve, reserve, pause, closing}
+	if o.crashes {
+		kinds = append(kinds, kill, zombie, unwritten)
+	}
+	if o.changes {
+		kinds = append(kinds, change)
+	}
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Kind:    rapid.SampledFrom(kinds).Draw(t, "kind"),
+			Wait:    between(t, 0, time.Second, "wait"),
+			Horizon: between(t, 0, time.Second, "horizon"),
+			Max:     rapid.IntRange(0, 12).Draw(t, "max"),
+			Calls:   rapid.IntRange(1, 8).Draw(t, "to"),
+			Fates: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) fate {
+				return fate{
+					Void:   rapid.IntRange(0, 9).Draw(t, "void") == 9,
+					Lost:   rapid.IntRange(0, 9).Draw(t, "lost") == 9,
+					Late:   rapid.IntRange(0, 1000).Draw(t, "late"),
+					Out:    between(t, 0, 4*time.Second, "out"),
+					Back:   between(t, 0, 2*time.Second, "back"),
+					Report: between(t, 0, time.Second/2, "report"),
+				}
+			}), 1, 8).Draw(t, "fates"),
+		}
+	})
+}
+
+var worlds = map[string]universe{
+	"one window":           {windows: 1},
+	"several windows":      {windows: 3},
+	"declared arrival":     {windows: 3, arrives: true},
+	"concurrency":          {windows: 1, concurrency: true},
+	"crashes":              {windows: 1, crashes: true},
+	"crashes and clocks":   {windows: 3, arrives: true, concurrency: true, crashes: true},
+	"limits that change":   {windows: 2, arrives: true, changes: true},
+	"everything at a time": {windows: 3, arrives: true, concurrency: true, crashes: true, changes: true},
+}
+
+// TestNeverOverALimit drives the budget through random histories; the server's
+// own log must stay within every limit in every closed window.
+func TestNeverOverALimit(t *testing.T) {
+	for name, o := range worlds {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				if err := play(scenarios(o).Draw(t, "scenario"), sound); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// TestTheJudgeNotices breaks the rule in the ways that limiters are known for
+// and demands that the same property finds each out.
+func TestTheJudgeNotices(t *testing.T) {
+	for name, c := range map[string]struct {
+		flaw  flaw
+		world universe
+	}{
+		"judging by issue time":           {issueOnly, universe{windows: 1}},
+		"forgetting calls without answer": {forgetful, universe{windows: 1, crashes: true}},
+		"trusting every clock":            {oneClock, universe{windows: 1, crashes: true}},
+		"sending early":                   {early, universe{windows: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := scenarios(c.world)
+			for seed := range 5000 {
+				if err := play(g.Example(seed), c.flaw); err != nil {
+					t.Logf("found with seed %d: %v", seed, err)
+					return
+				}
+			}
+			t.Fatal("5000 histories did not show the flaw: the property proves nothing about it")
+		})
+	}
+}

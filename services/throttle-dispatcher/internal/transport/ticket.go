@@ -1,0 +1,121 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+)
+
+// ticket lets the bytes of one request onto one connection.
+type ticket struct {
+	permit budget.Permit
+	issued func(number int64, at time.Time)
+	// stop ends the request's context with a cause, which also keeps Go's
+	// transport from trying again.
+	stop context.CancelCauseFunc
+
+	mu          sync.Mutex
+	connected   bool
+	conn        *conn // that the request was begun on
+	base        int64 // of its byte counter
+	firstByteAt time.Time
+	answered    bool
+	done        bool
+}
+
+// arm gives the connection to the request.
+func (t *ticket) arm(c *conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.connected = true
+	c.ticket.Store(t)
+}
+
+// begin says whether bytes of the request may be written to c now, and whether
+// they are its first. The first wait for the send time.
+func (t *ticket) begin(c *conn) (first bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.done && t.conn == nil {
+		if wait := time.Until(t.permit.SendAt); wait > 0 {
+			t.mu.Unlock()
+			open := c.sleep(wait)
+			t.mu.Lock()
+			if !open {
+				return false, net.ErrClosed
+			}
+		}
+	}
+	switch {
+	case t.done:
+		return false, ErrNoPermit
+	case t.conn == c:
+		return false, nil
+	case t.conn != nil:
+		// Go's transport repeats the request by itself.
+		t.stop(ErrNoPermit)
+		return false, ErrNoPermit
+	}
+	now := time.Now()
+	if now.After(t.permit.NotAfter) {
+		t.stop(ErrPermitExpired)
+		return false, ErrPermitExpired
+	}
+	t.conn, t.base, t.firstByteAt = c, c.raw.written.Load(), now
+	return true, nil
+}
+
+// heard follows what comes back. Where the connection of the request is lost
+// before a byte of the reply, it stops the request with that error: Go's
+// transport would try another connection, fail there for want of a permit, lose
+// it too, and hide the reason.
+func (t *ticket) heard(c *conn, n int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn != c || t.done {
+		return
+	}
+	t.answered = t.answered || n > 0
+	if err != nil && !t.answered {
+		t.stop(fmt.Errorf("connection lost before the reply: %w", err))
+	}
+}
+
+// expire stops a request of which no byte was written in time. A dial goes on
+// without it, and the next request finds the connection.
+func (t *ticket) expire() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.conn != nil || t.done:
+	case !t.connected:
+		t.stop(ErrNotConnected)
+	default:
+		t.stop(ErrPermitExpired)
+	}
+}
+
+// finish ends the ticket: no byte of the request can be written after it. It
+// says whether any was. Unless the reply is whole, the request's connection is
+// closed when it returns.
+func (t *ticket) finish(whole bool) (written bool) {
+	t.mu.Lock()
+	t.done = true
+	c := t.conn
+	t.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	defer c.ticket.CompareAndSwap(t, nil)
+	// A whole reply with nothing written is one that the server sent by itself;
+	// the request's first byte may be about to follow.
+	if whole && c.raw.written.Load() > t.base {
+		return true
+	}
+	c.shut()
+	return c.raw.kill() > t.base
+}
