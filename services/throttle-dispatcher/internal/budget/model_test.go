@@ -3,6 +3,7 @@ package budget
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -27,6 +28,7 @@ const (
 	zombie         // the owner lost its place but goes on sending what it holds
 	unwritten      // permits are handed out and the owner dies before the record
 	change         // the first window gets other calls
+	replace        // the first window becomes another one
 	closing        // the account asks for a pause
 )
 
@@ -36,6 +38,7 @@ type step struct {
 	Horizon time.Duration
 	Max     int
 	Calls   int
+	Per     time.Duration
 	Fates   []fate
 }
 
@@ -79,6 +82,12 @@ type event struct {
 	do     func()
 }
 
+// era is a time of unchanged limits.
+type era struct {
+	Limits
+	since time.Duration
+}
+
 type world struct {
 	flaw     flaw
 	limits   Limits
@@ -87,7 +96,7 @@ type world struct {
 	owner    int
 	budget   *Budget
 	events   []event
-	eras     []Limits
+	eras     []era
 	arrivals []arrival
 
 	history    History
@@ -111,7 +120,7 @@ func play(s scenario, f flaw) error {
 	if f == oneClock {
 		limits.ClockTolerance = 1
 	}
-	w := &world{flaw: f, limits: limits, offsets: s.Offsets, eras: []Limits{limits}, settled: map[int64]time.Time{}, void: map[int64]bool{}}
+	w := &world{flaw: f, limits: limits, offsets: s.Offsets, eras: []era{{limits, 0}}, settled: map[int64]time.Time{}, void: map[int64]bool{}}
 	if w.budget, err = New(limits); err != nil {
 		return err
 	}
@@ -169,15 +178,18 @@ func (w *world) step(st step) error {
 		return w.takeOver()
 	case zombie:
 		return w.takeOver()
-	case change:
+	case change, replace:
 		limits := w.limits
 		limits.Windows = slices.Clone(limits.Windows)
 		if len(limits.Windows) > 0 {
 			limits.Windows[0].Calls = st.Calls
 			limits.Windows[0].Headroom = min(limits.Windows[0].Headroom, st.Calls-1)
+			if st.Kind == replace {
+				limits.Windows[0].Per = st.Per
+			}
 		}
 		w.limits = limits
-		w.eras = append(w.eras, limits)
+		w.eras = append(w.eras, era{limits, w.now})
 		return w.budget.SetLimits(w.local(), limits)
 	case closing:
 		w.budget.Close(w.local().Add(st.Horizon))
@@ -290,21 +302,20 @@ func (w *world) use(p Permit, f fate) {
 }
 
 // judge counts the arrivals of every closed span that starts with one. A span
-// with calls from before a change is judged by the largest limit in force since.
+// with calls from before a change of the calls is judged by the largest limit in
+// force since; one that starts after a change of the window, by the new one as
+// soon as it holds a call made under it.
 func (w *world) judge() error {
 	slices.SortFunc(w.arrivals, func(x, y arrival) int { return cmp.Compare(x.at, y.at) })
 	for i := range w.eras[0].Windows {
-		per := w.eras[0].Windows[i].Per
 		for from, first := range w.arrivals {
 			oldest, newest := first.era, first.era
-			for to := from; to < len(w.arrivals) && w.arrivals[to].at-first.at <= per; to++ {
+			for to := from; to < len(w.arrivals); to++ {
 				oldest, newest = min(oldest, w.arrivals[to].era), max(newest, w.arrivals[to].era)
-				allowed := 0
-				for _, l := range w.eras[oldest : newest+1] {
-					allowed = max(allowed, l.Windows[i].Calls)
-				}
-				if n := to - from + 1; n > allowed {
-					return fmt.Errorf("window %q: %d arrivals within %v of %v, allowed are %d in %v", w.eras[0].Windows[i].Name, n, w.arrivals[to].at-first.at, first.at, allowed, per)
+				span := w.arrivals[to].at - first.at
+				n, allowed := to-from+1, w.allowed(i, oldest, newest, first.at, span)
+				if n > allowed {
+					return fmt.Errorf("window %q: %d arrivals within %v of %v, allowed are %d", w.eras[0].Windows[i].Name, n, span, first.at, allowed)
 				}
 			}
 		}
@@ -323,4 +334,24 @@ func (w *world) judge() error {
 		}
 	}
 	return nil
+}
+
+// allowed is how many arrivals window i allows in a span of calls made from era
+// oldest to era newest.
+func (w *world) allowed(i, oldest, newest int, from, span time.Duration) int {
+	last := w.eras[newest].Windows[i]
+	if span > last.Per {
+		return math.MaxInt
+	}
+	if from > w.eras[newest].since {
+		return last.Calls
+	}
+	most := last.Calls
+	for _, e := range w.eras[oldest:newest] {
+		if e.Windows[i].Per != last.Per {
+			return math.MaxInt
+		}
+		most = max(most, e.Windows[i].Calls)
+	}
+	return most
 }

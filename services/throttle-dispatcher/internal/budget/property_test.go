@@ -66,7 +66,7 @@ func steps(o universe) *rapid.Generator[step] {
 		kinds = append(kinds, kill, zombie, unwritten)
 	}
 	if o.changes {
-		kinds = append(kinds, change)
+		kinds = append(kinds, change, replace)
 	}
 	return rapid.Custom(func(t *rapid.T) step {
 		return step{
@@ -74,6 +74,7 @@ func steps(o universe) *rapid.Generator[step] {
 			Wait:    between(t, 0, time.Second, "wait"),
 			Horizon: between(t, 0, time.Second, "horizon"),
 			Max:     rapid.IntRange(0, 12).Draw(t, "max"),
+			Per:     between(t, time.Second/4, 3*time.Second, "per"),
 			Calls:   rapid.IntRange(1, 8).Draw(t, "to"),
 			Fates: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) fate {
 				return fate{
