@@ -54,18 +54,7 @@ type Bus struct {
 
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream
-	link    link
-}
-
-// link is one life of the connection: it ends when the connection is lost.
-type link struct {
-	ctx context.Context
-	end context.CancelCauseFunc
-}
-
-func newLink() link {
-	ctx, end := context.WithCancelCause(context.Background())
-	return link{ctx, end}
+	link    *link
 }
 
 // durabilityReporter is an in-process server that can tell whether it syncs
@@ -126,23 +115,20 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		return nil, fmt.Errorf("bus: connect: %w", err)
 	}
 	b.nc, b.js = nc, js
+	if nc.IsConnected() {
+		b.link.up() // the handler says so too, a moment later
+	}
 	return b, nil
 }
 
 func (b *Bus) onConnect(nc *nats.Conn) {
 	b.denied.clear() // the server may have been given other permissions
-	b.mu.Lock()
-	if b.link.ctx.Err() != nil {
-		b.link = newLink()
-	}
-	b.mu.Unlock()
+	b.link.up()
 	b.log.Debug("connected", "server", nc.ConnectedServerName())
 }
 
 func (b *Bus) onDisconnect(nc *nats.Conn, err error) {
-	b.mu.Lock()
-	b.link.end(errDisconnected)
-	b.mu.Unlock()
+	b.link.down(errDisconnected)
 	if !nc.IsClosed() {
 		b.log.Warn("connection to NATS lost, connecting again", "error", err)
 	}
@@ -173,38 +159,8 @@ func (b *Bus) Close() {
 		b.nc.Close()
 		<-b.closed
 	}
-	b.mu.Lock()
-	b.link.end(nats.ErrConnectionClosed)
-	b.mu.Unlock()
-}
-
-// currentLink returns the life that the connection is in.
-func (b *Bus) currentLink() context.Context {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.link.ctx
-}
-
-// bound returns ctx with a deadline, that ends too when the connection is lost:
-// a reply to what was sent over it will never come.
-func (b *Bus) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	bounded, cancel := context.WithCancelCause(ctx)
-	lost := b.currentLink()
-	stop := context.AfterFunc(lost, func() { cancel(context.Cause(lost)) })
-	if _, has := ctx.Deadline(); has {
-		return bounded, func() { stop(); cancel(nil) }
-	}
-	timed, cancelTimed := context.WithTimeout(bounded, requestTimeout)
-	return timed, func() { stop(); cancelTimed(); cancel(nil) }
-}
-
-// because returns the reason for which a bounded context ended, where err is
-// nothing but its end.
-func because(bounded context.Context, err error) error {
-	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(bounded), errDisconnected) {
-		return errDisconnected
-	}
-	return err
+	b.link.down(nats.ErrConnectionClosed)
+	b.link.up() // wakes who waits for the connection, to find it closed
 }
 
 // stream returns a handle of a stream, asked of the server once: handles are

@@ -97,25 +97,28 @@ func (b *Bus) consume(ctx context.Context, o ConsumerOptions, handle func(ctx co
 			return nil
 		case permanent(err):
 			return describe(err, "consume %s of %s", c.name(), o.Stream)
-		case errors.Is(err, nats.ErrConnectionClosed):
+		case b.nc.IsClosed():
 			// Close was called: nothing will come any more.
-			return describe(err, "consume %s of %s", c.name(), o.Stream)
+			return describe(nats.ErrConnectionClosed, "consume %s of %s", c.name(), o.Stream)
 		}
 		if c.handled.Load() != before {
 			backoff, logged = consumeBackoffMin, ""
 		}
-		if text := err.Error(); text != logged && !errors.Is(err, errDisconnected) {
+		if errors.Is(err, errDisconnected) {
+			// The connection itself has told the log.
+			b.link.wait(ctx)
+			backoff = consumeBackoffMin
+		} else if text := err.Error(); text != logged {
 			logged = text
 			b.log.Warn("consumer interrupted, starting it again", "stream", o.Stream, "consumer", c.name(), "error", err)
 		}
-		b.pause(ctx, backoff/2+rand.N(backoff))
+		pause(ctx, backoff/2+rand.N(backoff))
 		backoff = min(2*backoff, consumeBackoffMax)
 	}
 	return nil
 }
 
-// pause waits, and no longer than until the connection is back.
-func (b *Bus) pause(ctx context.Context, d time.Duration) {
+func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -170,7 +173,7 @@ func (c *consumption) session(ctx context.Context) error {
 	if c.options.Reset || c.options.Ephemeral {
 		// The life of the connection is taken before anything is asked of the
 		// server, so that no loss falls between.
-		lost := c.bus.currentLink()
+		lost := c.bus.link.life()
 		defer context.AfterFunc(lost, func() { end(context.Cause(lost)) })()
 	}
 	consumer, err := c.prepare(ctx)
@@ -187,6 +190,9 @@ func (c *consumption) session(ctx context.Context) error {
 		return sessionError(ctx, err)
 	}
 	defer messages.Stop()
+	if c.options.Ephemeral {
+		defer c.remove(consumer)
+	}
 	watch := newWatchdog(c, consumer, end)
 	defer watch.stop()
 	for {
@@ -239,6 +245,19 @@ func (c *consumption) prepare(ctx context.Context) (jetstream.Consumer, error) {
 		}
 	}
 	return consumer, nil
+}
+
+// remove deletes an ephemeral consumer, which the server would keep for minutes.
+func (c *consumption) remove(consumer jetstream.Consumer) {
+	if !c.bus.nc.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	bounded, cancelBounded := c.bus.bound(ctx)
+	defer cancelBounded()
+	// Best effort: the server's own limit on idle ones comes to the same.
+	_ = c.bus.js.DeleteConsumer(bounded, c.options.Stream, consumer.CachedInfo().Name)
 }
 
 func (c *consumption) config() jetstream.ConsumerConfig {

@@ -114,14 +114,14 @@ func KeyValueStream(bucket string) string { return "KV_" + bucket }
 func KeyValueSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
 
 // Consumer returns a durable consumer's name made of parts, such as a connector
-// and a lane. Names may not hold dots, wildcards, spaces or slashes; parts stay
-// apart because "=2D" cannot come out of a part that is a DNS label.
+// and a lane. Different parts give different names; names may not hold dots,
+// wildcards, spaces or slashes.
 func Consumer(parts ...string) string {
 	escaped := make([]string, len(parts))
 	for i, part := range parts {
-		escaped[i] = token(part)
+		escaped[i] = strings.ReplaceAll(Token(part), "_", "=5F")
 	}
-	return strings.Join(escaped, "=2D")
+	return strings.Join(escaped, "_")
 }
 
 func join(prefix string, parts ...string) string {
