@@ -108,7 +108,7 @@ func (r *Recorder) readFrom(now time.Time, free *int) uint64 {
 	oldest := r.claimed.oldest(claimed)
 	for range carryAtOnce {
 		pins := oldest.sequence != 0 && (others == 0 || oldest.sequence < others)
-		if !pins || r.ordinal-oldest.ordinal < carryAfter {
+		if !pins || r.ordinal-oldest.ordinal < r.carryAfter {
 			break
 		}
 		e := r.claims[oldest.key]

@@ -57,6 +57,8 @@ type Recorder struct {
 	limits   budget.Limits
 	last     uint64
 	ordinal  uint64
+	// carryAfter is the constant of that name.
+	carryAfter uint64
 
 	pending  pending
 	building *ledgerv1.Block
@@ -107,7 +109,7 @@ func NewRecorder(identity Identity, limits budget.Limits, state State) (*Recorde
 		return nil, errors.New("ledger: the identity names no connector")
 	}
 	r := &Recorder{
-		identity: identity, limits: limits, last: state.LastSequence,
+		identity: identity, limits: limits, last: state.LastSequence, carryAfter: carryAfter,
 		ends: make(map[int64]end), claims: make(map[string]*entry), closes: make(map[string]uint64),
 	}
 	for _, p := range state.Permits {

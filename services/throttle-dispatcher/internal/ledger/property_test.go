@@ -1,0 +1,350 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"pgregory.net/rapid"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+)
+
+var epoch = time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)
+
+func testLimits() budget.Limits {
+	return budget.Limits{
+		Windows:   []budget.Window{{Name: "w", Calls: 20, Per: 2 * time.Second, Headroom: 1}},
+		Tolerance: 100 * time.Millisecond, CallTimeout: time.Second, Grace: 50 * time.Millisecond, ClockTolerance: 10 * time.Millisecond,
+	}
+}
+
+// desk is one connector's dispatcher as far as its ledger goes, and what an
+// observer who forgets nothing knows about it.
+type desk struct {
+	t       *rapid.T
+	now     time.Time
+	budget  *budget.Budget
+	record  *Recorder
+	records []Record
+	epochs  uint64
+	next    int
+
+	flying map[int64]string           // permits on record and not ended, with their delivery
+	open   map[string]*ledgerv1.Claim // on record
+	fresh  map[string]*ledgerv1.Claim // in the block being collected
+	ending map[string]bool            // closes not on record yet
+	unacked,
+	ready []string // closes on record
+}
+
+func newDesk(t *rapid.T) *desk {
+	d := &desk{t: t, now: epoch, flying: map[int64]string{}, open: map[string]*ledgerv1.Claim{}}
+	d.takeOver()
+	return d
+}
+
+// takeOver starts an owner from the shortest reading of the records.
+func (d *desk) takeOver() {
+	limits := testLimits()
+	state := d.fold(d.cut())
+	d.epochs++
+	var err error
+	if d.budget, err = budget.New(limits); err != nil {
+		d.t.Fatal(err)
+	}
+	d.budget.Restore(d.now, state.History())
+	if d.record, err = NewRecorder(Identity{"erp", "owner", d.epochs}, limits, state); err != nil {
+		d.t.Fatal(err)
+	}
+	d.record.carryAfter = 4
+	d.fresh, d.ending, d.flying = map[string]*ledgerv1.Claim{}, map[string]bool{}, map[int64]string{}
+	for _, c := range d.unacked {
+		if !slices.ContainsFunc(state.Closes, func(x Close) bool { return x.GetResult().GetDeliveryId() == c }) {
+			d.t.Fatalf("the close of %q is not acknowledged and not found", c)
+		}
+	}
+	// What the queue no longer holds need not be found.
+	for _, c := range state.Closes {
+		if id := c.GetResult().GetDeliveryId(); !slices.Contains(d.unacked, id) {
+			d.record.Acked(id)
+		}
+	}
+}
+
+func (d *desk) fold(records []Record) State {
+	state, err := Fold(records)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return state
+}
+
+// cut is what a new owner reads.
+func (d *desk) cut() []Record {
+	if len(d.records) == 0 {
+		return nil
+	}
+	last := d.records[len(d.records)-1]
+	from := last.Block.GetReadFrom()
+	if from == 0 {
+		from = last.Sequence
+	}
+	i := slices.IndexFunc(d.records, func(r Record) bool { return r.Sequence >= from })
+	return d.records[i:]
+}
+
+func (d *desk) reserve() {
+	for _, p := range d.budget.Reserve(d.now, 200*time.Millisecond, rapid.IntRange(0, 4).Draw(d.t, "permits")) {
+		id := d.delivery()
+		if err := d.record.Permit(p, id); err != nil {
+			d.t.Fatal(err)
+		}
+		d.flying[p.Number] = id
+		if id == "" || d.ending[id] {
+			continue
+		}
+		c := &ledgerv1.Claim{
+			Delivery: &dispatchv1.Delivery{Id: id, Operation: "upsertSalesOrder", Connector: "erp"},
+			Permit:   p.Number, Attempt: rapid.Int32Range(1, 9).Draw(d.t, "attempt"),
+			Payload: []byte(fmt.Sprint(id, " as of ", p.Number)), ExternalId: "shop-" + id,
+		}
+		if rapid.Bool().Draw(d.t, "retry") {
+			c.NextAttemptAt = timestamppb.New(d.now.Add(time.Hour))
+		}
+		if err := d.record.Claim(c); err != nil {
+			d.t.Fatal(err)
+		}
+		before := d.fresh[id]
+		if before == nil {
+			before = d.open[id]
+		}
+		merged := proto.CloneOf(c)
+		if before != nil {
+			merged = proto.CloneOf(before)
+			merged.Permit, merged.Attempt, merged.NextAttemptAt = c.Permit, c.Attempt, c.NextAttemptAt
+		}
+		d.fresh[id] = merged
+	}
+}
+
+// delivery names a new one, an old one or none.
+func (d *desk) delivery() string {
+	switch n := rapid.IntRange(0, 9).Draw(d.t, "which"); {
+	case n == 0:
+		return ""
+	case n < 6 || d.next == 0:
+		d.next++
+		return fmt.Sprint("d", d.next)
+	default:
+		return fmt.Sprint("d", rapid.IntRange(1, d.next).Draw(d.t, "old"))
+	}
+}
+
+func (d *desk) end() {
+	for _, n := range slices.Sorted(func(yield func(int64) bool) {
+		for n := range d.flying {
+			if !yield(n) {
+				return
+			}
+		}
+	}) {
+		switch rapid.SampledFrom([]string{"wait", "settle", "void"}).Draw(d.t, "end") {
+		case "settle":
+			d.budget.Settle(n, d.now)
+			d.record.Settle(n, d.now)
+			delete(d.flying, n)
+		case "void":
+			d.budget.Void(n)
+			d.record.Void(n)
+			delete(d.flying, n)
+		}
+	}
+}
+
+func (d *desk) closeOne() {
+	if d.next == 0 {
+		return
+	}
+	id := fmt.Sprint("d", rapid.IntRange(1, d.next).Draw(d.t, "close"))
+	if d.ending[id] || slices.Contains(d.unacked, id) {
+		return
+	}
+	if err := d.record.Close(&ledgerv1.Close{Result: &dispatchv1.Result{DeliveryId: id}}); err != nil {
+		d.t.Fatal(err)
+	}
+	d.ending[id] = true
+	delete(d.fresh, id)
+	if d.record.Open(id) != nil {
+		d.t.Fatalf("%q is closed and still open", id)
+	}
+}
+
+func (d *desk) ack() {
+	if len(d.unacked) > 0 {
+		i := rapid.IntRange(0, len(d.unacked)-1).Draw(d.t, "ack")
+		d.record.Acked(d.unacked[i])
+		d.unacked = slices.Delete(d.unacked, i, i+1)
+	}
+}
+
+func (d *desk) write() {
+	block := d.record.Build(d.now, d.budget)
+	if again := d.record.Build(d.now.Add(time.Hour), d.budget); again != block {
+		d.t.Fatal("a second Build before Committed gave another block")
+	}
+	data, err := proto.Marshal(block)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if block, err = Decode(data); err != nil {
+		d.t.Fatalf("its own block cannot be read: %v", err)
+	}
+	// Others write to the stream as well.
+	sequence := d.record.LastSequence() + rapid.Uint64Range(1, 3).Draw(d.t, "gap")
+	d.records = append(d.records, Record{sequence, block})
+	d.record.Committed(sequence)
+	for id := range d.ending {
+		delete(d.open, id)
+		d.unacked = append(d.unacked, id)
+	}
+	for id, c := range d.fresh {
+		d.open[id] = c
+	}
+	slices.Sort(d.unacked)
+	d.ending, d.fresh = map[string]bool{}, map[string]*ledgerv1.Claim{}
+	d.compare()
+}
+
+// compare reads the records in full and from read_from.
+func (d *desk) compare() {
+	full, short := d.fold(d.records), d.fold(d.cut())
+	for _, s := range []State{full, short} {
+		if len(s.Claims) != len(d.open) {
+			d.t.Fatalf("%d claims found, %d are open", len(s.Claims), len(d.open))
+		}
+		for _, c := range s.Claims {
+			if want := d.open[c.GetDelivery().GetId()]; !proto.Equal(want, c.Claim) {
+				d.t.Fatalf("claim found: %v, want %v", c.Claim, want)
+			}
+		}
+		for _, id := range d.unacked {
+			if !slices.ContainsFunc(s.Closes, func(c Close) bool { return c.GetResult().GetDeliveryId() == id }) {
+				d.t.Fatalf("the close of %q is not acknowledged and not found", id)
+			}
+		}
+	}
+	if full.LastPermit != short.LastPermit || full.LastPermit != d.budget.LastPermit() || !full.NextSend.Equal(short.NextSend) || full.Epoch != short.Epoch {
+		d.t.Fatalf("in full %v %v %v, from read_from %v %v %v", full.LastPermit, full.NextSend, full.Epoch, short.LastPermit, short.NextSend, short.Epoch)
+	}
+	matter := func(s State) (permits []Permit) {
+		for _, p := range s.Permits {
+			end := p.SettledAt
+			if end.IsZero() {
+				end = p.Deadline.Add(50 * time.Millisecond)
+			}
+			if !end.Add(20*time.Millisecond + 2*time.Second).Before(d.now) {
+				permits = append(permits, p)
+			}
+		}
+		return permits
+	}
+	if f, s := matter(full), matter(short); !slices.Equal(f, s) {
+		d.t.Fatalf("permits that matter in full: %v, from read_from: %v", f, s)
+	}
+	// A budget restored from the short reading is never ahead of the one that
+	// handed the permits out.
+	restored, err := budget.New(testLimits())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	restored.Restore(d.now, short.History())
+	if live, truth := restored.Live(d.now, "w"), d.budget.Live(d.now, "w"); live < truth {
+		d.t.Fatalf("restored: %d permits live, in truth %d are", live, truth)
+	}
+}
+
+// TestReadingFromReadFromIsEnough cuts random histories at every record.
+func TestReadingFromReadFromIsEnough(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := newDesk(t)
+		t.Repeat(map[string]func(*rapid.T){
+			"reserve": func(*rapid.T) { d.reserve() },
+			"end":     func(*rapid.T) { d.end() },
+			"close":   func(*rapid.T) { d.closeOne() },
+			"ack":     func(*rapid.T) { d.ack() },
+			"write":   func(*rapid.T) { d.write() },
+			"crash":   func(*rapid.T) { d.takeOver() },
+			"wait": func(t *rapid.T) {
+				d.now = d.now.Add(time.Duration(rapid.IntRange(0, 1500).Draw(t, "ms")) * time.Millisecond)
+			},
+		})
+	})
+}
+
+// TestABlockIsNeverTooLarge throws entries of all sizes at a recorder.
+func TestABlockIsNeverTooLarge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b, err := budget.New(budget.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := NewRecorder(Identity{"erp", "owner", 1}, budget.Limits{}, State{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closes, settlements := 0, 0
+		for i := range rapid.IntRange(1, 60).Draw(t, "entries") {
+			size := rapid.SampledFrom([]int{0, 10, 1000, 50_000, MaxEntryBytes - 100, MaxEntryBytes + 1}).Draw(t, "size")
+			id := fmt.Sprint("d", i)
+			switch rapid.IntRange(0, 2).Draw(t, "what") {
+			case 0:
+				err := r.Claim(&ledgerv1.Claim{Delivery: &dispatchv1.Delivery{Id: id, Operation: "o"}, Payload: make([]byte, size)})
+				if large := errors.Is(err, ErrEntryTooLarge); large != (size > MaxEntryBytes) || err != nil && !large && !errors.Is(err, ErrBlockFull) {
+					t.Fatalf("claim of %d bytes: %v", size, err)
+				}
+			case 1:
+				err := r.Close(&ledgerv1.Close{Result: &dispatchv1.Result{DeliveryId: id, Reference: string(make([]byte, size))}})
+				if large := errors.Is(err, ErrEntryTooLarge); large != (size > MaxEntryBytes) {
+					t.Fatalf("close of %d bytes: %v", size, err)
+				}
+				if err == nil {
+					closes++
+				}
+			case 2:
+				for range size / 10 {
+					settlements++
+					r.Settle(int64(settlements), epoch)
+				}
+			}
+		}
+		for block := uint64(1); r.Pending(); block++ {
+			data, err := proto.Marshal(r.Build(epoch, b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(data) > MaxBlockBytes {
+				t.Fatalf("block of %d bytes, at most %d", len(data), MaxBlockBytes)
+			}
+			written, err := Decode(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			closes -= len(written.GetCloses())
+			settlements -= len(written.GetSettlements())
+			r.Committed(block)
+			if block > 1000 {
+				t.Fatal("it never gets through")
+			}
+		}
+		if closes != 0 || settlements != 0 {
+			t.Fatalf("%d closes and %d settlements were never written", closes, settlements)
+		}
+	})
+}
