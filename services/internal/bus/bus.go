@@ -21,7 +21,7 @@ const (
 	// leader is replaced within 4 to 9 s; callers try again.
 	requestTimeout = 5 * time.Second
 	// Two silent pings end a connection whose other end is gone without a word.
-	pingInterval = 5 * time.Second
+	pingInterval = 3 * time.Second
 	maxPings     = 2
 
 	reconnectWait   = 100 * time.Millisecond

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -69,6 +70,14 @@ func (o ConsumerOptions) validate() error {
 		return fmt.Errorf("bus: consume %s: an ephemeral consumer has no durable name and no reset", o.Stream)
 	case !o.Ephemeral && o.Durable == "":
 		return fmt.Errorf("bus: consume %s: a consumer that is not ephemeral needs a durable name", o.Stream)
+	}
+	for _, filter := range o.Filters {
+		parts := strings.Split(filter, ".")
+		for i, part := range parts {
+			if part == "" || strings.ContainsAny(part, " \t\r\n") || part == ">" && i < len(parts)-1 {
+				return fmt.Errorf("bus: consume %s: %q is no filter", o.Stream, filter)
+			}
+		}
 	}
 	return nil
 }
