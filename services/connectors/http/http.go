@@ -140,7 +140,7 @@ func fill(path, externalID string) (string, error) {
 
 // inside says whether a path stays below the endpoint that it is joined to.
 func inside(path string) bool {
-	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\#") {
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\# ") {
 		return false
 	}
 	parsed, err := url.ParseRequestURI(path)

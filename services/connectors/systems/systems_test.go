@@ -1,0 +1,31 @@
+package systems_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors/systems"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestEverySystemThatAConnectorCanNameIsThere(t *testing.T) {
+	want := []string{
+		string(v1alpha1.SystemHTTP), string(v1alpha1.SystemNetSuite), string(v1alpha1.SystemShopify), string(v1alpha1.SystemTwilio),
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(systems.All()))); diff != "" {
+		t.Errorf("systems (-want +got):\n%s", diff)
+	}
+	all := systems.All()
+	for name := range systems.Sources() {
+		if all[name] == nil {
+			t.Errorf("source %s is no system", name)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package twilio_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/conformance"
+	"github.com/peppasync/peppasync/services/connectors/twilio"
+	"github.com/peppasync/peppasync/services/internal/fault"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const accountSID = "AC00000000000000000000000000000001"
+
+func spec() *v1alpha1.ConnectorSpec {
+	return &v1alpha1.ConnectorSpec{
+		System:   v1alpha1.SystemTwilio,
+		Endpoint: "https://api.twilio.com",
+		Auth:     &v1alpha1.Authentication{SecretRef: v1alpha1.SecretReference{Name: "texts"}},
+		Twilio:   &v1alpha1.TwilioSettings{AccountSID: accountSID, From: "+15550100"},
+	}
+}
+
+func call(to, body string) connectors.Call {
+	return connectors.Call{
+		Operation:      connectors.OperationSendMessage,
+		IdempotencyKey: "0197a1de-0000-7000-8000-000000000001",
+		Arguments: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"to": structpb.NewStringValue(to), "body": structpb.NewStringValue(body),
+		}},
+	}
+}
+
+func system() conformance.System {
+	return conformance.System{
+		System: twilio.Twilio{},
+		Spec:   spec(),
+		Secret: connectors.Secret{"authToken": "a-secret-auth-token"},
+		Cases: []conformance.Case{{
+			Call:      call("+15550123", "Order #500 & more is held"),
+			Accepted:  connectors.Reply{Status: 201, Body: []byte(`{"sid":"SM1","status":"queued","error_code":null}`)},
+			Reference: "SM1",
+		}},
+	}
+}
+
+func TestConformance(t *testing.T) { system().Test(t) }
+func FuzzRead(f *testing.F)        { system().FuzzRead(f) }
+
+func TestRequest(t *testing.T) {
+	request, err := twilio.Twilio{}.Request(spec(), call("+15550123", "Order #500 & more is held"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	form, err := url.ParseQuery(string(request.Body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := url.Values{"To": {"+15550123"}, "From": {"+15550100"}, "Body": {"Order #500 & more is held"}}
+	if diff := cmp.Diff(want, form); diff != "" || request.Path != "/2010-04-01/Accounts/"+accountSID+"/Messages.json" {
+		t.Errorf("%s, form (-want +got):\n%s", request.Path, diff)
+	}
+}
+
+func TestALongTextIsShortened(t *testing.T) {
+	request, err := twilio.Twilio{}.Request(spec(), call("+15550123", strings.Repeat("ä", 1700)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	form, _ := url.ParseQuery(string(request.Body))
+	if n := utf8.RuneCountInString(form.Get("Body")); n != 1600 || !strings.HasSuffix(form.Get("Body"), "…") {
+		t.Errorf("%d characters are sent, want 1600, the last of them an ellipsis", n)
+	}
+}
+
+func TestAuthorizeIsBasic(t *testing.T) {
+	header, err := twilio.Twilio{}.Authorize(spec(), connectors.Secret{"authToken": "t"})
+	if err != nil || header.Get("Authorization") != "Basic QUMwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMTp0" {
+		t.Errorf("%v, error %v", header, err)
+	}
+	s := spec()
+	s.Twilio = nil
+	if _, err := (twilio.Twilio{}).Authorize(s, connectors.Secret{"authToken": "t"}); err == nil {
+		t.Error("signed in without an account")
+	}
+}
+
+func TestReplies(t *testing.T) {
+	type want struct {
+		Class        fault.Class
+		Wait         time.Duration
+		Code, Detail string
+	}
+	tests := map[string]struct {
+		status int
+		body   string
+		want   want
+	}{
+		"too many at once": {429, `{"code":20429,"message":"Too Many Requests","more_info":"https://www.twilio.com/docs/errors/20429","status":429}`,
+			want{fault.Throttled, 0, "too-many-requests", "Too Many Requests"}},
+		"the number's queue is full":               {400, `{"code":21611,"message":"full","status":400}`, want{fault.Throttled, 0, "queue-full", "full"}},
+		"opted out":                                {400, `{"code":21610,"message":"unsubscribed recipient"}`, want{fault.Permanent, 0, "opted-out", "unsubscribed recipient"}},
+		"a number that is none":                    {400, `{"code":21211,"message":"Invalid 'To'"}`, want{fault.Permanent, 0, "invalid-to", "Invalid 'To'"}},
+		"a trial account":                          {400, `{"code":21608,"message":"unverified"}`, want{fault.Permanent, 0, "unverified-number", "unverified"}},
+		"a code that no table has":                 {400, `{"code":29999,"detail":"new form","title":"T","type":"x"}`, want{fault.Permanent, 0, "twilio-29999", "new form"}},
+		"a token that is wrong":                    {401, `{"code":20003,"message":"Authenticate"}`, want{fault.Auth, 0, "authentication-failed", "Authenticate"}},
+		"a server error, whatever its code":        {500, `{"code":20429,"message":"?"}`, want{fault.Unknown, 0, "twilio-20429", "?"}},
+		"unavailable":                              {503, `{"code":20503,"message":"later"}`, want{fault.Transient, 0, "twilio-20503", "later"}},
+		"a code of a type that it should not have": {400, `{"code":"x"}`, want{fault.Permanent, 0, "http-400", `{"code":"x"}`}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			answer := system().Check(t, call("+1", "x"), connectors.Reply{Status: test.status, Body: []byte(test.body), Written: true, At: conformance.At})
+			got := want{answer.Class, answer.Wait, answer.Cause.Code, answer.Cause.Detail}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
