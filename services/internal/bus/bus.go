@@ -40,7 +40,11 @@ type Options struct {
 	InProcess nats.InProcessConnProvider
 	// Credentials is the path of a credentials file (JWT and seed), or empty.
 	Credentials string
-	Logger      *slog.Logger
+	// MonitorURL is the base of the server's HTTP monitoring, such as
+	// "http://nats:8222", by which Healthy sees whether it syncs every write.
+	// Clients cannot see that over NATS. Empty leaves it unchecked.
+	MonitorURL string
+	Logger     *slog.Logger
 }
 
 // Bus is one connection. It is safe for concurrent use.
@@ -48,7 +52,7 @@ type Bus struct {
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	log    *slog.Logger
-	durab  durabilityReporter
+	sync   syncReporter
 	closed chan struct{}
 	denied denials
 
@@ -56,10 +60,6 @@ type Bus struct {
 	streams map[string]jetstream.Stream
 	link    *link
 }
-
-// durabilityReporter is an in-process server that can tell whether it syncs
-// every write.
-type durabilityReporter interface{ SyncAlways() bool }
 
 // Connect returns a bus that connects, and connects again whenever it has to.
 // A server that is not there yet is no error: calls fail as unavailable, and
@@ -77,6 +77,9 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		closed:  make(chan struct{}),
 		streams: make(map[string]jetstream.Stream),
 		link:    newLink(),
+	}
+	if o.MonitorURL != "" {
+		b.sync = newMonitor(o.MonitorURL)
 	}
 	options := []nats.Option{
 		nats.Name(o.Name),
@@ -103,7 +106,9 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 	}
 	if o.InProcess != nil {
 		options = append(options, nats.InProcessServer(o.InProcess))
-		b.durab, _ = o.InProcess.(durabilityReporter)
+		if local, tells := o.InProcess.(interface{ SyncAlways() bool }); tells {
+			b.sync = inProcess{local}
+		}
 	}
 	nc, err := nats.Connect(o.URL, options...)
 	if err != nil {

@@ -70,8 +70,9 @@ func quoted(s string) string {
 }
 
 // Healthy returns nil where the connection is up, JetStream answers, the server
-// syncs every write (where that can be seen: on an embedded one), and no
-// subject has been denied by permission since the connection was made.
+// syncs every write (where that can be seen: on an embedded one, or by its
+// MonitorURL), and no subject has been denied by permission since the connection
+// was made. It needs the permission to publish on $JS.API.INFO.
 func (b *Bus) Healthy(ctx context.Context) error {
 	if status := b.nc.Status(); status != nats.CONNECTED {
 		reason := b.nc.LastError()
@@ -83,11 +84,17 @@ func (b *Bus) Healthy(ctx context.Context) error {
 	if err := b.denied.err(); err != nil {
 		return fmt.Errorf("bus: this role's NATS user lacks permissions: %w", err)
 	}
-	if b.durab != nil && !b.durab.SyncAlways() {
-		return errors.New("bus: the server does not sync every write to disk (sync_interval: always); acknowledged orders could be lost")
-	}
 	bounded, cancel := b.bound(ctx)
 	defer cancel()
+	if b.sync != nil {
+		always, err := b.sync.syncAlways(bounded)
+		if err != nil {
+			return fmt.Errorf("bus: whether the server syncs every write cannot be seen: %w", err)
+		}
+		if !always {
+			return errors.New("bus: the server does not sync every write to disk; set sync_interval: always in its jetstream section, or a power loss costs acknowledged orders")
+		}
+	}
 	if _, err := b.js.AccountInfo(bounded); err != nil {
 		return fmt.Errorf("bus: JetStream does not answer: %w", because(bounded, err))
 	}

@@ -164,6 +164,13 @@ func (s *Server) Restart(t testing.TB) {
 // URL returns the server's TCP address; it needs WithTCP.
 func (s *Server) URL() string { return "nats://" + s.address }
 
+// MonitorURL returns the server's HTTP monitoring, where its options turn it on.
+func (s *Server) MonitorURL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running.MonitorURL()
+}
+
 // InProcessConn returns a connection to the server as it runs now.
 func (s *Server) InProcessConn() (net.Conn, error) {
 	s.mu.Lock()

@@ -175,6 +175,16 @@ func (s *Server) URL() string {
 	return s.ns.ClientURL()
 }
 
+// MonitorURL returns the base of the HTTP monitoring, or "" where it is off (it
+// is, unless Configure turns it on).
+func (s *Server) MonitorURL() string {
+	address := s.ns.MonitorAddr()
+	if address == nil {
+		return ""
+	}
+	return "http://" + address.String()
+}
+
 // Stop ends the server, waits until its files are closed, and frees the folder.
 func (s *Server) Stop() {
 	s.ns.Shutdown()
