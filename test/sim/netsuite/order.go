@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"regexp"
 	"slices"
@@ -155,7 +156,7 @@ func (a *Account) decodeLine(i int, b lineBody) (line, *detail) {
 			Detail: fmt.Sprintf("Invalid item reference key %s%s.", b.Item.ID, b.Item.RefName)}
 	}
 	quantity, err := strconv.ParseFloat(b.Quantity.String(), 64)
-	if err != nil || quantity <= 0 || quantity != float64(int(quantity)) {
+	if err != nil || quantity <= 0 || quantity > 1e9 || quantity != math.Trunc(quantity) {
 		return line{}, &detail{Code: "INVALID_CONTENT", Path: path + ".quantity",
 			Detail: fmt.Sprintf("Invalid quantity '%s': a whole number above zero is needed.", b.Quantity)}
 	}
