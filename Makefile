@@ -1,0 +1,79 @@
+# What a developer runs. The logic is in Go: test/verify, test/runner, test/arch.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := $(CURDIR)/bin
+MODULES = $(shell go list -m -f '{{.Dir}}')
+BENCHTIME ?= 1s
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## See the scene: a spike of 1,000 orders against a limited ERP; REAL=1 for the pace of 100 a minute
+	go build -o $(BIN)/ ./test/runner/peppasync-scene
+	$(BIN)/peppasync-scene $(if $(filter 1,$(REAL)),--real)
+
+.PHONY: build
+build: ## Build bin/peppasync and bin/peppasync-sim, the outside world
+	go build -o $(BIN)/ ./services/peppasync ./test/sim/peppasync-sim
+
+# The scenarios measure pace from outside, so they get the machine to
+# themselves (-p 1), and they judge binaries and files of other modules, which
+# the test cache does not see (-count=1).
+.PHONY: test
+test: ## Vet and run all tests with the race detector: unit, property, embedded JetStream, then the scenarios
+	@echo '== vet'
+	go vet work
+	@echo '== unit, property and embedded JetStream tests'
+	go test -race -timeout 15m $$(go list work | grep -v '^github.com/peppasync/peppasync/test/')
+	@echo '== from outside: the simulated world, the structure, the scenarios'
+	go test -race -timeout 30m -count=1 -p 1 $$(go list work | grep '^github.com/peppasync/peppasync/test/')
+
+# The schema is compared with the commit before, where that has one.
+BASE ?= $(shell git rev-parse --quiet --verify HEAD~1)
+
+.PHONY: lint
+lint: bin/golangci-lint bin/buf ## Lint every module and the schema, and refuse a change that breaks stored messages
+	@failed=; for module in $(MODULES); do \
+		echo "golangci-lint run in $${module#$(CURDIR)/}"; (cd $$module && $(BIN)/golangci-lint run) || failed=1; \
+	done; [[ -z $$failed ]]
+	cd proto && $(BIN)/buf lint
+	@if [[ -n "$(BASE)" ]] && git cat-file -e '$(BASE):proto/buf.yaml' 2>/dev/null; then \
+		echo 'buf breaking against $(BASE)'; \
+		cd proto && $(BIN)/buf breaking --against "$$(git rev-parse --path-format=absolute --git-common-dir)#ref=$(BASE),subdir=proto"; \
+	else echo 'buf breaking: no commit to compare with'; fi
+
+.PHONY: generate
+generate: bin/buf bin/protoc-gen-go bin/controller-gen ## Generate the Go of the schema and of the custom resources
+	cd proto && PATH="$(BIN):$$PATH" $(BIN)/buf generate
+	cd services/api && $(BIN)/controller-gen object paths=./...
+
+.PHONY: verify
+verify: generate lint ## Generate and lint everything, build each module without the workspace, and refuse a tree that differs
+	go run ./test/verify
+
+.PHONY: bench
+bench: ## Run the benchmarks, BENCHTIME (1s) each
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 15m -p 1 \
+		$$(git grep -l '^func Benchmark' -- '*_test.go' | xargs -r -n 1 dirname | sort -u | sed 's|^|./|')
+
+.PHONY: images
+images: ## Build static, stripped, reproducible linux/amd64 binaries into dist/ with their SHA-256 sums
+	rm -rf dist
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w' -o dist/ \
+		./services/peppasync ./test/sim/peppasync-sim
+	cd dist && sha256sum peppasync peppasync-sim | tee SHA256SUMS
+
+# A pinned tool is built again when its module or the compiler has changed.
+.PHONY: FORCE
+bin/golangci-lint bin/buf bin/protoc-gen-go bin/controller-gen: bin/%: FORCE
+	@key=$$({ go env GOVERSION; cat deploy/tools/$*/go.mod deploy/tools/$*/go.sum; } | sha256sum); \
+	if [[ ! -x $@ || "$$(cat bin/.$*.key 2>/dev/null)" != "$$key" ]]; then \
+		echo "building $@"; mkdir -p bin; \
+		(cd deploy/tools/$* && GOWORK=off go build -trimpath -o $(BIN)/ tool); \
+		echo "$$key" > bin/.$*.key; \
+	fi
