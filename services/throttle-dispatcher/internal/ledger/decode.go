@@ -28,6 +28,9 @@ func Decode(data []byte) (*ledgerv1.Block, error) {
 	return block, nil
 }
 
+// mostPermits keeps counting up far from overflow.
+const mostPermits = 1 << 62
+
 func check(block *ledgerv1.Block) error {
 	if block.GetConnector() == "" {
 		return errors.New("it names no connector")
@@ -42,8 +45,8 @@ func check(block *ledgerv1.Block) error {
 	if block.GetWrittenAt() == nil {
 		return errors.New("written_at is missing")
 	}
-	if block.GetLastPermit() < 0 {
-		return fmt.Errorf("last_permit is %d, it must not be negative", block.GetLastPermit())
+	if n := block.GetLastPermit(); n < 0 || n > mostPermits {
+		return fmt.Errorf("last_permit is %d, it must not be negative or above %d", n, int64(mostPermits))
 	}
 	var last int64
 	for _, p := range block.GetPermits() {

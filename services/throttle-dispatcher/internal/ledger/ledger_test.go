@@ -1,0 +1,247 @@
+package ledger
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+)
+
+func newOwner(t *testing.T, state State) (*budget.Budget, *Recorder) {
+	t.Helper()
+	b, err := budget.New(testLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewRecorder(Identity{"erp", "owner", 1}, testLimits(), state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, r
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func claim(id, payload string) *ledgerv1.Claim {
+	return &ledgerv1.Claim{Delivery: &dispatchv1.Delivery{Id: id, Operation: "upsertSalesOrder"}, Attempt: 1, Payload: []byte(payload)}
+}
+
+func closing(id string) *ledgerv1.Close {
+	return &ledgerv1.Close{Result: &dispatchv1.Result{DeliveryId: id}}
+}
+
+func TestAResendRepeatsWhatWasFirstClaimed(t *testing.T) {
+	b, r := newOwner(t, State{})
+	must(t, r.Claim(claim("d1", "first")))
+	first := r.Build(epoch, b)
+	r.Committed(10)
+	again := claim("d1", "second")
+	again.Attempt, again.Permit, again.NextAttemptAt = 2, 9, timestamppb.New(epoch)
+	must(t, r.Claim(again))
+	second := r.Build(epoch, b)
+	r.Committed(20)
+	if got := second.GetClaims()[0]; got.GetPayload() != nil || got.GetAttempt() != 2 || second.GetReadFrom() != 10 {
+		t.Errorf("second attempt: %v, read from %d; want no payload, and read from 10", got, second.GetReadFrom())
+	}
+	state, err := Fold([]Record{{10, first}, {20, second}})
+	must(t, err)
+	if c := state.Claims[0]; string(c.GetPayload()) != "first" || c.GetAttempt() != 2 || c.GetPermit() != 9 || c.GetNextAttemptAt() == nil || c.Sequence != 10 {
+		t.Errorf("folded: %v at %d", c.Claim, c.Sequence)
+	}
+	if got := r.Open("d1"); string(got.GetPayload()) != "first" {
+		t.Errorf("the recorder's open claim has payload %q", got.GetPayload())
+	}
+	if _, err := Fold([]Record{{20, second}}); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "read from an earlier sequence") {
+		t.Errorf("reading too late: %v", err)
+	}
+}
+
+// A delivery whose close did not fit yet must not look as if it had never been
+// sent.
+func TestAClaimIsFoundUntilItsCloseIsWritten(t *testing.T) {
+	b, r := newOwner(t, State{})
+	must(t, r.Claim(claim("d1", "sent")))
+	records := []Record{{5, r.Build(epoch, b)}}
+	r.Committed(5)
+	big := closing("d0")
+	big.Result.Reference = large
+	must(t, r.Close(big))
+	second := closing("d1")
+	second.Result.Reference = large
+	must(t, r.Close(second))
+	if err := r.Claim(claim("d1", "new")); !errors.Is(err, ErrBlockFull) {
+		t.Errorf("claim of a delivery whose close waits: %v, want ErrBlockFull", err)
+	}
+	block := r.Build(epoch.Add(time.Hour), b)
+	records = append(records, Record{6, block})
+	r.Committed(6)
+	if len(block.GetCloses()) != 1 || block.GetReadFrom() != 5 {
+		t.Fatalf("%d closes, read from %d; want 1, and the claim of block 5", len(block.GetCloses()), block.GetReadFrom())
+	}
+	state, err := Fold(records)
+	must(t, err)
+	if len(state.Claims) != 1 {
+		t.Errorf("open claims %v, want d1", state.Claims)
+	}
+	block = r.Build(epoch.Add(time.Hour), b)
+	r.Committed(7)
+	if len(block.GetCloses()) != 1 || block.GetReadFrom() != 6 {
+		t.Errorf("%d closes, read from %d; want the other, and the close of block 6", len(block.GetCloses()), block.GetReadFrom())
+	}
+	r.Acked("d0")
+	r.Acked("d1")
+	if block := r.Build(epoch.Add(time.Hour), b); block.GetReadFrom() != 0 {
+		t.Errorf("read from %d with nothing left, want 0", block.GetReadFrom())
+	}
+}
+
+func TestAPermitIsFoundWhileItCanBeLive(t *testing.T) {
+	b, r := newOwner(t, State{})
+	permits := b.Reserve(epoch, time.Second, 2)
+	for _, p := range permits {
+		must(t, r.Permit(p, "d"))
+	}
+	r.Build(epoch, b)
+	r.Committed(1)
+	r.Void(permits[0].Number)
+	r.Settle(permits[1].Number, epoch.Add(time.Second))
+	// Window 2 s and four times 10 ms of clocks after the settlement.
+	last := epoch.Add(3040 * time.Millisecond)
+	if got := r.Build(last, b).GetReadFrom(); got != 1 {
+		t.Errorf("read from %d at the last moment, want 1", got)
+	}
+	r.Committed(2)
+	if got := r.Build(last.Add(1), b).GetReadFrom(); got != 0 {
+		t.Errorf("read from %d after it, want 0", got)
+	}
+}
+
+func TestAPermitThrownAwayBeforeTheRecordLeavesNone(t *testing.T) {
+	b, r := newOwner(t, State{})
+	p := b.Reserve(epoch, 0, 1)[0]
+	must(t, r.Permit(p, "d"))
+	r.Void(p.Number)
+	if r.Pending() {
+		t.Error("there is something to write")
+	}
+	block := r.Build(epoch, b)
+	if len(block.GetPermits())+len(block.GetSettlements()) != 0 || block.GetLastPermit() != p.Number {
+		t.Errorf("block %v; want no permit, and its number used up", block)
+	}
+}
+
+func TestClosedAndClaimedAgainInOneBlockIsOpen(t *testing.T) {
+	b, r := newOwner(t, State{})
+	must(t, r.Close(closing("d1"))) // never claimed
+	must(t, r.Claim(claim("d1", "p")))
+	state, err := Fold([]Record{{1, r.Build(epoch, b)}})
+	must(t, err)
+	if len(state.Claims) != 1 || len(state.Closes) != 1 {
+		t.Errorf("%d claims and %d closes, want 1 and 1", len(state.Claims), len(state.Closes))
+	}
+}
+
+func TestBadRecordsAreNamed(t *testing.T) {
+	stamp := timestamppb.New(epoch)
+	permit := func(n int64) *ledgerv1.Permit {
+		return &ledgerv1.Permit{Number: n, SendAt: stamp, NotAfter: stamp, Deadline: stamp}
+	}
+	for part, block := range map[string]*ledgerv1.Block{
+		"names no connector":        {WrittenAt: stamp},
+		"written_at is missing":     {Connector: "erp"},
+		"must count up":             {Connector: "erp", WrittenAt: stamp, LastPermit: 9, Permits: []*ledgerv1.Permit{permit(2), permit(2)}},
+		"last_permit is 1":          {Connector: "erp", WrittenAt: stamp, LastPermit: 1, Permits: []*ledgerv1.Permit{permit(2)}},
+		"must not be negative":      {Connector: "erp", WrittenAt: stamp, LastPermit: -1},
+		"lacks a valid send_at":     {Connector: "erp", WrittenAt: stamp, LastPermit: 1, Permits: []*ledgerv1.Permit{{Number: 1, SendAt: stamp}}},
+		"not in this order":         {Connector: "erp", WrittenAt: stamp, LastPermit: 1, Permits: []*ledgerv1.Permit{{Number: 1, SendAt: stamp, NotAfter: stamp, Deadline: timestamppb.New(epoch.Add(-1))}}},
+		"settlement of permit 3":    {Connector: "erp", WrittenAt: stamp, Settlements: []*ledgerv1.Settlement{{Permit: 3}}},
+		"names permit 0":            {Connector: "erp", WrittenAt: stamp, Settlements: []*ledgerv1.Settlement{{SettledAt: stamp}}},
+		"claim 0 of the block":      {Connector: "erp", WrittenAt: stamp, Claims: []*ledgerv1.Claim{{}}},
+		"next_attempt_at is not":    {Connector: "erp", WrittenAt: stamp, Claims: []*ledgerv1.Claim{{Delivery: &dispatchv1.Delivery{Id: "d"}, NextAttemptAt: &timestamppb.Timestamp{Nanos: -1}}}},
+		"close 0 of the block":      {Connector: "erp", WrittenAt: stamp, Closes: []*ledgerv1.Close{{}}},
+		"closed_until":              {Connector: "erp", WrittenAt: stamp, ClosedUntil: &timestamppb.Timestamp{Seconds: 1 << 60}},
+		"no block read before":      {Connector: "erp", WrittenAt: stamp, Claims: []*ledgerv1.Claim{{Delivery: &dispatchv1.Delivery{Id: "d"}}}},
+		"read after sequence 7":     nil,
+		"permit 1 was handed out b": {Connector: "erp", WrittenAt: stamp, LastPermit: 1, Permits: []*ledgerv1.Permit{permit(1)}},
+	} {
+		good := &ledgerv1.Block{Connector: "erp", WrittenAt: stamp, LastPermit: 1}
+		records := []Record{{7, good}, {8, block}}
+		if block == nil {
+			records = []Record{{7, good}, {7, good}}
+		}
+		if _, err := Fold(records); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), part) {
+			t.Errorf("want an error with %q, got %v", part, err)
+		}
+	}
+	if _, err := Decode([]byte{0xff}); !errors.Is(err, ErrMalformed) {
+		t.Errorf("bytes that are no message: %v", err)
+	}
+	state, err := Fold(nil)
+	if err != nil || state.LastSequence != 0 || !state.NextSend.IsZero() {
+		t.Errorf("no records: %v, %v", state, err)
+	}
+}
+
+// FuzzDecode feeds any bytes; what is accepted must fold, restore a budget and
+// start a recorder.
+func FuzzDecode(f *testing.F) {
+	b, err := budget.New(testLimits())
+	if err != nil {
+		f.Fatal(err)
+	}
+	r, err := NewRecorder(Identity{"erp", "owner", 1}, testLimits(), State{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for range 3 {
+		for _, p := range b.Reserve(epoch, time.Second, 3) {
+			if err := errors.Join(r.Permit(p, "d"), r.Claim(claim("d", "p"))); err != nil {
+				f.Fatal(err)
+			}
+			r.Settle(p.Number, epoch)
+		}
+		if err := r.Close(closing("d")); err != nil {
+			f.Fatal(err)
+		}
+		data, err := proto.Marshal(r.Build(epoch, b))
+		if err != nil {
+			f.Fatal(err)
+		}
+		r.Committed(r.LastSequence() + 1)
+		f.Add(data, data)
+	}
+	f.Fuzz(func(t *testing.T, x, y []byte) {
+		first, err := Decode(x)
+		if err != nil {
+			return
+		}
+		records := []Record{{1, first}}
+		if second, err := Decode(y); err == nil {
+			records = append(records, Record{2, second})
+		}
+		state, err := Fold(records)
+		if err != nil {
+			return
+		}
+		b, r := newOwner(t, state)
+		b.Restore(epoch, state.History())
+		b.Reserve(epoch, time.Second, 3)
+		again, err := proto.Marshal(r.Build(epoch, b))
+		must(t, err)
+		if _, err := Decode(again); err != nil {
+			t.Fatalf("the next owner's block cannot be read: %v", err)
+		}
+	})
+}
