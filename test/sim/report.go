@@ -80,8 +80,8 @@ type Systems struct {
 
 // Limit is one declared window of one system.
 type Limit struct {
-	System string `json:"system"`
 	account.LimitReport
+	System string `json:"system"`
 }
 
 // Unfed is a captured order that the ERP does not hold, with the WMS's cause if it refused it.
@@ -110,7 +110,7 @@ func (w *World) Report() Report {
 		r.Calls[s.name] = s.report.Calls
 		r.Throttled += s.report.Throttled
 		for _, l := range s.report.Limits {
-			r.Limits = append(r.Limits, Limit{s.name, l})
+			r.Limits = append(r.Limits, Limit{l, s.name})
 		}
 	}
 	r.Throttled += shop.GraphQLThrottled

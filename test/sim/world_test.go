@@ -38,7 +38,7 @@ type courier struct {
 func newCourier(t *testing.T, w *sim.World) *courier {
 	t.Helper()
 	c := &courier{t: t, world: w, client: &http.Client{Transport: &http.Transport{}}, queue: make(chan shopify.Order, 10_000)}
-	door := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	door := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var o shopify.Order
 		if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
 			t.Error(err)
@@ -83,7 +83,8 @@ func (c *courier) carry(o shopify.Order) {
 	order := map[string]any{"entity": map[string]any{"id": "1"}, "otherRefNum": o.Name, "item": map[string]any{"items": []any{
 		map[string]any{"item": map[string]any{"refName": line.SKU}, "quantity": line.Quantity},
 	}}}
-	for c.send(http.MethodPut, erp, netsuite.DefaultToken, order) == http.StatusServiceUnavailable {
+	for status = http.StatusServiceUnavailable; status == http.StatusServiceUnavailable; {
+		status = c.send(http.MethodPut, erp, netsuite.DefaultToken, order)
 	}
 }
 
@@ -147,8 +148,13 @@ erp:
 
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	deadline := time.After(60 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatal("it did not come to this: " + what)
 		}
 	}

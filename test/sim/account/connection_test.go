@@ -121,8 +121,13 @@ func TestCallGoesOnAfterItsClientGaveUp(t *testing.T) {
 	if response, err := c.Do(request); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("reply %v, %v; want a timeout", response, err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); l.effect("k") == 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for l.effect("k") == 0 {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatal("the call never took effect")
 		}
 	}

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -63,16 +64,13 @@ func (f *Front) Report() Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r := Report{
-		ByOperation: make(map[string]int, len(f.operations)), ByOutcome: tally,
+		ByOperation: maps.Clone(f.operations), ByOutcome: tally,
 		Concurrency: ConcurrencyReport{Limit: f.cfg.Concurrency, Largest: f.largestInFlight},
 		Throttled:   f.refusedBy[OverWindow] + f.refusedBy[OverConcurrency] + f.refusedBy[UnderPenalty],
 		Penalties:   f.penalties, LateCommits: f.lateCommits,
 	}
 	for _, n := range tally {
 		r.Calls += n
-	}
-	for operation, n := range f.operations {
-		r.ByOperation[operation] = n
 	}
 	for i, w := range f.cfg.Limits {
 		r.Limits = append(r.Limits, LimitReport{

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -129,9 +130,7 @@ func (f *Front) commitLater(delay time.Duration, serve func() Reply) {
 func (f *Front) answer(w http.ResponseWriter, t arrivals.Ticket, reply Reply) {
 	f.leave()
 	f.log.Settle(t, outcome(reply))
-	for name, values := range reply.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), reply.Header)
 	if len(reply.Body) > 0 {
 		w.Header().Set("Content-Length", strconv.Itoa(len(reply.Body)))
 	}
@@ -175,7 +174,7 @@ func closeConnection(w http.ResponseWriter, reset bool) {
 	if tcp, ok := conn.(*net.TCPConn); ok && reset {
 		tcp.SetLinger(0) //nolint:errcheck // at worst the close is orderly
 	}
-	conn.Close() //nolint:errcheck // nothing depends on it
+	conn.Close()
 }
 
 func outcome(r Reply) arrivals.Outcome {

@@ -6,6 +6,7 @@ package faults
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -110,7 +111,10 @@ func NewPlan(seed uint64, latency Latency, rules []Rule) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{seed: seed, latency: latency, attempts: make(map[string]int), fired: make(map[Kind]int)}
-	return p, p.Set(rules)
+	if err := p.Set(rules); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // Set replaces the rules; the numbers of their calls start anew. On an error the old rules stay.
@@ -164,11 +168,7 @@ func (p *Plan) Next(c Call) Decision {
 func (p *Plan) Fired() map[Kind]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fired := make(map[Kind]int, len(p.fired))
-	for k, n := range p.fired {
-		fired[k] = n
-	}
-	return fired
+	return maps.Clone(p.fired)
 }
 
 func (s *state) passes(c Call) bool {

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -37,7 +38,7 @@ func (l Latency) Validate() error {
 			return fmt.Errorf("latency %s: max %v is below min %v", l.Distribution, l.Max.Std(), l.Min.Std())
 		}
 		if l.Distribution == Pareto && l.Min == 0 {
-			return fmt.Errorf("latency pareto: min must be above zero, it is the scale of the distribution")
+			return errors.New("latency pareto: min must be above zero, it is the scale of the distribution")
 		}
 		if l.Shape < 0 {
 			return fmt.Errorf("latency %s: shape %v is negative", l.Distribution, l.Shape)

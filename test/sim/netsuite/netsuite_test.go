@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,8 +45,8 @@ func newClient(t *testing.T, cfg netsuite.Config) client {
 func (c client) do(method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+netsuite.DefaultToken)
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
+	for pair := range slices.Chunk(headers, 2) {
+		r.Header.Set(pair[0], pair[1])
 	}
 	w := httptest.NewRecorder()
 	c.a.ServeHTTP(w, r)
@@ -315,8 +316,13 @@ func TestConcurrencyRefusal(t *testing.T) {
 		defer close(done)
 		c.put("slow", body(1, 1))
 	}()
-	for deadline := time.Now().Add(10 * time.Second); c.a.Report().Faults["slow"] == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for c.a.Report().Faults["slow"] == 0 {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatal("the slow call never began")
 		}
 	}

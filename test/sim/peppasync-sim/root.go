@@ -61,7 +61,7 @@ func (c controlClient) call(ctx context.Context, method, path string, body, answ
 	if err != nil {
 		return fmt.Errorf("no answer from the control server; is `peppasync-sim serve` running there? %w", err)
 	}
-	defer response.Body.Close() //nolint:errcheck // nothing depends on it
+	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)
 	if err != nil {
 		return fmt.Errorf("reading the answer of %s: %w", path, err)

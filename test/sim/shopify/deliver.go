@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -39,7 +40,7 @@ type delivery struct {
 type deliverer struct {
 	cfg    Config
 	client *http.Client
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // the life of the deliverer, which ends with Close and not with a call
 	cancel context.CancelFunc
 
 	mu         sync.Mutex
@@ -261,7 +262,7 @@ func (d *deliverer) countStatus(status int, err error) {
 		d.tally.byStatus["none"]++
 		return
 	}
-	d.tally.byStatus[fmt.Sprint(status)]++
+	d.tally.byStatus[strconv.Itoa(status)]++
 }
 
 func failureText(status int, err error) string {
@@ -304,7 +305,7 @@ func (d *deliverer) post(w *delivery) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer response.Body.Close()                               //nolint:errcheck // nothing depends on it
+	defer response.Body.Close()
 	io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)) //nolint:errcheck // the status is the answer
 	return response.StatusCode, nil
 }

@@ -2,6 +2,7 @@ package shopify
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -56,13 +57,9 @@ func (s *Shop) changeQuantity(o *Order, line *LineItem, quantity int) error {
 }
 
 func (l *LineItem) configure(name string) {
-	properties := []Property{}
-	for _, p := range l.Properties {
-		if p.Name != ConfigurationProperty {
-			properties = append(properties, p)
-		}
-	}
-	l.Properties = append(properties, Property{Name: ConfigurationProperty, Value: name})
+	properties := slices.DeleteFunc(slices.Clone(l.Properties), func(p Property) bool { return p.Name == ConfigurationProperty })
+	properties = append(properties, Property{Name: ConfigurationProperty, Value: name})
+	l.Properties = properties
 }
 
 // MarkPaid makes an order paid and starts the delivery of orders/paid.

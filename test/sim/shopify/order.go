@@ -166,7 +166,9 @@ func (s *Shop) build(number int64, spec OrderSpec, now time.Time) *Order {
 		NoteAttributes: []Property{}, Currency: s.cfg.Currency, PresentmentCurrency: s.cfg.Currency,
 		TotalTax: "0.00", TotalDiscounts: "0.00", TotalOutstanding: "0.00", FinancialStatus: "paid",
 		PaymentGatewayNames: []string{"shopify_payments"}, Email: fmt.Sprintf("buyer%d@example.com", number),
-		Customer:        Customer{ID: 7_000_000 + number, Email: fmt.Sprintf("buyer%d@example.com", number), FirstName: "Ada", LastName: fmt.Sprintf("Buyer %d", number)},
+		Customer: Customer{
+			ID: 7_000_000 + number, Email: fmt.Sprintf("buyer%d@example.com", number), FirstName: "Ada", LastName: fmt.Sprintf("Buyer %d", number),
+		},
 		ShippingAddress: address(number), BillingAddress: address(number),
 		ShippingLines:        []ShippingLine{{Code: "Standard", Title: "Standard", Price: "0.00"}},
 		DiscountApplications: []any{}, TaxLines: []any{}, Fulfillments: []any{}, Refunds: []any{},

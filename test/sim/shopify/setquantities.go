@@ -52,9 +52,8 @@ type adjusted struct {
 
 // setLine is one line of the input, after the checks.
 type setLine struct {
-	item       *item
-	quantity   int
-	changeFrom *int
+	item     *item
+	quantity int
 }
 
 type userError struct {
@@ -173,7 +172,8 @@ func (a *admin) checkLines(name string, lines []any) ([]setLine, []userError) {
 		line, _ := l.(map[string]any)
 		one, code, field, message := a.checkLine(name, line)
 		if code == "" && seen[one.item] {
-			code, field, message = "NO_DUPLICATE_INVENTORY_ITEM_ID_GROUP_ID_PAIR", "inventoryItemId", "The combination of inventoryItemId and locationId must be unique."
+			code, field = "NO_DUPLICATE_INVENTORY_ITEM_ID_GROUP_ID_PAIR", "inventoryItemId"
+			message = "The combination of inventoryItemId and locationId must be unique."
 		}
 		if code != "" {
 			problems = append(problems, userError{code, message, []string{"input", "quantities", strconv.Itoa(i), field}})

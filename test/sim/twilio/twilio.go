@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -220,8 +221,6 @@ func (a *Account) Report() Report {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r.Texts = append([]Text{}, a.texts...)
-	for code, n := range a.refused {
-		r.Refused[code] = n
-	}
+	maps.Copy(r.Refused, a.refused)
 	return r
 }
