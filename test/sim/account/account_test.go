@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -288,5 +289,23 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		if _, err := account.New(newLedger(), cfg); err == nil || !strings.Contains(err.Error(), wanted) {
 			t.Errorf("New(%+v) = %v, want an error about %q", cfg, err, wanted)
 		}
+	}
+}
+
+// The judge has to keep up with a thousand calls a second for minutes; this says how many it takes after 300,000.
+func BenchmarkFront(b *testing.B) {
+	f := newFront(b, newLedger(), account.Config{
+		Limits: []account.Window{
+			{Name: "per-second", Calls: 1 << 30, Per: jsontime.Duration(time.Second)},
+			{Name: "per-minute", Calls: 1 << 30, Per: jsontime.Duration(time.Minute)},
+		},
+		Faults: []faults.Rule{{Kind: faults.Slow, Probability: 1e-9}},
+	})
+	for range 300_000 {
+		f.Arrivals().Settle(f.Arrivals().Arrive(), arrivals.Accepted)
+	}
+	b.ResetTimer()
+	for i := range b.N {
+		call(f, strconv.Itoa(i))
 	}
 }

@@ -49,7 +49,18 @@ type Stock struct {
 
 // Report returns the state of the account now.
 func (a *Account) Report() Report {
-	r := Report{Report: a.Front.Report()}
+	r, accepted := a.snapshot()
+	if r.FirstAccepted != nil {
+		r.CallsPerMinute = a.Rate(*r.FirstAccepted, *r.LastAccepted)
+		r.OrdersPerMinute = a.RateOf(accepted, *r.FirstAccepted, *r.LastAccepted)
+	}
+	return r
+}
+
+// snapshot takes what needs the lock. The rates walk over the whole arrival log and are left out: whoever looks at the
+// account must not slow its replies.
+func (a *Account) snapshot() (r Report, accepted []time.Duration) {
+	r = Report{Report: a.Front.Report()}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t := &a.tally
@@ -60,8 +71,6 @@ func (a *Account) Report() Report {
 	if !t.first.IsZero() {
 		first, last := t.first, t.last
 		r.FirstAccepted, r.LastAccepted = &first, &last
-		r.CallsPerMinute = a.Rate(first, last)
-		r.OrdersPerMinute = a.RateOf(a.acceptedAt(), first, last)
 	}
 	for at, l := range a.stock {
 		r.Stock = append(r.Stock, Stock{
@@ -71,7 +80,7 @@ func (a *Account) Report() Report {
 	slices.SortFunc(r.Stock, func(a, b Stock) int {
 		return cmp.Or(strings.Compare(a.SKU, b.SKU), strings.Compare(a.Location, b.Location))
 	})
-	return r
+	return r, a.acceptedAt()
 }
 
 func (a *Account) acceptedAt() []time.Duration {

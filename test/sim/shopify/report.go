@@ -126,6 +126,15 @@ func (s *Shop) Report() Report {
 }
 
 func (d *deliverer) report() WebhooksReport {
+	r, latencies := d.snapshot()
+	r.P50Ms = milliseconds(arrivals.Percentile(latencies, 0.5))
+	r.P99Ms = milliseconds(arrivals.Percentile(latencies, 0.99))
+	r.MaxMs = milliseconds(arrivals.Percentile(latencies, 1))
+	return r
+}
+
+// snapshot takes what needs the lock; sorting the latencies does not, and would hold up deliveries.
+func (d *deliverer) snapshot() (WebhooksReport, []time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t := d.tally
@@ -133,10 +142,6 @@ func (d *deliverer) report() WebhooksReport {
 		Created: len(d.deliveries), Acknowledged: len(d.latencies), Open: d.open, Attempts: t.attempts, Retries: t.retries,
 		Failures: t.failures, Repeats: t.repeats, RepeatFailures: t.repeatFailures, GivenUp: t.givenUp, Undelivered: t.undelivered,
 		SubscriptionDeleted: d.deleted, ByStatus: maps.Clone(t.byStatus),
-		P50Ms: milliseconds(arrivals.Percentile(d.latencies, 0.5)), P99Ms: milliseconds(arrivals.Percentile(d.latencies, 0.99)),
-	}
-	if len(d.latencies) > 0 {
-		r.MaxMs = milliseconds(slices.Max(d.latencies))
 	}
 	for _, w := range d.deliveries {
 		if !w.firstAttempt.IsZero() && (r.FirstAttempt == nil || w.firstAttempt.Before(*r.FirstAttempt)) {
@@ -146,7 +151,7 @@ func (d *deliverer) report() WebhooksReport {
 			r.LastAcknowledged = timeOrNil(w.acknowledged)
 		}
 	}
-	return r
+	return r, slices.Clone(d.latencies)
 }
 
 func timeOrNil(t time.Time) *time.Time {

@@ -158,7 +158,7 @@ func checkHead(name, reason, reference string) []userError {
 	if reference == "" {
 		return nil
 	}
-	if u, err := url.Parse(reference); err != nil || u.Scheme == "" || u.Host == "" {
+	if u, err := url.Parse(reference); err != nil || u.Scheme == "" || u.Host+u.Opaque == "" {
 		return []userError{{"INVALID_REFERENCE_DOCUMENT", "The specified reference document is invalid.", []string{"input", "referenceDocumentUri"}}}
 	}
 	return nil
