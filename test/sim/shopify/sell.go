@@ -28,12 +28,24 @@ func (s *Shop) SellOne(spec OrderSpec) (Order, error) {
 	return o, nil
 }
 
-// sell makes the order and its webhook. A configuration for its number, if there is one, goes to the first line.
+// sell makes the order and its webhook. The webhook is encoded and signed without the shop's lock, so that many
+// connections can sell at once; that is sound because an edit replaces the lines of an order and never writes into them.
 func (s *Shop) sell(spec OrderSpec, configurations map[int64]string) (Order, *delivery, error) {
+	now := time.Now()
+	o, err := s.record(spec, configurations, now)
+	if err != nil {
+		return Order{}, nil, err
+	}
+	d, err := s.webhook("orders/create", &o, now)
+	return o, d, err
+}
+
+// record makes the order and moves the stock. A configuration for its number, if there is one, goes to the first line.
+func (s *Shop) record(spec OrderSpec, configurations map[int64]string, now time.Time) (Order, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.checkLines(spec.Lines); err != nil {
-		return Order{}, nil, err
+		return Order{}, err
 	}
 	number := s.next
 	if name := configurations[number]; name != "" {
@@ -41,15 +53,13 @@ func (s *Shop) sell(spec OrderSpec, configurations map[int64]string) (Order, *de
 		spec.Lines[0].Configuration = name
 	}
 	s.next++
-	now := time.Now()
 	o := s.build(number, spec, now)
 	for _, l := range spec.Lines {
 		s.change(s.bySKU[l.SKU], -l.Quantity, l.Quantity, "sale", o.Name)
 	}
 	s.orders = append(s.orders, o)
 	s.byName[o.Name] = o
-	d, err := s.webhook("orders/create", o, now)
-	return *o, d, err
+	return *o, nil
 }
 
 // checkLines refuses what cannot be sold; it needs the lock.
