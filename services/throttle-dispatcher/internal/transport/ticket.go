@@ -60,6 +60,11 @@ func (t *ticket) begin(c *conn) (first bool, err error) {
 		t.stop(ErrNoPermit)
 		return false, ErrNoPermit
 	}
+	if hungUp(c.raw.TCPConn) {
+		// Go's transport tries another connection, and the permit is still whole.
+		return false, net.ErrClosed
+	}
+	// Read last: what is done between this and the write makes a late byte.
 	now := time.Now()
 	if now.After(t.permit.NotAfter) {
 		t.stop(ErrPermitExpired)

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -29,4 +30,23 @@ func setUserTimeout(c *net.TCPConn, d time.Duration) error {
 		return fmt.Errorf("set TCP_USER_TIMEOUT: %w", os.NewSyscallError("setsockopt", failed))
 	}
 	return nil
+}
+
+// hungUp says whether the other side has closed the connection already, without
+// taking anything from it.
+func hungUp(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	closed := false
+	// Control, unlike Read, does not wait for the reader that Go's transport
+	// keeps on every connection.
+	err = raw.Control(func(fd uintptr) {
+		var one [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		waiting := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR)
+		closed = err == nil && n == 0 || err != nil && !waiting
+	})
+	return closed || err != nil
 }
