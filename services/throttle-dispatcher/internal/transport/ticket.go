@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
 )
+
+// errHungUp: a keep-alive connection ended before it was used again.
+var errHungUp = errors.New("the server closed the connection before the request was written")
 
 // ticket lets the bytes of one request onto one connection.
 type ticket struct {
@@ -62,7 +66,7 @@ func (t *ticket) begin(c *conn) (first bool, err error) {
 	}
 	if hungUp(c.raw.TCPConn) {
 		// Go's transport tries another connection, and the permit is still whole.
-		return false, net.ErrClosed
+		return false, errHungUp
 	}
 	// Read last: what is done between this and the write makes a late byte.
 	now := time.Now()
