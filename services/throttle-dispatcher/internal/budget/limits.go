@@ -77,61 +77,56 @@ type Limits struct {
 
 // Normal returns the limits with defaults filled in, or what is wrong with them.
 func (l Limits) Normal() (Limits, error) {
-	var problems []error
+	var p problems
 	names := make(map[string]bool)
-	name := func(kind, n string) {
-		if names[n] {
-			problems = append(problems, fmt.Errorf("%s %q: two limits have this name; give each its own", kind, n))
-		}
-		names[n] = true
-	}
 	shortest := 4 * maxTolerance
 	for _, w := range l.Windows {
-		name("window", w.Name)
-		if w.Calls < 1 {
-			problems = append(problems, fmt.Errorf("window %q: calls is %d, it must be at least 1", w.Name, w.Calls))
-		}
-		if w.Headroom < 0 || w.Headroom >= max(w.Calls, 1) {
-			problems = append(problems, fmt.Errorf("window %q: headroom is %d, it must be from 0 to %d, one less than calls", w.Name, w.Headroom, max(w.Calls, 1)-1))
-		}
-		if w.Per <= 0 || w.Per > longestWindow {
-			problems = append(problems, fmt.Errorf("window %q: per is %v, it must be above 0 and at most %v", w.Name, w.Per, longestWindow))
-		}
-		if w.ArrivesWithin < 0 || w.ArrivesWithin > longestWindow {
-			problems = append(problems, fmt.Errorf("window %q: arrivesWithin is %v, it must be from 0 to %v", w.Name, w.ArrivesWithin, longestWindow))
-		}
-		if w.Per > 0 {
-			shortest = min(shortest, w.Per)
-		}
+		what := fmt.Sprintf("window %q", w.Name)
+		p.addf(names[w.Name], "%s: two limits have this name; give each its own", what)
+		p.calls(what, w.Calls, w.Headroom)
+		p.addf(w.Per <= 0 || w.Per > longestWindow, "%s: per is %v, it must be above 0 and at most %v", what, w.Per, longestWindow)
+		p.addf(w.ArrivesWithin < 0 || w.ArrivesWithin > longestWindow, "%s: arrivesWithin is %v, it must be from 0 to %v", what, w.ArrivesWithin, longestWindow)
+		names[w.Name] = true
+		shortest = min(shortest, max(w.Per, 4))
 	}
 	for _, c := range l.Concurrency {
-		name("concurrency", c.Name)
-		if c.Calls < 1 {
-			problems = append(problems, fmt.Errorf("concurrency %q: calls is %d, it must be at least 1", c.Name, c.Calls))
-		}
-		if c.Headroom < 0 || c.Headroom >= max(c.Calls, 1) {
-			problems = append(problems, fmt.Errorf("concurrency %q: headroom is %d, it must be from 0 to %d, one less than calls", c.Name, c.Headroom, max(c.Calls, 1)-1))
-		}
+		what := fmt.Sprintf("concurrency %q", c.Name)
+		p.addf(names[c.Name], "%s: two limits have this name; give each its own", what)
+		p.calls(what, c.Calls, c.Headroom)
+		names[c.Name] = true
 	}
-	if l.Pacing != Even && l.Pacing != Burst {
-		problems = append(problems, fmt.Errorf("pacing is %d, it must be Even or Burst", l.Pacing))
-	}
-	duration := func(what string, d *time.Duration, standard time.Duration) {
-		if *d == 0 {
-			*d = standard
-		}
-		if *d < 0 || *d > longestWindow {
-			problems = append(problems, fmt.Errorf("%s is %v, it must be above 0 and at most %v", what, *d, longestWindow))
-		}
-	}
-	duration("tolerance", &l.Tolerance, max(shortest/4, time.Nanosecond))
-	duration("call timeout", &l.CallTimeout, DefaultCallTimeout)
-	duration("grace", &l.Grace, DefaultGrace)
-	duration("clock tolerance", &l.ClockTolerance, DefaultClockTolerance)
-	if len(problems) > 0 {
-		return Limits{}, fmt.Errorf("limits: %w", errors.Join(problems...))
+	p.addf(l.Pacing != Even && l.Pacing != Burst, "pacing is %d, it must be Even or Burst", l.Pacing)
+	p.duration("tolerance", &l.Tolerance, shortest/4)
+	p.duration("call timeout", &l.CallTimeout, DefaultCallTimeout)
+	p.duration("grace", &l.Grace, DefaultGrace)
+	p.duration("clock tolerance", &l.ClockTolerance, DefaultClockTolerance)
+	if len(p) > 0 {
+		return Limits{}, fmt.Errorf("limits: %w", errors.Join(p...))
 	}
 	return l, nil
+}
+
+// problems collects what is wrong with limits, so that all of it is said at once.
+type problems []error
+
+func (p *problems) addf(wrong bool, format string, args ...any) {
+	if wrong {
+		*p = append(*p, fmt.Errorf(format, args...))
+	}
+}
+
+func (p *problems) calls(what string, calls, headroom int) {
+	p.addf(calls < 1, "%s: calls is %d, it must be at least 1", what, calls)
+	most := max(calls, 1) - 1
+	p.addf(headroom < 0 || headroom > most, "%s: headroom is %d, it must be from 0 to %d, one less than calls", what, headroom, most)
+}
+
+// duration fills in the default and checks the rest.
+func (p *problems) duration(what string, d *time.Duration, standard time.Duration) {
+	if *d == 0 {
+		*d = standard
+	}
+	p.addf(*d < 0 || *d > longestWindow, "%s is %v, it must be above 0 and at most %v", what, *d, longestWindow)
 }
 
 // Gap returns the time between two send times under a full backlog; 0 where

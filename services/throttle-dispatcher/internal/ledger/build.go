@@ -28,10 +28,10 @@ func (r *Recorder) Build(now time.Time, b *budget.Budget) *ledgerv1.Block {
 		Permits: r.pending.permits, Claims: r.pending.claims,
 	}
 	free := MaxBlockBytes - maxSettlementBytes - maxHeadBytes
-	for _, p := range block.Permits {
+	for _, p := range block.GetPermits() {
 		free -= encoded(p)
 	}
-	for _, c := range block.Claims {
+	for _, c := range block.GetClaims() {
 		free -= encoded(c)
 	}
 	next := pending{}
@@ -43,16 +43,16 @@ func (r *Recorder) Build(now time.Time, b *budget.Budget) *ledgerv1.Block {
 	block.Settlements, next.settlements = take(r.pending.settlements, &settlements)
 	r.pending, r.building = next, block
 
-	for _, s := range block.Settlements {
+	for _, s := range block.GetSettlements() {
 		if e, ok := r.ends[s.GetPermit()]; ok && e.settled.IsZero() {
 			e.void, e.settled = s.GetVoid(), instant(s.GetSettledAt())
 			r.ends[s.GetPermit()] = e
 		}
 	}
-	for _, c := range block.Closes {
+	for _, c := range block.GetCloses() {
 		delete(r.claims, c.GetResult().GetDeliveryId())
 	}
-	for _, c := range block.Claims {
+	for _, c := range block.GetClaims() {
 		if e, ok := r.claims[c.GetDelivery().GetId()]; ok {
 			e.recorded = true
 		}
@@ -118,7 +118,7 @@ func (r *Recorder) readFrom(now time.Time, free *int) uint64 {
 		}
 		*free -= size
 		// Before any further attempt of the same block, which it contains.
-		r.building.Claims = append([]*ledgerv1.Claim{proto.CloneOf(e.claim)}, r.building.Claims...)
+		r.building.Claims = append([]*ledgerv1.Claim{proto.CloneOf(e.claim)}, r.building.GetClaims()...)
 		e.sequence = 0
 		oldest = r.claimed.oldest(claimed)
 	}

@@ -48,6 +48,13 @@ func check(block *ledgerv1.Block) error {
 	if n := block.GetLastPermit(); n < 0 || n > mostPermits {
 		return fmt.Errorf("last_permit is %d, it must not be negative or above %d", n, int64(mostPermits))
 	}
+	if err := checkPermits(block); err != nil {
+		return err
+	}
+	return checkEntries(block)
+}
+
+func checkPermits(block *ledgerv1.Block) error {
 	var last int64
 	for _, p := range block.GetPermits() {
 		if p.GetNumber() <= last {
@@ -72,6 +79,10 @@ func check(block *ledgerv1.Block) error {
 			return fmt.Errorf("the settlement of permit %d has no valid time", s.GetPermit())
 		}
 	}
+	return nil
+}
+
+func checkEntries(block *ledgerv1.Block) error {
 	for i, c := range block.GetClaims() {
 		if c.GetDelivery().GetId() == "" {
 			return fmt.Errorf("claim %d of the block names no delivery", i)

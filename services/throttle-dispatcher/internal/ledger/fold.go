@@ -149,7 +149,8 @@ func (f *Folder) claim(c *ledgerv1.Claim, sequence uint64) error {
 	open, ok := f.claims[id]
 	if !ok {
 		if !whole(c) {
-			return fmt.Errorf("%w at sequence %d: it repeats the claim of delivery %q, which no block read before holds; read from an earlier sequence", ErrMalformed, sequence, id)
+			return fmt.Errorf("%w at sequence %d: it repeats the claim of delivery %q, which no block read before holds; read from an earlier sequence",
+				ErrMalformed, sequence, id)
 		}
 		f.claims[id] = &Claim{Claim: proto.CloneOf(c), Sequence: sequence}
 		f.order[id] = sequence

@@ -332,7 +332,7 @@ func TestABlockIsNeverTooLarge(t *testing.T) {
 			t.Fatal(err)
 		}
 		closes, settlements := 0, 0
-		for i := range rapid.IntRange(1, 60).Draw(t, "entries") {
+		for i := range rapid.IntRange(1, 25).Draw(t, "entries") {
 			size := rapid.SampledFrom([]int{0, 10, 1000, 50_000, MaxEntryBytes - 100, MaxEntryBytes + 1}).Draw(t, "size")
 			id := fmt.Sprint("d", i)
 			switch rapid.IntRange(0, 2).Draw(t, "what") {

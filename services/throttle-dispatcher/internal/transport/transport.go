@@ -154,13 +154,14 @@ func (t *Transport) Do(ctx context.Context, req *http.Request, permit budget.Per
 	late := time.AfterFunc(time.Until(permit.NotAfter), ticket.expire)
 	defer late.Stop()
 	var out Outcome
-	response, err := t.http.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { ticket.arm(info.Conn.(*conn)) },
-	})))
-	if err == nil {
-		out.Status, out.Header = response.StatusCode, response.Header
-		out.Body, err = t.read(response.Body)
-	}
+	err := t.exchange(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			// Every connection comes from dial or dialTLS.
+			if c, ok := info.Conn.(*conn); ok {
+				ticket.arm(c)
+			}
+		},
+	})), &out.Reply)
 	// This ends every chance of a further byte; only then is it settled.
 	out.Written = ticket.finish(err == nil)
 	out.At = time.Now()
@@ -200,15 +201,21 @@ func (t *Transport) foreign(req *http.Request) error {
 	return nil
 }
 
-// read reads a body whole. It leaves the connection unusable where it stops
-// short.
-func (t *Transport) read(body io.ReadCloser) ([]byte, error) {
-	defer func() { _ = body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(body, t.config.MaxReplyBytes+1))
-	if int64(len(data)) > t.config.MaxReplyBytes {
-		return data[:t.config.MaxReplyBytes], fmt.Errorf("%w: more than %d bytes", ErrReplyTooLarge, t.config.MaxReplyBytes)
+// exchange writes the request and reads the reply whole, or says why not.
+func (t *Transport) exchange(req *http.Request, reply *connectors.Reply) error {
+	response, err := t.http.RoundTrip(req)
+	if err != nil {
+		return err
 	}
-	return data, err
+	// Read to its end, or cut off by whoever sees the error.
+	defer func() { _ = response.Body.Close() }()
+	reply.Status, reply.Header = response.StatusCode, response.Header
+	reply.Body, err = io.ReadAll(io.LimitReader(response.Body, t.config.MaxReplyBytes+1))
+	if int64(len(reply.Body)) > t.config.MaxReplyBytes {
+		reply.Body = reply.Body[:t.config.MaxReplyBytes]
+		return fmt.Errorf("%w: more than %d bytes", ErrReplyTooLarge, t.config.MaxReplyBytes)
+	}
+	return err
 }
 
 func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn, error) {

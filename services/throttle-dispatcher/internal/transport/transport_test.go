@@ -48,7 +48,10 @@ func request(t testing.TB, method, url string, body []byte) *http.Request {
 	return r
 }
 
-func get(t testing.TB, url string) *http.Request { return request(t, http.MethodGet, url, nil) }
+func get(t testing.TB, url string) *http.Request {
+	t.Helper()
+	return request(t, http.MethodGet, url, nil)
+}
 
 const minute = time.Minute
 
@@ -162,7 +165,7 @@ func TestAnIdleConnectionClosedByTheServer(t *testing.T) {
 func TestASlowReplyEndsAtTheDeadline(t *testing.T) {
 	s := serve(t, always(hang))
 	transport := newTransport(t, Config{Endpoint: s.url(), Grace: time.Second})
-	p := permit(50 * time.Millisecond)
+	p := permit(300 * time.Millisecond)
 	out := transport.Do(t.Context(), get(t, s.url()), p)
 	if !errors.Is(out.Err, ErrDeadline) || !out.Written {
 		t.Fatalf("written %v, error %v, want true and ErrDeadline", out.Written, out.Err)
