@@ -211,7 +211,7 @@ func TestInProgressAndNak(t *testing.T) {
 	messages := consume(t, b, bus.ConsumerOptions{Stream: bus.StreamResult, Durable: "x", AckWait: 500 * time.Millisecond})
 	m := receive(t, messages)
 	for range 10 { // a second: twice the AckWait
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 		if err := m.InProgress(); err != nil {
 			t.Fatal(err)
 		}

@@ -150,7 +150,7 @@ func TestNothingIsLostWhileTheServerRestarts(t *testing.T) {
 					published <- err
 					return
 				}
-				time.Sleep(time.Millisecond)
+				<-time.After(time.Millisecond)
 			}
 		}
 		published <- nil

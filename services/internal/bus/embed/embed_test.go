@@ -165,7 +165,7 @@ func BenchmarkIdleMemory(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		time.Sleep(time.Second) // let its start-up garbage go
+		<-time.After(time.Second) // let its start-up garbage go
 		b.ReportMetric(float64(inUse()-before)/(1<<20), "MiB-heap")
 		b.ReportMetric(residentMiB(b), "MiB-resident-process")
 		s.Stop()

@@ -176,7 +176,7 @@ func script(deeds ...deed) func(int) deed {
 // eventually polls a condition that another goroutine brings about.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !condition(); <-time.After(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it never happened that %s", what)
 		}

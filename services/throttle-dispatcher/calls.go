@@ -1,0 +1,120 @@
+package throttledispatcher
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/transport"
+)
+
+// operationProbe is the operation that a probe's reply is read as.
+const operationProbe = "probe"
+
+// flight is a request that has its permit.
+type flight struct {
+	permit  budget.Permit
+	job     *job // nil for a probe
+	call    connectors.Call
+	request connectors.Request
+}
+
+// outcome is what came of a flight.
+type outcome struct {
+	flight
+	result transport.Outcome
+	// refused is set where the credentials could not be had; nothing was sent.
+	refused error
+}
+
+// launch starts the flight; its outcome comes to the loop in any case.
+func (w *worker) launch(ctx context.Context, f flight) {
+	w.flying++
+	client, connector := w.client, w.spec
+	go func() { w.outcomes <- w.fly(ctx, client, connector, f) }()
+}
+
+func (w *worker) fly(ctx context.Context, client *transport.Transport, connector *v1alpha1.Connector, f flight) outcome {
+	header, err := w.authorize(ctx, &connector.Spec)
+	if err != nil {
+		return outcome{flight: f, refused: err}
+	}
+	if f.job != nil && f.job.span != nil {
+		ctx = trace.ContextWithSpan(ctx, f.job.span)
+	}
+	request, err := newRequest(ctx, connector.Spec.Endpoint, f.request, header)
+	if err != nil {
+		return outcome{flight: f, refused: err}
+	}
+	// The span starts when the call may go: waiting for the pace is part of the
+	// delivery's span, not of the call's.
+	ctx, span := w.tracer.Start(ctx, f.request.Method+" "+connector.Name, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(f.permit.SendAt), trace.WithAttributes(
+		attribute.String("http.request.method", f.request.Method),
+		attribute.String("server.address", request.URL.Host),
+		attribute.String("url.path", request.URL.Path),
+		attribute.Int64("peppasync.permit", f.permit.Number),
+	))
+	defer span.End()
+	result := client.Do(ctx, request.WithContext(ctx), f.permit)
+	span.SetAttributes(attribute.Int("http.response.status_code", result.Status))
+	if result.Err != nil {
+		span.SetStatus(codes.Error, result.Err.Error())
+	} else if result.Status >= http.StatusBadRequest {
+		span.SetStatus(codes.Error, http.StatusText(result.Status))
+	}
+	return outcome{flight: f, result: result}
+}
+
+func (w *worker) authorize(ctx context.Context, spec *v1alpha1.ConnectorSpec) (http.Header, error) {
+	if spec.Auth == nil {
+		return http.Header{}, nil
+	}
+	name := spec.Auth.SecretRef.Name
+	secret, err := w.config.Secrets.Secret(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("secret %q: %w", name, err)
+	}
+	header, err := w.system.Authorize(spec, secret)
+	if err != nil {
+		return nil, fmt.Errorf("secret %q: %w", name, err)
+	}
+	return header, nil
+}
+
+func newRequest(ctx context.Context, endpoint string, r connectors.Request, signIn http.Header) (*http.Request, error) {
+	target := strings.TrimSuffix(endpoint, "/") + r.Path
+	request, err := http.NewRequestWithContext(ctx, r.Method, target, bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, fmt.Errorf("building the request %s %s: %w", r.Method, r.Path, err)
+	}
+	for _, header := range []http.Header{r.Header, signIn} {
+		for name, values := range header {
+			request.Header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	if request.Header.Get("User-Agent") == "" {
+		request.Header.Set("User-Agent", "Peppasync")
+	}
+	return request, nil
+}
+
+// isVoid reports whether nothing of the request can have reached anybody, so
+// that its permit counts as never handed out.
+func (o outcome) isVoid() bool {
+	return o.refused != nil || !o.result.Written
+}
+
+// wasLate reports whether the permit's time had passed before it was used.
+func (o outcome) wasLate() bool {
+	return errors.Is(o.result.Err, transport.ErrPermitExpired)
+}

@@ -1,0 +1,183 @@
+package throttledispatcher
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/peppasync/peppasync/services/internal/bus"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
+)
+
+// finishRetry is the pause between attempts to publish a result while the bus
+// is away.
+const finishRetry = 500 * time.Millisecond
+
+// close ends a delivery: the next block makes it durable, and then its result
+// is published and its message acknowledged. The next delivery of its key may
+// be claimed in the same block already.
+func (w *worker) close(j *job, result *dispatchv1.Result, hold *dispatchv1.Hold) {
+	id := j.delivery.GetId()
+	if hold != nil {
+		hold.HeldAt = timestamppb.Now()
+		w.log.Warn("a delivery goes to the Error Hold; all others go on", "delivery", id, "order", hold.GetOrderName(),
+			"operation", j.delivery.GetOperation(), "cause", hold.GetCause().GetCode(), "detail", hold.GetCause().GetDetail(), "in_doubt", hold.GetInDoubt())
+	}
+	closing := &ledgerv1.Close{Result: result, Hold: hold}
+	if err := w.ledger.Close(closing); err != nil {
+		// Only a query's value grows that large; its requester has to ask for less.
+		w.log.Error("the answer to a query is larger than a ledger entry may be; its requester gets none", "delivery", id, "error", err)
+		result.Value, result.Outcome = nil, dispatchv1.Outcome_OUTCOME_HELD
+		result.Cause = &dispatchv1.Cause{Code: "result-too-large", Detail: err.Error()}
+		if err := w.ledger.Close(closing); err != nil {
+			w.log.Error("a delivery could not be closed; it comes again after the next start", "delivery", id, "error", err)
+		}
+	}
+	w.closed[id] = closing
+	delete(w.open, id)
+	w.queue.Done(j.delivery.GetKey())
+}
+
+// publishClose tells the requester, and the Error Hold, what became of a closed
+// delivery, and then acknowledges its message. It goes on until the bus has
+// taken it or the worker ends; then the ledger brings it back.
+func (w *worker) publishClose(ctx context.Context, closing *ledgerv1.Close) {
+	id := closing.GetResult().GetDeliveryId()
+	j := w.jobs[id]
+	if j == nil {
+		// Closed by an earlier owner: its message has not come again yet.
+		return
+	}
+	w.finishers.Go(func() {
+		w.finishing <- struct{}{}
+		defer func() { <-w.finishing }()
+		if j.span != nil {
+			ctx = trace.ContextWithSpan(ctx, j.span)
+			defer j.span.End()
+		}
+		for {
+			err := w.publishOnce(ctx, closing)
+			if err == nil {
+				err = j.message.Ack(ctx)
+			}
+			if err == nil {
+				break
+			}
+			w.log.Warn("a result could not be published; it is tried again", "delivery", id, "error", err)
+			select {
+			case <-time.After(finishRetry):
+			case <-ctx.Done():
+				return
+			}
+		}
+		select {
+		case w.finished <- id:
+		case <-ctx.Done():
+		}
+	})
+}
+
+func (w *worker) publishOnce(ctx context.Context, closing *ledgerv1.Close) error {
+	result := closing.GetResult()
+	if hold := closing.GetHold(); hold != nil {
+		if err := w.publishNew(ctx, bus.HoldSubject(result.GetConnector(), result.GetKey(), result.GetDeliveryId()), hold); err != nil {
+			return err
+		}
+	}
+	return w.publishNew(ctx, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()), result)
+}
+
+// publishNew publishes what must be there once; that it is there already is
+// success.
+func (w *worker) publishNew(ctx context.Context, subject string, message proto.Message) error {
+	data, err := proto.Marshal(message)
+	if err != nil {
+		return err
+	}
+	none := uint64(0)
+	_, err = w.config.Bus.Publish(ctx, bus.Message{Subject: subject, Data: data, ExpectLast: &none})
+	if bus.IsConflict(err) {
+		return nil
+	}
+	return err
+}
+
+// dropMessage acknowledges the message of a delivery that was closed before.
+func (w *worker) dropMessage(j *job) {
+	delete(w.jobs, j.delivery.GetId())
+	if j.span != nil {
+		j.span.End()
+	}
+	if err := j.message.AckAsync(); err != nil {
+		w.log.Warn("a message of a closed delivery could not be acknowledged; it comes again", "delivery", j.delivery.GetId(), "error", err)
+	}
+}
+
+// forget ends the memory of a delivery whose message is acknowledged.
+func (w *worker) forget(id string) {
+	delete(w.jobs, id)
+	delete(w.closed, id)
+	w.ledger.Acked(id)
+}
+
+// drain ends the work in order: calls under way come home, what became of them
+// is recorded and published.
+func (w *worker) drain(ctx context.Context) error {
+	grace := time.NewTimer(stopGrace)
+	defer grace.Stop()
+	for w.flying > 0 {
+		select {
+		case o := <-w.outcomes:
+			w.settle(o)
+		case id := <-w.finished:
+			w.forget(id)
+		case <-grace.C:
+			w.log.Warn("calls were still under way at the end of the grace period; their outcomes are looked at on the next start", "calls", w.flying)
+			return w.flush(ctx)
+		}
+	}
+	if err := w.flush(ctx); err != nil {
+		return err
+	}
+	published := make(chan struct{})
+	go func() {
+		w.finishers.Wait()
+		close(published)
+	}()
+	for {
+		select {
+		case id := <-w.finished:
+			w.forget(id)
+		case <-published:
+			return nil
+		case <-grace.C:
+			return nil
+		}
+	}
+}
+
+// flush writes what is known; a block may leave closes for the next one.
+func (w *worker) flush(ctx context.Context) error {
+	for w.ledger.Pending() {
+		if err := w.writeBlock(ctx, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitCalls takes the outcomes that a canceled context brings in, so that no
+// goroutine stays behind. They are not recorded: to the ledger these calls are
+// in doubt, which is the truth.
+func (w *worker) awaitCalls() {
+	for w.flying > 0 {
+		<-w.outcomes
+		w.flying--
+	}
+	w.finishers.Wait()
+}

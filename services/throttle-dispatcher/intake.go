@@ -1,0 +1,122 @@
+package throttledispatcher
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/run"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/queue"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+)
+
+// keepPerLane is how many deliveries of a lane are held here at most. The rest
+// wait in the stream, where they cost no memory.
+const keepPerLane = 512
+
+// startIntake reads every lane of the connector into the loop until ctx is
+// done. The channel closes when the last reader has ended.
+func (w *worker) startIntake(ctx context.Context) <-chan struct{} {
+	done := make(chan struct{})
+	var readers errgroup.Group
+	name := w.spec.Name
+	for _, lane := range w.spec.Spec.Lanes {
+		readers.Go(func() error {
+			return run.Supervise(ctx, w.log, "lane "+lane.Name, func(ctx context.Context) error {
+				return w.config.Bus.Consume(ctx, bus.ConsumerOptions{
+					Stream: bus.StreamDispatch, Durable: bus.Consumer("dispatch", name, lane.Name),
+					Filters:       []string{bus.DispatchLaneFilter(name, lane.Name)},
+					MaxAckPending: keepPerLane, AckWait: ackWait, Prefetch: keepPerLane,
+					// What an earlier owner held comes again first, in order.
+					Reset: true,
+				}, w.hand)
+			})
+		})
+	}
+	go func() {
+		_ = readers.Wait() // Supervise returns when ctx is done
+		close(done)
+	}()
+	return done
+}
+
+// hand gives a message to the loop; while the loop is busy the stream waits.
+func (w *worker) hand(ctx context.Context, m *bus.Incoming) {
+	select {
+	case w.incoming <- m:
+	case <-ctx.Done():
+	}
+}
+
+// take puts a message in line, or finishes it if its delivery is closed.
+func (w *worker) take(ctx context.Context, m *bus.Incoming) {
+	d := &dispatchv1.Delivery{}
+	if err := proto.Unmarshal(m.Data, d); err != nil || d.GetId() == "" {
+		w.log.Error("a message of DISPATCH cannot be read; it is left in the stream", "subject", m.Subject, "sequence", m.Sequence, "error", err)
+		return
+	}
+	id := d.GetId()
+	if known, ok := w.jobs[id]; ok {
+		// A redelivery of what still waits here, or of what is being finished.
+		known.message = m
+		return
+	}
+	j := &job{delivery: d, message: m}
+	w.jobs[id] = j
+	if closing, ok := w.closed[id]; ok {
+		w.publishClose(ctx, closing)
+		return
+	}
+	if claim, ok := w.open[id]; ok {
+		j.claim, j.call, j.attempts = claim, recalled(claim), int(claim.GetAttempt())
+		j.resend = claim.GetNextAttemptAt() == nil
+		delete(w.open, id)
+	}
+	_, j.span = w.tracer.Start(m.Context(ctx), "dispatch "+d.GetOperation(),
+		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+			attribute.String("peppasync.connector", d.GetConnector()),
+			attribute.String("peppasync.key", d.GetKey()),
+			attribute.String("peppasync.delivery", id),
+		))
+	w.queue.Add(queue.Item[*job]{ID: id, Key: d.GetKey(), Lane: d.GetLane(), Sequence: m.Sequence, Value: j})
+}
+
+// keepAlive tells JetStream that the messages held here are being worked on.
+func (w *worker) keepAlive() {
+	for id, j := range w.jobs {
+		if err := j.message.InProgress(); err != nil {
+			w.log.Warn("could not renew the hold on waiting messages; they may come again, which does no harm", "delivery", id, "error", err)
+			return
+		}
+	}
+}
+
+// respec takes a changed Connector in. What only bounds the pace changes here;
+// for the rest the worker starts again, with its calls brought home.
+func (w *worker) respec(connector *v1alpha1.Connector) error {
+	previous := w.spec
+	w.spec = connector
+	if !sameButPace(previous, connector) {
+		return errRespecified
+	}
+	limits, err := limitsOf(connector)
+	if err != nil {
+		return err
+	}
+	if err := w.budget.SetLimits(time.Now(), limits); err != nil {
+		return err
+	}
+	if err := w.ledger.SetLimits(limits); err != nil {
+		return err
+	}
+	w.breaker.Set(outageSettings(connector))
+	w.log.Info("the connector's spec changed", "limits", len(connector.Spec.Limits), "paused", connector.Spec.Paused)
+	return nil
+}

@@ -1,0 +1,96 @@
+package throttledispatcher
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/outage"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/queue"
+)
+
+// outageThreshold is how many calls in a row must meet an outage before the
+// connector counts as down.
+const outageThreshold = 2
+
+// limitsOf returns the connector's limits as the budget takes them.
+func limitsOf(connector *v1alpha1.Connector) (budget.Limits, error) {
+	spec := &connector.Spec
+	limits := budget.Limits{CallTimeout: spec.Timeout.Duration, Pacing: budget.Even}
+	if spec.Pacing == v1alpha1.PacingBurst {
+		limits.Pacing = budget.Burst
+	}
+	for i := range spec.Limits {
+		limit := &spec.Limits[i]
+		headroom, err := limit.HeadroomCalls()
+		if err != nil {
+			return budget.Limits{}, fmt.Errorf("connector %s: %w", connector.Name, err)
+		}
+		switch {
+		case limit.RollingWindow != nil:
+			window := budget.Window{
+				Name: limit.Name, Calls: int(limit.RollingWindow.Calls), Per: limit.RollingWindow.Per.Duration, Headroom: int(headroom),
+			}
+			if limit.ArrivesWithin != nil {
+				window.ArrivesWithin = limit.ArrivesWithin.Duration
+			}
+			limits.Windows = append(limits.Windows, window)
+		case limit.Concurrency != nil:
+			limits.Concurrency = append(limits.Concurrency, budget.Concurrency{
+				Name: limit.Name, Calls: int(limit.Concurrency.Calls), Headroom: int(headroom),
+			})
+		}
+	}
+	return limits, nil
+}
+
+// maxConcurrency returns the most calls that may be under way at a time; 0
+// where nothing bounds them.
+func maxConcurrency(connector *v1alpha1.Connector) int {
+	most := 0
+	for i := range connector.Spec.Limits {
+		if c := connector.Spec.Limits[i].Concurrency; c != nil && (most == 0 || int(c.Calls) < most) {
+			most = int(c.Calls)
+		}
+	}
+	return most
+}
+
+// outageSettings returns how often a connector that is down may be asked: twice
+// a second, and never with more than half of its tightest window.
+func outageSettings(connector *v1alpha1.Connector) outage.Settings {
+	settings := outage.Settings{Threshold: outageThreshold, ProbeEvery: probeEvery}
+	for i := range connector.Spec.Limits {
+		window := connector.Spec.Limits[i].RollingWindow
+		if window == nil {
+			continue
+		}
+		half := max(1, int(window.Calls/2))
+		per := window.Per.Duration
+		if settings.ProbeBudget == 0 || per/time.Duration(half) > settings.ProbeWindow/time.Duration(settings.ProbeBudget) {
+			settings.ProbeBudget, settings.ProbeWindow = half, per
+		}
+	}
+	return settings
+}
+
+func lanesOf(connector *v1alpha1.Connector) []queue.Lane {
+	lanes := make([]queue.Lane, 0, len(connector.Spec.Lanes))
+	for _, lane := range connector.Spec.Lanes {
+		lanes = append(lanes, queue.Lane{Name: lane.Name, Weight: int(lane.Weight)})
+	}
+	return lanes
+}
+
+// sameButPace reports whether two specs differ in nothing but what a running
+// worker can take in.
+func sameButPace(a, b *v1alpha1.Connector) bool {
+	left, right := a.Spec.DeepCopy(), b.Spec.DeepCopy()
+	left.Limits, right.Limits = nil, nil
+	left.Paused, right.Paused = false, false
+	left.Retry, right.Retry = v1alpha1.Retry{}, v1alpha1.Retry{}
+	return maxConcurrency(a) == maxConcurrency(b) && equality.Semantic.DeepEqual(left, right)
+}

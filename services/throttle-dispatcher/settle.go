@@ -1,0 +1,171 @@
+package throttledispatcher
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/internal/fault"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
+)
+
+// settle takes an outcome in: first the permit, then the connector's health,
+// then the delivery.
+func (w *worker) settle(o outcome) {
+	w.flying--
+	now := time.Now()
+	if o.isVoid() {
+		w.budget.Void(o.permit.Number)
+		w.ledger.Void(o.permit.Number)
+	} else {
+		w.budget.Settle(o.permit.Number, o.result.SettledAt)
+		w.ledger.Settle(o.permit.Number, o.result.SettledAt)
+	}
+	if o.job == nil {
+		w.probing = false
+	}
+	switch {
+	case o.refused != nil:
+		w.log.Error("no credentials for this connector; nothing is sent until they are there", "error", o.refused)
+		w.quietUntil = now.Add(throttleWait)
+		w.again(o, now)
+		return
+	case o.wasLate():
+		w.again(o, now)
+		return
+	}
+	answer := w.system.Read(&w.spec.Spec, o.call, o.result.Reply)
+	w.watchHealth(o, answer, now)
+	if o.job != nil {
+		w.conclude(o, answer, now)
+	}
+}
+
+// again puts a delivery back whose request was never written.
+func (w *worker) again(o outcome, now time.Time) {
+	if o.job == nil {
+		return
+	}
+	o.job.attempts--
+	w.putBack(o, now)
+}
+
+// watchHealth learns from an answer how the connector as a whole is doing.
+func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time) {
+	switch answer.Class {
+	case fault.Throttled:
+		wait := answer.Wait
+		if wait <= 0 {
+			wait = throttleWait
+		}
+		w.log.Warn("the external system throttled a call; the connector pauses", "wait", wait, "detail", answer.Cause.Detail)
+		w.budget.Close(now.Add(wait))
+		return
+	case fault.Auth:
+		w.log.Error("the external system refused the credentials; the connector pauses until they work", "status", answer.Cause.Status, "detail", answer.Cause.Detail)
+		w.quietUntil = now.Add(authWait)
+		return
+	}
+	if answer.Outage || o.result.Err != nil || isGateway(o.result.Status) {
+		if w.breaker.Failure(now) {
+			w.log.Warn("the external system is down; everything for it is kept, and it is asked twice a second", "status", o.result.Status, "error", o.result.Err)
+		}
+		return
+	}
+	since := w.breaker.Since()
+	if w.breaker.Success() {
+		w.log.Info("the external system is back; feeding goes on", "after", now.Sub(since).Round(time.Millisecond), "waiting", w.queue.Len())
+	}
+}
+
+func isGateway(status int) bool {
+	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
+}
+
+// conclude does with the delivery what the answer asks for.
+func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
+	j := o.job
+	j.resend = false
+	age := time.Duration(0)
+	if created := j.delivery.GetCreatedAt(); created != nil {
+		age = now.Sub(created.AsTime())
+	}
+	bounds := retryBounds{maxAttempts: int(w.spec.Spec.Retry.MaxAttempts), maxAge: w.spec.Spec.Retry.MaxAge.Duration}
+	act, inDoubt := decide(answer, j.operation.Effect, j.attempts, age, bounds)
+	switch act {
+	case actionDeliver, actionConflict:
+		outcomes := map[action]dispatchv1.Outcome{actionDeliver: dispatchv1.Outcome_OUTCOME_DELIVERED, actionConflict: dispatchv1.Outcome_OUTCOME_CONFLICT}
+		result := newResult(j.delivery, outcomes[act])
+		result.Revision, result.Reference, result.Value = j.claim.GetOrderRevision(), answer.Reference, answer.Value
+		result.Attempts = int32(j.attempts) //nolint:gosec // attempts are bounded by spec.retry
+		w.stamp(result, o)
+		w.close(j, result, nil)
+	case actionHold:
+		result, hold := heldBy(j.claim, answer.Cause, j.attempts, inDoubt)
+		w.stamp(result, o)
+		w.close(j, result, hold)
+	case actionWait:
+		j.attempts--
+		w.putBack(o, now)
+	case actionRetry:
+		w.putBack(o, now.Add(max(w.backoff(j.attempts), answer.Wait)))
+	}
+}
+
+// putBack lets a claimed delivery go again, not before at, and records that its
+// last attempt is over: without that, an owner after a crash would have to take
+// it for in doubt.
+func (w *worker) putBack(o outcome, at time.Time) {
+	j := o.job
+	if err := w.ledger.Claim(&ledgerv1.Claim{
+		Delivery: &dispatchv1.Delivery{Id: j.delivery.GetId()}, Permit: o.permit.Number,
+		Attempt: int32(j.attempts), NextAttemptAt: timestamppb.New(at), //nolint:gosec // attempts are bounded by spec.retry
+	}); err != nil {
+		w.log.Debug("a failed attempt is not on record; after a crash it would count as in doubt", "delivery", j.delivery.GetId(), "error", err)
+	}
+	w.queue.Retry(j.delivery.GetKey(), at)
+}
+
+// stamp writes when the call went out and when its reply was in. issued_at is
+// the first byte's time: a figure read by this call is as of no earlier moment.
+func (w *worker) stamp(result *dispatchv1.Result, o outcome) {
+	result.IssuedAt = timestamppb.New(o.result.FirstByteAt)
+	result.SettledAt = timestamppb.New(o.result.SettledAt)
+}
+
+// stepOutage does what is due while the connector is down: asks whether it is
+// back, and keeps the books.
+func (w *worker) stepOutage(ctx context.Context, now time.Time) error {
+	at, _ := w.breaker.NextProbe(now)
+	if w.probing || w.spec.Spec.Paused || now.Before(at) {
+		if w.flushDue(now) {
+			return w.writeBlock(ctx, nil)
+		}
+		return nil
+	}
+	w.breaker.Probed(now)
+	prober, ok := w.system.(connectors.Prober)
+	if !ok || prober.Probe(&w.spec.Spec).Path == "" {
+		// No harmless question to ask: the next delivery is the probe.
+		return w.sendBlock(ctx, now, 1)
+	}
+	permits := w.budget.Reserve(now, blockHorizon, 1)
+	if len(permits) == 0 {
+		return nil
+	}
+	permit := permits[0]
+	if sooner := permit.SendAt.Add(probeTimeout); sooner.Before(permit.Deadline) {
+		permit.Deadline = sooner
+	}
+	if err := w.ledger.Permit(permit, ""); err != nil {
+		w.budget.Void(permit.Number)
+		return w.writeBlock(ctx, nil)
+	}
+	w.probing = true
+	return w.writeBlock(ctx, []flight{{permit: permit, call: connectors.Call{Operation: operationProbe}, request: prober.Probe(&w.spec.Spec)}})
+}

@@ -1,0 +1,138 @@
+// Package throttledispatcher is the role that makes every call to every
+// external system: one worker per connector takes what waits for it in
+// DISPATCH, claims it in the ledger, sends it at exactly the pace that the
+// connector's limits allow, and tells the requester what became of it.
+package throttledispatcher
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/expr"
+	"github.com/peppasync/peppasync/services/internal/run"
+	"github.com/peppasync/peppasync/services/internal/secrets"
+	"github.com/peppasync/peppasync/services/internal/telemetry"
+)
+
+// Role is the name of this role, as requesters, consumers and logs spell it.
+const Role = "throttle-dispatcher"
+
+// Catalog is what a dispatcher needs to know of the configuration. It changes
+// as a whole; implementations are safe for concurrent use.
+type Catalog interface {
+	// Connectors returns the connectors as of now, by name; not to be changed.
+	Connectors() map[string]*v1alpha1.Connector
+	// Step returns what a step of a flow evaluates, or false where the catalog
+	// has no such step with a mapping. When is nil for every order.
+	Step(flow, step string) (when *expr.Condition, mapping *expr.Mapping, ok bool)
+	// Changed returns a channel that is closed at the next change.
+	Changed() <-chan struct{}
+}
+
+// Config is what a dispatcher needs. All fields are required.
+type Config struct {
+	Bus     *bus.Bus
+	Catalog Catalog
+	// Systems by the name that a Connector's spec.system gives.
+	Systems map[string]connectors.System
+	Secrets secrets.Resolver
+	// Owner names this process in the ledger, such as a pod's name.
+	Owner     string
+	Logger    *slog.Logger
+	Telemetry *telemetry.Telemetry
+}
+
+// Dispatcher runs one worker for each connector of the catalog.
+type Dispatcher struct {
+	config Config
+}
+
+// New returns a dispatcher that does nothing until Run.
+func New(config Config) (*Dispatcher, error) {
+	if config.Bus == nil || config.Catalog == nil || config.Secrets == nil || config.Logger == nil || config.Telemetry == nil {
+		return nil, fmt.Errorf("throttle-dispatcher: Bus, Catalog, Secrets, Logger and Telemetry are required")
+	}
+	if len(config.Systems) == 0 || config.Owner == "" {
+		return nil, fmt.Errorf("throttle-dispatcher: Systems and Owner are required")
+	}
+	return &Dispatcher{config: config}, nil
+}
+
+// Run works until ctx is done, then lets calls that are under way end, records
+// what became of them, and returns nil. Connectors come and go with the
+// catalog; a worker that fails is started again from the ledger.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	shards, err := d.config.Bus.Shards(ctx, "ORDER")
+	if err != nil {
+		return fmt.Errorf("throttle-dispatcher: counting the order shards: %w", err)
+	}
+	running := map[string]*runningWorker{}
+	var group sync.WaitGroup
+	defer group.Wait()
+	for {
+		changed := d.config.Catalog.Changed()
+		connectors := d.config.Catalog.Connectors()
+		for name, worker := range running {
+			if _, kept := connectors[name]; !kept {
+				worker.stop()
+				delete(running, name)
+			}
+		}
+		for name, connector := range connectors {
+			if worker, ok := running[name]; ok {
+				worker.update(connector)
+				continue
+			}
+			running[name] = d.start(ctx, &group, connector, shards)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// runningWorker is a worker's handle: newest holds the newest spec, of which
+// the worker takes what is there when it looks.
+type runningWorker struct {
+	stop   context.CancelFunc
+	newest chan *v1alpha1.Connector
+}
+
+func (r *runningWorker) update(connector *v1alpha1.Connector) {
+	select {
+	case <-r.newest:
+	default:
+	}
+	r.newest <- connector
+}
+
+func (d *Dispatcher) start(ctx context.Context, group *sync.WaitGroup, connector *v1alpha1.Connector, shards int) *runningWorker {
+	ctx, stop := context.WithCancel(ctx)
+	// Only Run's goroutine sends, after it emptied the channel, so a send never
+	// blocks.
+	handle := &runningWorker{stop: stop, newest: make(chan *v1alpha1.Connector, 1)}
+	logger := d.config.Logger.With("connector", connector.Name)
+	group.Go(func() {
+		defer stop()
+		_ = run.Supervise(ctx, logger, "connector "+connector.Name, func(ctx context.Context) error {
+			select {
+			case connector = <-handle.newest:
+			default:
+			}
+			worker, err := newWorker(ctx, d.config, connector, shards, handle.newest)
+			if err != nil {
+				return err
+			}
+			connector, err = worker.run(ctx)
+			return err
+		})
+	})
+	return handle
+}

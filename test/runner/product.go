@@ -1,0 +1,156 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// startTimeout is how long the product may take to be ready, on a slow machine
+// and with a data folder that was left by a kill.
+const startTimeout = 60 * time.Second
+
+// Product is the all-in-one as a process. It is not safe for concurrent use.
+type Product struct {
+	// Binary, Files, Secrets and Data are paths.
+	Binary, Files, Secrets, Data string
+	// Arguments are further flags.
+	Arguments []string
+	// Log receives what the process writes to standard error.
+	Log io.Writer
+
+	listen  string
+	process *exec.Cmd
+	exited  chan error
+}
+
+// Start runs the process and waits until it is ready. After a Kill or Stop it
+// listens where it listened before, so that senders find it again.
+func (p *Product) Start(ctx context.Context) error {
+	if p.listen == "" {
+		p.listen = "127.0.0.1:0"
+	}
+	ready := filepath.Join(filepath.Dir(p.Data), "ready.json")
+	if err := os.Remove(ready); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	arguments := append([]string{
+		"up", "-f", p.Files, "--secrets-dir", p.Secrets, "--data", p.Data, "--listen", p.listen, "--ready-file", ready,
+	}, p.Arguments...)
+	// Not bound to ctx: the process ends by Stop or Kill, in its own time.
+	p.process = exec.Command(p.Binary, arguments...)
+	p.process.Stderr = p.Log
+	p.process.Stdout = p.Log
+	if err := p.process.Start(); err != nil {
+		return fmt.Errorf("starting %s: %w", p.Binary, err)
+	}
+	p.exited = make(chan error, 1)
+	go func(process *exec.Cmd, exited chan<- error) { exited <- process.Wait() }(p.process, p.exited)
+	return p.awaitReady(ctx, ready)
+}
+
+func (p *Product) awaitReady(ctx context.Context, file string) error {
+	deadline := time.NewTimer(startTimeout)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-p.exited:
+			p.process = nil
+			return fmt.Errorf("the product ended before it was ready: %w", err)
+		case <-deadline.C:
+			return fmt.Errorf("the product was not ready within %v", startTimeout)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		data, err := os.ReadFile(file) //nolint:gosec // the runner's own file
+		if err != nil {
+			continue
+		}
+		var addresses struct{ Webhooks string }
+		if err := json.Unmarshal(data, &addresses); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		p.listen = strings.TrimPrefix(addresses.Webhooks, "http://")
+		return nil
+	}
+}
+
+// WebhookURL returns where a connector's webhooks go.
+func (p *Product) WebhookURL(connector string) string {
+	return "http://" + p.listen + "/v1/webhooks/" + connector
+}
+
+// Kill ends the process at once, as kill -9 does.
+func (p *Product) Kill() error {
+	if p.process == nil {
+		return nil
+	}
+	if err := p.process.Process.Kill(); err != nil {
+		return err
+	}
+	<-p.exited
+	p.process = nil
+	return nil
+}
+
+// Stop asks the process to end and returns how it ended.
+func (p *Product) Stop() error {
+	if p.process == nil {
+		return nil
+	}
+	if err := p.process.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case err := <-p.exited:
+		p.process = nil
+		return err
+	case <-time.After(startTimeout):
+		_ = p.Kill()
+		return fmt.Errorf("the product did not stop within %v", startTimeout)
+	}
+}
+
+// Exited reports whether the process has ended by itself, and how.
+func (p *Product) Exited() (bool, error) {
+	select {
+	case err := <-p.exited:
+		p.process = nil
+		return true, err
+	default:
+		return false, nil
+	}
+}
+
+// PeakMemory returns the largest resident size of the running process so far,
+// in bytes.
+func (p *Product) PeakMemory() (int64, error) {
+	if p.process == nil {
+		return 0, errors.New("the product is not running")
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.process.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		value, ok := strings.CutPrefix(line, "VmHWM:")
+		if !ok {
+			continue
+		}
+		kilobytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+		return kilobytes * 1024, err
+	}
+	return 0, errors.New("no VmHWM in the process's status")
+}
