@@ -132,9 +132,13 @@ func (w *worker) claim(p prepared, permit budget.Permit) (flight, bool) {
 		record = proto.CloneOf(p.claim)
 	}
 	record.Permit, record.Attempt = permit.Number, int32(j.attempts+1) //nolint:gosec // attempts are bounded by spec.retry
-	err := w.ledger.Claim(record)
+	// The permit first: a claim without its permit would look in doubt after a
+	// crash.
+	err := w.ledger.Permit(permit, id)
 	if err == nil {
-		err = w.ledger.Permit(permit, id)
+		if err = w.ledger.Claim(record); err != nil {
+			w.ledger.Void(permit.Number)
+		}
 	}
 	switch {
 	case errors.Is(err, ledger.ErrEntryTooLarge):
