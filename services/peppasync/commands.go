@@ -1,0 +1,291 @@
+//go:build ignore
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peppasync/peppasync/services/connectors/systems"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/internal/secrets"
+	"github.com/peppasync/peppasync/services/internal/telemetry"
+	"github.com/peppasync/peppasync/services/up"
+)
+
+// shutdownGrace is how long the last spans may take to leave.
+const shutdownGrace = 3 * time.Second
+
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "peppasync",
+		Short: "Take every order in at once, feed every system at exactly the pace it can take",
+		Long: `Peppasync stands between shops and the systems behind them. It keeps every
+order the moment it arrives, runs the business rules, and feeds ERP, warehouse
+and shop at exactly the pace that each allows.
+
+Start with:   peppasync up -f deploy/demo
+In a cluster: peppasync apply -f DIR --nats URL, then one process for each role.`,
+		SilenceUsage: true, SilenceErrors: true, Version: version(),
+	}
+	root.AddCommand(newUp(), newApply(), newValidate())
+	for _, role := range up.Roles() {
+		root.AddCommand(newRole(role))
+	}
+	return root
+}
+
+// shared are the flags that every process has.
+type shared struct {
+	secretsDir, logFormat, logLevel, otlp, owner string
+}
+
+func (s *shared) register(c *cobra.Command) {
+	flags := c.Flags()
+	flags.StringVar(&s.secretsDir, "secrets-dir", "", "folder with one folder for each secret and one file for each key; the environment (PEPPASYNC_SECRET_<NAME>_<KEY>) is read too")
+	flags.StringVar(&s.logFormat, "log-format", "text", "text or json")
+	flags.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&s.otlp, "otlp-endpoint", "", "base URL of an OTLP/HTTP collector for traces, such as http://localhost:4318 (default: $OTEL_EXPORTER_OTLP_ENDPOINT, or no traces)")
+	flags.StringVar(&s.owner, "owner", hostname(), "name of this process in the ledger, different for each replica")
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "peppasync"
+	}
+	return name
+}
+
+// environment returns what roles work with, and what ends it.
+func (s *shared) environment(ctx context.Context, service string, stderr io.Writer) (up.Environment, func(), error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
+		return up.Environment{}, nil, fmt.Errorf("--log-level is %q, it must be debug, info, warn or error", s.logLevel)
+	}
+	if s.logFormat != "text" && s.logFormat != "json" {
+		return up.Environment{}, nil, fmt.Errorf("--log-format is %q, it must be text or json", s.logFormat)
+	}
+	traces, err := telemetry.Setup(ctx, telemetry.Options{Service: service, Version: version(), OTLPEndpoint: s.otlp})
+	if err != nil {
+		return up.Environment{}, nil, err
+	}
+	resolver := secrets.Environment(os.Environ())
+	if s.secretsDir != "" {
+		resolver = secrets.Chain(secrets.Directory(s.secretsDir), resolver)
+	}
+	end := func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		_ = traces.Shutdown(last) // the collector is away: nobody is left to tell
+	}
+	return up.Environment{
+		Owner: s.owner, Secrets: resolver, Telemetry: traces,
+		Logger: telemetry.NewLogger(stderr, s.logFormat, level),
+	}, end, nil
+}
+
+func newUp() *cobra.Command {
+	var (
+		flags                            shared
+		files, data, listen, nats, ready string
+		maxStore                         int64
+	)
+	c := &cobra.Command{
+		Use:   "up -f DIR",
+		Short: "Run everything in this process, on an embedded NATS",
+		Long: `Runs every role in one process on an embedded NATS that writes through to
+disk. DIR holds the Connector, Flow, StockPool and NotificationPolicy files;
+edits take effect at once, and a broken edit changes nothing.`,
+		Example: `  peppasync up -f deploy/demo --secrets-dir ./secrets
+  peppasync up -f ./config --data /var/lib/peppasync --listen :8080`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			e, end, err := flags.environment(c.Context(), "peppasync", c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer end()
+			if e.Webhooks, err = net.Listen("tcp", listen); err != nil {
+				return fmt.Errorf("--listen %s: %w", listen, err)
+			}
+			return up.Run(c.Context(), up.Config{
+				Environment: e, Files: files, Data: data, NATSListen: nats, MaxStore: maxStore,
+				Ready: func(webhooks, nats string) {
+					e.Logger.Info("up", "webhooks", webhooks+"/v1/webhooks/<connector>", "nats", nats, "data", data)
+					if err := writeReady(ready, webhooks, nats); err != nil {
+						e.Logger.Error("--ready-file could not be written", "error", err)
+					}
+				},
+			})
+		},
+	}
+	flags.register(c)
+	f := c.Flags()
+	f.StringVarP(&files, "files", "f", "", "folder of YAML files (required)")
+	f.StringVar(&data, "data", "./data", "folder of the embedded NATS: orders are kept here")
+	f.StringVar(&listen, "listen", "127.0.0.1:8080", "where webhooks are taken in")
+	f.StringVar(&nats, "nats-listen", "", "where the embedded NATS serves other processes, such as 127.0.0.1:4222 (default: nobody)")
+	f.Int64Var(&maxStore, "max-store", 0, "most bytes that orders may take on disk; beyond it senders get 503 (default: 80% of what is free)")
+	f.StringVar(&ready, "ready-file", "", "file to write the addresses to, as JSON, once everything is started")
+	required(c, "files")
+	return c
+}
+
+// writeReady writes the file in one step, so that a reader never sees half of
+// it.
+func writeReady(path, webhooks, nats string) error {
+	if path == "" {
+		return nil
+	}
+	data, err := json.Marshal(map[string]string{"webhooks": webhooks, "nats": nats})
+	if err != nil {
+		return err
+	}
+	next := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".next")
+	if err := os.WriteFile(next, append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, path)
+}
+
+func newRole(role up.Role) *cobra.Command {
+	var (
+		flags               shared
+		nats, creds, listen string
+	)
+	c := &cobra.Command{
+		Use:   role.Name + " --nats URL",
+		Short: role.Summary,
+		Long: role.Summary + `.
+
+Runs this role alone. The streams and the catalog must be there: make them with
+"peppasync apply".`,
+		Example: "  peppasync " + role.Name + " --nats nats://127.0.0.1:4222",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			e, end, err := flags.environment(c.Context(), role.Name, c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer end()
+			if listen != "" {
+				if e.Webhooks, err = net.Listen("tcp", listen); err != nil {
+					return fmt.Errorf("--listen %s: %w", listen, err)
+				}
+				e.Logger.Info("listening", "webhooks", "http://"+e.Webhooks.Addr().String())
+			}
+			return role.Run(c.Context(), bus.Options{URL: nats, Credentials: creds}, e)
+		},
+	}
+	flags.register(c)
+	registerNATS(c, &nats, &creds)
+	if role.Name == "ingest" {
+		c.Flags().StringVar(&listen, "listen", ":8080", "where webhooks are taken in")
+	}
+	return c
+}
+
+func registerNATS(c *cobra.Command, nats, creds *string) {
+	c.Flags().StringVar(nats, "nats", "", "URL of NATS, such as nats://nats:4222 (required)")
+	c.Flags().StringVar(creds, "nats-credentials", "", "file with NATS credentials")
+	required(c, "nats")
+}
+
+func newApply() *cobra.Command {
+	var (
+		files, nats, creds string
+		topology           bus.Topology
+	)
+	c := &cobra.Command{
+		Use:     "apply -f DIR --nats URL",
+		Short:   "Make the streams and publish the catalog from a folder of YAML",
+		Example: "  peppasync apply -f ./config --nats nats://127.0.0.1:4222 --replicas 3",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			resources, err := load(files)
+			if err != nil {
+				return err
+			}
+			log := telemetry.NewLogger(c.ErrOrStderr(), "text", slog.LevelWarn)
+			b, err := bus.Connect(c.Context(), bus.Options{URL: nats, Credentials: creds, Name: "apply", Logger: log})
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			if err := b.Apply(c.Context(), topology); err != nil {
+				return fmt.Errorf("making the streams: %w", err)
+			}
+			if err := catalog.Publish(c.Context(), b, resources...); err != nil {
+				return fmt.Errorf("publishing the catalog: %w", err)
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%d resources applied\n", len(resources))
+			return err
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&files, "files", "f", "", "folder of YAML files (required)")
+	f.IntVar(&topology.IngestShards, "ingest-shards", 1, "streams that events are spread over")
+	f.IntVar(&topology.OrderShards, "order-shards", 4, "streams that orders are spread over; cannot be changed later")
+	f.IntVar(&topology.Replicas, "replicas", 1, "copies of each stream: 3 on a cluster of three")
+	registerNATS(c, &nats, &creds)
+	required(c, "files")
+	return c
+}
+
+func newValidate() *cobra.Command {
+	var files string
+	c := &cobra.Command{
+		Use:     "validate -f DIR",
+		Short:   "Check a folder of YAML without starting anything",
+		Example: "  peppasync validate -f deploy/demo",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			resources, err := load(files)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%d resources are fine\n", len(resources))
+			return err
+		},
+	}
+	c.Flags().StringVarP(&files, "files", "f", "", "folder of YAML files (required)")
+	required(c, "files")
+	return c
+}
+
+func load(files string) ([]catalog.Resource, error) {
+	resources, problems := catalog.LoadDir(files)
+	if len(problems) == 0 {
+		_, problems = catalog.Compile(resources, systems.All())
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%d problem(s) in %s:\n%w", len(problems), files, problems)
+	}
+	return resources, nil
+}
+
+// required marks a flag; that it exists is certain here.
+func required(c *cobra.Command, flag string) {
+	if err := c.MarkFlagRequired(flag); err != nil {
+		panic(err)
+	}
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "devel"
+}

@@ -1,0 +1,23 @@
+//go:build ignore
+
+// Command peppasync is the one binary: the all-in-one, each role as a process
+// of its own, and the commands of a client.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := newCommand().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "peppasync:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,126 @@
+//go:build ignore
+
+// Package up runs every role in one process on an embedded NATS, from a folder
+// of YAML: the same code as in a cluster, with nothing else to install.
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/peppasync/peppasync/services/connectors/systems"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/bus/embed"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/internal/run"
+)
+
+// orderShards is how many streams the orders of one machine are spread over.
+// Each stream writes and fsyncs by itself, and two cores keep about four of them
+// busy.
+const orderShards = 4
+
+// Config of the all-in-one. Environment and the two folders are required.
+type Config struct {
+	Environment
+	// Files is the folder of YAML that says what there is.
+	Files string
+	// Data is the folder of the embedded NATS.
+	Data string
+	// NATSListen is where the embedded NATS serves other processes, such as
+	// "127.0.0.1:4222"; empty for nobody.
+	NATSListen string
+	// MaxStore bounds the bytes on disk; 0 for 80% of what is free.
+	MaxStore int64
+	// Ready is called once, when every role is started, with where webhooks are
+	// taken and where NATS listens (empty for nowhere). May be nil.
+	Ready func(webhooks, nats string)
+}
+
+// Run works until ctx is done; then the roles stop in their own time, and the
+// embedded NATS after them. A mistake in the YAML at the start is an error that
+// lists every problem; later ones are logged, and the old catalog stays.
+func Run(ctx context.Context, c Config) error {
+	resources, problems := catalog.LoadDir(c.Files)
+	problems = append(problems, compileProblems(resources, problems)...)
+	if len(problems) > 0 {
+		return fmt.Errorf("the configuration in %s has %d problem(s), nothing was started:\n%w", c.Files, len(problems), problems)
+	}
+	// NATS must outlive the roles, which write until their last moment.
+	server, err := embed.Start(context.WithoutCancel(ctx), embed.Options{
+		DataDir: c.Data, Listen: c.NATSListen, MaxStore: c.MaxStore, Logger: c.Logger.With("role", "nats"),
+	})
+	if err != nil {
+		return err
+	}
+	defer server.Stop()
+	connect := bus.Options{InProcess: server}
+	own := connect
+	own.Name, own.Logger = "up", c.Logger
+	b, err := bus.Connect(ctx, own)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if err := b.Apply(ctx, bus.Topology{OrderShards: orderShards}); err != nil {
+		return fmt.Errorf("making the streams: %w", err)
+	}
+	if err := catalog.Publish(ctx, b, resources...); err != nil {
+		return fmt.Errorf("publishing the catalog: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, role := range Roles() {
+		group.Go(func() error { return role.Run(ctx, connect, c.Environment) })
+	}
+	group.Go(func() error {
+		return run.Supervise(ctx, c.Logger, "watching "+c.Files, func(ctx context.Context) error {
+			return catalog.WatchDir(ctx, c.Files, func(resources []catalog.Resource, problems catalog.Problems) {
+				republish(ctx, b, c.Logger, resources, problems)
+			})
+		})
+	})
+	if c.Ready != nil {
+		c.Ready(webhooksURL(c.Webhooks), server.URL())
+	}
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func compileProblems(resources []catalog.Resource, found catalog.Problems) catalog.Problems {
+	if len(found) > 0 {
+		return nil
+	}
+	_, problems := catalog.Compile(resources, systems.All())
+	return problems
+}
+
+// republish takes an edited folder in, or says what is wrong with it and keeps
+// what was there.
+func republish(ctx context.Context, b *bus.Bus, log *slog.Logger, resources []catalog.Resource, problems catalog.Problems) {
+	problems = append(problems, compileProblems(resources, problems)...)
+	if len(problems) > 0 {
+		for _, problem := range problems {
+			log.Error("the edited configuration is not taken; the old one stays", "problem", problem.Error())
+		}
+		return
+	}
+	if err := catalog.Publish(ctx, b, resources...); err != nil {
+		log.Error("the edited configuration could not be published; save a file again to try once more", "error", err)
+		return
+	}
+	log.Info("the configuration is taken", "resources", len(resources))
+}
+
+func webhooksURL(listener net.Listener) string {
+	if listener == nil {
+		return ""
+	}
+	return "http://" + listener.Addr().String()
+}
