@@ -1,0 +1,78 @@
+package logicgate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/internal/expr"
+	"github.com/peppasync/peppasync/services/logic-gate/internal/plan"
+)
+
+// configuration is the catalog as this role sees it, always as it is now: a
+// change takes effect on what is decided after it.
+type configuration struct {
+	catalog *catalog.Store
+	sources map[string]connectors.Source
+}
+
+// source returns how the events of a connector are read. Ingest may know a new
+// connector before this process does; so it waits for it until a point in time.
+func (c configuration) source(ctx context.Context, connector string, until time.Time) (connectors.Source, error) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	for {
+		changed := c.catalog.Changed()
+		if found := c.catalog.Current().Connectors[connector]; found != nil {
+			source := c.sources[string(found.Spec.System)]
+			if source == nil {
+				return nil, fmt.Errorf("connector %q is a %s, whose events cannot be read", connector, found.Spec.System)
+			}
+			return source, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("connector %q is not in the catalog: apply it again, or stop its webhooks", connector)
+		case <-changed:
+		}
+	}
+}
+
+// flows returns the flows that take events of a topic, and their conditions.
+func (c configuration) flows(connector, topic string) ([]plan.Flow, plan.Condition) {
+	var flows []plan.Flow
+	conditions := make(map[string]*expr.Condition)
+	for _, flow := range c.catalog.Current().Flows {
+		if !takes(flow, connector, topic) {
+			continue
+		}
+		steps := make([]plan.Step, 0, len(flow.Steps))
+		for _, step := range flow.Steps {
+			steps = append(steps, plan.Step{
+				Name: step.Name, Connector: step.Spec.Connector, Operation: step.Spec.Operation,
+				Lane: step.Spec.Lane, After: step.Spec.After,
+			})
+		}
+		flows = append(flows, plan.Flow{Name: flow.Name, Steps: steps})
+		conditions[flow.Name] = flow.When
+	}
+	return flows, func(flow string, o *orderv1.Order) (bool, error) {
+		if when := conditions[flow]; when != nil {
+			return when.Eval(o)
+		}
+		return true, nil
+	}
+}
+
+func takes(flow *catalog.Flow, connector, topic string) bool {
+	for _, from := range flow.Spec.From {
+		if from.Connector == connector && slices.Contains(from.Topics, topic) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,230 @@
+package logicgate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/fault"
+	"github.com/peppasync/peppasync/services/internal/order"
+	"github.com/peppasync/peppasync/services/internal/telemetry"
+	"github.com/peppasync/peppasync/services/logic-gate/internal/plan"
+)
+
+const (
+	// catalogLag is how long after its arrival an event may wait for its
+	// connector to appear in the catalog.
+	catalogLag = 5 * time.Second
+	// maxOrderID is the door for ids: a key has to fit into a subject, with every
+	// byte of it escaped.
+	maxOrderID = 128
+	// attempts at an event that fails for a reason unknown here, over some
+	// seconds, before it is put aside.
+	attempts = 8
+)
+
+// packs splits what ingest has kept into its events.
+type packs struct{ *settler }
+
+// arrival is one event with where it is kept.
+type arrival struct {
+	event  *eventv1.Event
+	stream string
+	// sequence and index say which event of which message of the stream.
+	sequence uint64
+	index    int
+	// order is what the event says; nil where it could not be read.
+	order *orderv1.Order
+}
+
+// id names the event in the Error Hold: by its sender's name for it if it has
+// one that fits there.
+func (a *arrival) id() string {
+	if id := a.event.GetId(); id != "" && len(id) <= maxOrderID {
+		return id
+	}
+	return a.stream + "-" + strconv.FormatUint(a.sequence, 10) + "-" + strconv.Itoa(a.index)
+}
+
+// dedupeID tells the event from others of the same order. Some senders give one
+// id to all topics that one action fires.
+func (a *arrival) dedupeID() string {
+	if a.event.GetId() == "" {
+		return ""
+	}
+	return a.event.GetTopic() + " " + a.id()
+}
+
+func (p packs) split(ctx context.Context, m *bus.Incoming) []task {
+	pack := &eventv1.Pack{}
+	if err := proto.Unmarshal(m.Data, pack); err != nil {
+		a := &arrival{event: &eventv1.Event{Connector: "ingest", Topic: "pack"}, stream: m.Stream, sequence: m.Sequence}
+		return []task{p.aside(a, fault.Cause{Code: "pack-unreadable", Detail: err.Error()})}
+	}
+	tasks := make([]task, 0, len(pack.GetEvents()))
+	for i, e := range pack.GetEvents() {
+		a := &arrival{event: e, stream: m.Stream, sequence: m.Sequence, index: i}
+		switch err := p.read(ctx, a); {
+		case errors.Is(err, connectors.ErrNotAnOrder):
+			p.counters.events.Add(1)
+			p.counters.notOrders.Add(1)
+		case err != nil:
+			tasks = append(tasks, p.aside(a, fault.Cause{Code: "event-unreadable", Detail: err.Error()}))
+		default:
+			key := order.Key(a.order.GetSource(), a.order.GetId())
+			tasks = append(tasks, task{key, func(ctx context.Context) error { return p.event(ctx, a, key) }})
+		}
+	}
+	return tasks
+}
+
+// read understands the event's body. A connector that panics on outside bytes
+// has met one that it cannot read, and must not take the others down with it.
+func (s *settler) read(ctx context.Context, a *arrival) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: reading it failed: %v", connectors.ErrMalformed, r)
+		}
+	}()
+	source, err := s.configuration.source(ctx, a.event.GetConnector(), a.event.GetReceivedAt().AsTime().Add(catalogLag))
+	if err != nil {
+		return err
+	}
+	o, err := source.Order(a.event.GetTopic(), a.event.GetBody())
+	if err != nil {
+		return err
+	}
+	if id := o.GetId(); id == "" || len(id) > maxOrderID {
+		return fmt.Errorf("%w: the order's id has %d bytes, expected 1 to %d", connectors.ErrMalformed, len(id), maxOrderID)
+	}
+	o.Source = a.event.GetConnector()
+	a.order = o
+	return nil
+}
+
+// aside is the task of putting an event into the Error Hold.
+func (s *settler) aside(a *arrival, cause fault.Cause) task {
+	id := a.id()
+	return task{key: "event " + id, run: func(ctx context.Context) error {
+		ctx, span := s.startEvent(ctx, a)
+		defer span.End()
+		s.counters.events.Add(1)
+		return s.holdEvent(ctx, a, id, cause)
+	}}
+}
+
+func (s *settler) startEvent(ctx context.Context, a *arrival) (context.Context, trace.Span) {
+	return s.tracer.Start(telemetry.Extract(ctx, a.event.GetTraceparent(), a.event.GetTracestate()), "logic-gate event",
+		trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(
+			attribute.String("peppasync.connector", a.event.GetConnector()),
+			attribute.String("peppasync.topic", a.event.GetTopic()),
+			attribute.String("messaging.destination.name", a.stream),
+		))
+}
+
+// event settles one event of an order. It returns an error only where not even
+// the Error Hold takes it, or ctx is done.
+func (s *settler) event(ctx context.Context, a *arrival, key string) error {
+	ctx, span := s.startEvent(ctx, a)
+	defer span.End()
+	span.SetAttributes(attribute.String("peppasync.order", key))
+	var err error
+	for attempt := range attempts {
+		if err = s.apply(ctx, span, a, key); err == nil {
+			s.counters.events.Add(1)
+			return nil
+		}
+		if ctx.Err() != nil || errors.Is(err, errUnreadable) {
+			break
+		}
+		if pause(ctx, backoffMin<<attempt) != nil {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	span.SetStatus(codes.Error, "held")
+	code := "event-not-applied"
+	if errors.Is(err, errUnreadable) {
+		code = "state-unreadable"
+	}
+	s.counters.events.Add(1)
+	return s.holdEvent(ctx, a, key, fault.Cause{Code: code, Detail: err.Error()})
+}
+
+// apply brings the order up to date with the event: state, then deliveries.
+func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key string) error {
+	for {
+		before, sequence, err := s.load(ctx, key)
+		if err != nil {
+			return err
+		}
+		folded, change := order.Fold(before, a.order, a.dedupeID(), time.Now())
+		span.SetAttributes(attribute.String("peppasync.change", change.String()))
+		if change == order.ChangeRepeated {
+			// Whoever applied it may have died before these were in DISPATCH.
+			s.counters.repeated.Add(1)
+			return s.publish(ctx, before, plan.Open(before))
+		}
+		after, failures := s.decide(ctx, a, folded)
+		if len(failures) > 0 {
+			// Ahead of the state: once that knows the event, nothing asks again.
+			if err := s.holdEvent(ctx, a, key, conditionCause(failures)); err != nil {
+				return err
+			}
+		}
+		if !proto.Equal(before, after) {
+			written, err := s.write(ctx, after, sequence)
+			if err != nil {
+				return err
+			}
+			if !written {
+				continue
+			}
+		}
+		s.count(change)
+		return s.publish(ctx, after, plan.Opened(before, after))
+	}
+}
+
+func (s *settler) decide(ctx context.Context, a *arrival, state *orderv1.State) (*orderv1.State, []plan.Failure) {
+	flows, when := s.configuration.flows(a.event.GetConnector(), a.event.GetTopic())
+	traced := telemetry.Inject(ctx)
+	return plan.Decide(state, flows, when, plan.Trace{
+		Parent: traced[telemetry.HeaderTraceparent], State: traced[telemetry.HeaderTracestate],
+	})
+}
+
+func conditionCause(failures []plan.Failure) fault.Cause {
+	var err error
+	for _, failure := range failures {
+		err = errors.Join(err, failure)
+	}
+	return fault.Cause{Code: "condition-failed", Detail: err.Error()}
+}
+
+func (s *settler) count(change order.Change) {
+	switch change {
+	case order.ChangeApplied:
+		s.counters.applied.Add(1)
+	case order.ChangeStale:
+		s.counters.stale.Add(1)
+	case order.ChangeSame:
+		s.counters.same.Add(1)
+	case order.ChangeRepeated:
+		s.counters.repeated.Add(1)
+	}
+}

@@ -1,0 +1,395 @@
+package logicgate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/systems"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/bus/bustest"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/internal/telemetry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const deadline = 30 * time.Second
+
+// connectorsYAML are a shop, a WMS and an ERP.
+const connectorsYAML = `
+apiVersion: peppasync.io/v1alpha1
+kind: Connector
+metadata: {name: shopify}
+spec:
+  system: Shopify
+  endpoint: https://shop.example.com
+  auth: {secretRef: {name: shopify}}
+  webhook: {secretRef: {name: shopify-webhook}}
+  limits: [{name: parallel, concurrency: {calls: 4}}]
+---
+apiVersion: peppasync.io/v1alpha1
+kind: Connector
+metadata: {name: netsuite}
+spec:
+  system: NetSuite
+  endpoint: https://erp.example.com
+  auth: {secretRef: {name: netsuite}}
+  limits: [{name: per-minute, rollingWindow: {calls: 100, per: 1m}}]
+---
+apiVersion: peppasync.io/v1alpha1
+kind: Connector
+metadata: {name: wms}
+spec:
+  system: HTTP
+  endpoint: https://wms.example.com
+  http:
+    operations: [{name: createOrder, method: POST, path: /orders}]
+  limits: [{name: parallel, concurrency: {calls: 4}}]
+`
+
+// flowYAML is a flow that sends orders on some topics to the ERP, after the WMS
+// where there is one.
+func flowYAML(name, when string, withWMS bool, topics ...string) string {
+	steps := `
+  - {name: erp, connector: netsuite, operation: upsertSalesOrder, mapping: '{"externalId": externalId}'}`
+	if withWMS {
+		steps = `
+  - {name: wms, connector: wms, operation: createOrder, mapping: '{"id": order.id}', lane: express}
+  - {name: erp, connector: netsuite, operation: upsertSalesOrder, mapping: '{"externalId": externalId}', after: [wms]}`
+	}
+	return fmt.Sprintf(`
+apiVersion: peppasync.io/v1alpha1
+kind: Flow
+metadata: {name: %s}
+spec:
+  from: [{connector: shopify, topics: [%s]}]
+  when: %s
+  deliver:%s
+`, name, strings.Join(topics, ", "), when, steps)
+}
+
+// world is a bus with a catalog, and a gate that can be killed and started.
+type world struct {
+	t      testing.TB
+	server *bustest.Server
+	bus    *bus.Bus
+	store  *catalog.Store
+	log    *logs
+	// telemetry of the gates; none is exported unless a test sets it.
+	telemetry *telemetry.Telemetry
+
+	events int
+
+	mu     sync.Mutex
+	queued map[uint64]bus.Record
+}
+
+func newWorld(t testing.TB, flows ...string) *world {
+	t.Helper()
+	server := bustest.NewServer(t)
+	w := &world{t: t, server: server, bus: server.Bus(t), log: &logs{}, queued: make(map[uint64]bus.Record)}
+	w.configure(flows...)
+	ctx, cancel := context.WithCancel(context.Background())
+	var err error
+	w.store, err = catalog.Watch(ctx, w.bus, systems.All(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	group.Go(func() { w.watchDispatch(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		group.Wait()
+	})
+	if w.telemetry, err = telemetry.Setup(ctx, telemetry.Options{Service: Role}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// configure publishes the connectors with these flows.
+func (w *world) configure(flows ...string) {
+	w.t.Helper()
+	dir := w.t.TempDir()
+	documents := strings.Join(append([]string{connectorsYAML}, flows...), "\n---\n")
+	if err := os.WriteFile(filepath.Join(dir, "catalog.yaml"), []byte(documents), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	resources, problems := catalog.LoadDir(dir)
+	if len(problems) > 0 {
+		w.t.Fatal(problems)
+	}
+	if err := catalog.Publish(context.Background(), w.bus, resources...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// reconfigure does so and waits until the store has it.
+func (w *world) reconfigure(flows ...string) {
+	w.t.Helper()
+	changed := w.store.Changed()
+	w.configure(flows...)
+	select {
+	case <-changed:
+	case <-time.After(deadline):
+		w.t.Fatal("the catalog does not change")
+	}
+}
+
+// start runs a gate, whose records fault may put something before, until the
+// returned function is called.
+func (w *world) start(fault func(records) records) (*Gate, func()) {
+	w.t.Helper()
+	config := Config{Bus: w.bus, Catalog: w.store, Sources: w.sources(), Logger: slog.New(w.log), Telemetry: w.telemetry}
+	var r records = w.bus
+	if fault != nil {
+		r = fault(r)
+	}
+	gate := newGate(config, r)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- gate.Run(ctx) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Error(err)
+		}
+	})
+	w.t.Cleanup(stop)
+	return gate, stop
+}
+
+// sources are the real ones, with one that panics.
+func (w *world) sources() map[string]connectors.Source {
+	sources := systems.Sources()
+	sources["Shopify"] = explosive{sources["Shopify"]}
+	return sources
+}
+
+// explosive panics on one topic, as a parser with a bug would.
+type explosive struct{ connectors.Source }
+
+func (e explosive) Order(topic string, body []byte) (*orderv1.Order, error) {
+	if topic == "orders/explode" {
+		panic("index out of range")
+	}
+	return e.Source.Order(topic, body)
+}
+
+var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+// shopOrder is the webhook of an order, changed a number of seconds after noon.
+func shopOrder(id, seconds int, fields map[string]any) []byte {
+	at := noon.Add(time.Duration(seconds) * time.Second).Format(time.RFC3339)
+	order := map[string]any{
+		"id": id, "name": fmt.Sprint("#", id), "created_at": noon.Format(time.RFC3339), "updated_at": at,
+		"currency": "USD", "total_price": "10.00", "financial_status": "pending",
+		"line_items": []any{map[string]any{"id": 1, "sku": "MUG", "title": "Mug", "quantity": 1, "current_quantity": 1, "price": "10.00"}},
+	}
+	for name, value := range fields {
+		order[name] = value
+	}
+	body, err := json.Marshal(order)
+	if err != nil {
+		panic(err)
+	}
+	return body
+}
+
+// event returns an event with an id of its own.
+func (w *world) event(topic string, body []byte) *eventv1.Event {
+	w.events++
+	return &eventv1.Event{
+		Connector: "shopify", Topic: topic, Id: fmt.Sprint("event-", w.events), ReceivedAt: timestamppb.Now(), Body: body,
+	}
+}
+
+// capture stores a pack as ingest does.
+func (w *world) capture(shard int, events ...*eventv1.Event) {
+	w.t.Helper()
+	data, err := proto.Marshal(&eventv1.Pack{Events: events})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.bus.Publish(context.Background(), bus.Message{Subject: bus.IngestSubject(shard), Data: data}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// dispatched returns all deliveries that were put into DISPATCH, by id. They
+// stay there, as if no dispatcher was running.
+func (w *world) dispatched() map[string]*dispatchv1.Delivery {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	found := make(map[string]*dispatchv1.Delivery)
+	for _, r := range w.queued {
+		d := &dispatchv1.Delivery{}
+		if err := proto.Unmarshal(r.Data, d); err != nil {
+			w.t.Fatal(err)
+		}
+		if found[d.GetId()] != nil {
+			w.t.Errorf("delivery %s is in DISPATCH twice", d.GetId())
+		}
+		found[d.GetId()] = d
+	}
+	return found
+}
+
+// headers returns those of a delivery's message.
+func (w *world) headers(delivery string) map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.queued {
+		if strings.HasSuffix(r.Subject, "."+delivery) {
+			return r.Header
+		}
+	}
+	return nil
+}
+
+// watchDispatch keeps what comes into DISPATCH, without acknowledging it.
+func (w *world) watchDispatch(ctx context.Context) {
+	options := bus.ConsumerOptions{
+		Stream: bus.StreamDispatch, Durable: "test", AckWait: time.Hour, MaxAckPending: 100_000, Prefetch: 256,
+	}
+	err := w.bus.Consume(ctx, options, func(_ context.Context, m *bus.Incoming) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.queued[m.Sequence] = m.Record
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+}
+
+// holds returns what is in the Error Hold, by subject.
+func (w *world) holds() map[string]*dispatchv1.Hold {
+	w.t.Helper()
+	found := make(map[string]*dispatchv1.Hold)
+	for record, err := range w.bus.Read(context.Background(), bus.StreamErrorHold, "hold.v1.>", 1) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		h := &dispatchv1.Hold{}
+		if err := proto.Unmarshal(record.Data, h); err != nil {
+			w.t.Fatal(err)
+		}
+		if found[record.Subject] != nil {
+			w.t.Errorf("%s is in the Error Hold twice", record.Subject)
+		}
+		found[record.Subject] = h
+	}
+	return found
+}
+
+// state returns an order's state, nil where there is none.
+func (w *world) state(key string) *orderv1.State {
+	w.t.Helper()
+	record, err := w.bus.Last(context.Background(), bus.OrderStream(bus.OrderShard(key, 2)), bus.OrderStateSubject(key))
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	state := &orderv1.State{}
+	if err := proto.Unmarshal(record.Data, state); err != nil {
+		w.t.Fatal(err)
+	}
+	return state
+}
+
+// standing is every delivery of an order with its status.
+func (w *world) standing(key string) string {
+	w.t.Helper()
+	var lines []string
+	for _, d := range w.state(key).GetDeliveries() {
+		lines = append(lines, d.GetId()+" "+strings.TrimPrefix(d.GetStatus().String(), "DELIVERY_STATUS_"))
+	}
+	return strings.Join(lines, ", ")
+}
+
+// answer publishes a result as the dispatcher does.
+func (w *world) answer(delivery string, outcome dispatchv1.Outcome, revision int64) {
+	w.t.Helper()
+	result := &dispatchv1.Result{
+		DeliveryId: delivery, Key: strings.Join(strings.Split(delivery, "_")[:2], "_"), Requester: Role,
+		Outcome: outcome, Revision: revision, SettledAt: timestamppb.Now(), Reference: "SO-1",
+	}
+	if outcome == dispatchv1.Outcome_OUTCOME_HELD {
+		result.Cause = &dispatchv1.Cause{Code: "unknown-configuration"}
+	}
+	data, err := proto.Marshal(result)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.bus.Publish(context.Background(), bus.Message{Subject: bus.ResultSubject(Role, delivery), Data: data}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// eventually waits until a condition holds.
+func (w *world) eventually(what string, condition func() bool) {
+	w.t.Helper()
+	end := time.After(deadline)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-end:
+			w.t.Fatalf("after %v still not: %s\nlog:\n%s", deadline, what, strings.Join(w.log.lines(), "\n"))
+		case <-tick.C:
+		}
+	}
+}
+
+// becomes waits until the deliveries of an order stand as wanted.
+func (w *world) becomes(key, want string) {
+	w.t.Helper()
+	w.eventually(fmt.Sprintf("%s is %q (it is %q)", key, want, w.standing(key)), func() bool { return w.standing(key) == want })
+}
+
+// logs keeps what was logged.
+type logs struct {
+	mu   sync.Mutex
+	kept []string
+}
+
+func (l *logs) Enabled(context.Context, slog.Level) bool { return true }
+func (l *logs) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *logs) WithGroup(string) slog.Handler            { return l }
+func (l *logs) Handle(_ context.Context, r slog.Record) error {
+	line := r.Level.String() + " " + r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		line += " " + a.String()
+		return true
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = append(l.kept, line)
+	return nil
+}
+
+func (l *logs) lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.kept...)
+}

@@ -1,0 +1,131 @@
+// Package logicgate is the role that turns events into orders and orders into
+// deliveries. It reads the packs that ingest has kept, folds each event into the
+// state of its order, asks the flows of the catalog what the order needs now,
+// and publishes that to DISPATCH; it reads the results and releases what waited
+// for them. It writes state, then deliveries, then acknowledges, so that a crash
+// anywhere is healed by reading the same input again.
+package logicgate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/internal/run"
+	"github.com/peppasync/peppasync/services/internal/telemetry"
+)
+
+// Role is the name of this role, as requesters, consumers and logs spell it.
+const Role = "logic-gate"
+
+// defaultWorkers is how many orders are worked on at the same time. Each worker
+// mostly waits for the bus; more of them than this only lengthen the queue at
+// its disk.
+const defaultWorkers = 16
+
+// Config is what a gate needs. All fields but Workers are required.
+type Config struct {
+	Bus     *bus.Bus
+	Catalog *catalog.Store
+	// Sources by the name that a Connector's spec.system gives.
+	Sources   map[string]connectors.Source
+	Logger    *slog.Logger
+	Telemetry *telemetry.Telemetry
+	// Workers is how many orders are worked on at the same time; 0 for 16.
+	Workers int
+}
+
+// Gate is the role. Any number of them may run on one bus.
+type Gate struct {
+	bus      *bus.Bus
+	settler  *settler
+	workers  int
+	inflight sync.WaitGroup
+}
+
+// Stats counts since New.
+type Stats struct {
+	// Events that were settled, and of these the ones that changed an order,
+	// that were older than what is known, that said what is known, that had been
+	// applied before, and that were about no order.
+	Events, Applied, Stale, Same, Repeated, NotOrders int64
+	// Held events and deliveries that this role put into the Error Hold.
+	Held int64
+	// Deliveries that were published, repetitions included.
+	Deliveries int64
+	// Results that were settled.
+	Results int64
+}
+
+type counters struct {
+	events, applied, stale, same, repeated, notOrders, held, deliveries, results atomic.Int64
+}
+
+// New returns a gate that does nothing until Run.
+func New(config Config) (*Gate, error) {
+	if config.Bus == nil || config.Catalog == nil || config.Logger == nil || config.Telemetry == nil {
+		return nil, errors.New("logic-gate: Bus, Catalog, Logger and Telemetry are required")
+	}
+	if len(config.Sources) == 0 {
+		return nil, errors.New("logic-gate: Sources are required: without one no event can be read")
+	}
+	return newGate(config, config.Bus), nil
+}
+
+// newGate lets tests put faults between the gate and its records.
+func newGate(config Config, records records) *Gate {
+	workers := config.Workers
+	if workers <= 0 {
+		workers = defaultWorkers
+	}
+	return &Gate{
+		bus: config.Bus, workers: workers,
+		settler: newSettler(records, configuration{config.Catalog, config.Sources}, config.Logger, config.Telemetry.Tracer(Role)),
+	}
+}
+
+// Stats returns what was counted so far. It is safe for concurrent use.
+func (g *Gate) Stats() Stats {
+	c := &g.settler.counters
+	return Stats{
+		Events: c.events.Load(), Applied: c.applied.Load(), Stale: c.stale.Load(), Same: c.same.Load(),
+		Repeated: c.repeated.Load(), NotOrders: c.notOrders.Load(), Held: c.held.Load(),
+		Deliveries: c.deliveries.Load(), Results: c.results.Load(),
+	}
+}
+
+// Run works until ctx is done and returns nil; what is not settled by then is
+// not acknowledged and comes again. It returns an error where the streams are
+// not there. It may be called once.
+func (g *Gate) Run(ctx context.Context) error {
+	ingest, err := g.bus.Shards(ctx, bus.PrefixIngest)
+	if err != nil {
+		return fmt.Errorf("logic-gate: counting the ingest shards: %w", err)
+	}
+	if g.settler.shards, err = g.bus.Shards(ctx, bus.PrefixOrder); err != nil {
+		return fmt.Errorf("logic-gate: counting the order shards: %w", err)
+	}
+	queue := newKeyed()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		queue.run(ctx, g.workers)
+		return nil
+	})
+	streams := []string{bus.StreamResult}
+	for shard := range ingest {
+		streams = append(streams, bus.IngestStream(shard))
+	}
+	for _, stream := range streams {
+		input := newInput(g.bus, stream, queue, g.settler)
+		group.Go(func() error { return run.Supervise(ctx, g.settler.log, "reader of "+stream, input.run) })
+	}
+	return group.Wait()
+}
