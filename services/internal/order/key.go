@@ -26,9 +26,9 @@ var ErrKey = errors.New("not an order key")
 func Key(connector, id string) string {
 	var b strings.Builder
 	b.Grow(len(connector) + len(keySeparator) + len(id))
-	appendEscaped(&b, connector, '=')
+	appendEscaped(&b, connector)
 	b.WriteString(keySeparator)
-	appendEscaped(&b, id, '=')
+	appendEscaped(&b, id)
 	return b.String()
 }
 
@@ -81,9 +81,9 @@ func ExternalID(connector, id string) string {
 // "<flow>.<step>.<revision>", each part escaped as in Key.
 func DeliveryID(flow, step string, revision int64) string {
 	var b strings.Builder
-	appendEscaped(&b, flow, '=')
+	appendEscaped(&b, flow)
 	b.WriteString(deliverySeparator)
-	appendEscaped(&b, step, '=')
+	appendEscaped(&b, step)
 	b.WriteString(deliverySeparator)
 	b.WriteString(strconv.FormatInt(revision, 10))
 	return b.String()
@@ -109,12 +109,12 @@ func SplitDispatchID(id string) (key, deliveryID string, err error) {
 	return strings.Join(parts[:2], keySeparator), strings.Join(parts[2:], deliverySeparator), nil
 }
 
-func appendEscaped(b *strings.Builder, s string, mark byte) {
+func appendEscaped(b *strings.Builder, s string) {
 	for i := range len(s) {
 		if c := s[i]; isAlphanumeric(c) || c == '-' {
 			b.WriteByte(c)
 		} else {
-			appendHex(b, mark, c)
+			appendHex(b, '=', c)
 		}
 	}
 }

@@ -1,0 +1,205 @@
+package catalog
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/internal/expr"
+)
+
+// Compile fills defaults into copies of the resources, checks each of them and
+// what they say about each other, and compiles their expressions. systems are
+// the systems that calls can be made to, by the name in spec.system; one that is
+// also a connectors.Source can have webhooks. It returns all problems, and no
+// snapshot where there are any, here or in a resource that LoadDir found
+// problems in. It is pure: the snapshot has Revision 0.
+func Compile(resources []Resource, systems map[string]connectors.System) (*Snapshot, Problems) {
+	expressions, err := expr.NewCompiler()
+	if err != nil {
+		return nil, Problems{{Message: err.Error()}}
+	}
+	c := &compiler{
+		systems: systems, expressions: expressions,
+		connectors: make(map[string]*entry[*v1alpha1.Connector]),
+		snapshot: &Snapshot{
+			Connectors: make(map[string]*v1alpha1.Connector),
+			StockPools: make(map[string]*v1alpha1.StockPool),
+			Policies:   make(map[string]*v1alpha1.NotificationPolicy),
+		},
+	}
+	c.collect(resources)
+	for _, connector := range c.inOrder {
+		c.connector(connector)
+	}
+	for _, flow := range c.flows {
+		c.flow(flow)
+	}
+	for _, pool := range c.pools {
+		c.pool(pool)
+	}
+	c.stockBudget()
+	for _, policy := range c.policies {
+		c.policy(policy)
+	}
+	if len(c.problems) > 0 || c.broken {
+		c.problems.sort()
+		return nil, c.problems
+	}
+	slices.SortFunc(c.snapshot.Flows, func(a, b *Flow) int { return cmp.Compare(a.Name, b.Name) })
+	return c.snapshot, nil
+}
+
+// entry is a resource with its object by type, defaults filled in.
+type entry[T Object] struct {
+	*Resource
+	object T
+}
+
+type compiler struct {
+	systems     map[string]connectors.System
+	expressions *expr.Compiler
+	connectors  map[string]*entry[*v1alpha1.Connector]
+	inOrder     []*entry[*v1alpha1.Connector]
+	flows       []*entry[*v1alpha1.Flow]
+	pools       []*entry[*v1alpha1.StockPool]
+	policies    []*entry[*v1alpha1.NotificationPolicy]
+	snapshot    *Snapshot
+	problems    Problems
+	broken      bool
+}
+
+// collect sorts the resources by kind and finds doubled and impossible names.
+func (c *compiler) collect(resources []Resource) {
+	first := make(map[string]*Resource, len(resources))
+	for i := range resources {
+		r := &resources[i]
+		object, ok := r.Object.DeepCopyObject().(Object)
+		if !ok { // every Object is made of the same type again
+			continue
+		}
+		object.SetDefaults()
+		c.broken = c.broken || r.broken
+		kind, name := kindOf(object), object.GetName()
+		if !r.broken || name != "" {
+			c.name(r, "metadata.name", name)
+		}
+		key := kind + "/" + name
+		if earlier, doubled := first[key]; doubled && name != "" {
+			c.report(r, "metadata.name", "the %s %q is written twice, first in %s, expected one of each name", kind, name, earlier.where())
+			continue
+		}
+		first[key] = r
+		switch typed := object.(type) {
+		case *v1alpha1.Connector:
+			e := &entry[*v1alpha1.Connector]{r, typed}
+			c.connectors[name] = e
+			c.inOrder = append(c.inOrder, e)
+		case *v1alpha1.Flow:
+			c.flows = append(c.flows, &entry[*v1alpha1.Flow]{r, typed})
+		case *v1alpha1.StockPool:
+			c.pools = append(c.pools, &entry[*v1alpha1.StockPool]{r, typed})
+		case *v1alpha1.NotificationPolicy:
+			c.policies = append(c.policies, &entry[*v1alpha1.NotificationPolicy]{r, typed})
+		}
+	}
+}
+
+// where names the place of a whole resource.
+func (r *Resource) where() string {
+	return Problem{File: r.File, Line: r.line("metadata.name")}.place()
+}
+
+func (c *compiler) report(r *Resource, field, format string, arguments ...any) {
+	c.reportLine(r, r.line(field), field, format, arguments...)
+}
+
+func (c *compiler) reportLine(r *Resource, line int, field, format string, arguments ...any) {
+	c.problems = append(c.problems, Problem{File: r.File, Line: line, Field: field, Message: fmt.Sprintf(format, arguments...)})
+}
+
+var (
+	label     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	operation = regexp.MustCompile(`^[a-z][A-Za-z0-9]{0,62}$`)
+)
+
+// name checks a name that becomes part of a subject.
+func (c *compiler) name(r *Resource, field, name string) {
+	if !label.MatchString(name) {
+		c.report(r, field, "found %q, expected at most 63 lower-case letters, digits and -, with a letter or digit at both ends, such as netsuite-eu", shorten(name))
+	}
+}
+
+// enum checks what YAML decoding has checked already, for objects from elsewhere.
+func enum[T ~string](c *compiler, r *Resource, field string, value T, allowed []string) bool {
+	if slices.Contains(allowed, string(value)) {
+		return true
+	}
+	c.report(r, field, "found %q, expected %s", shorten(string(value)), choices(allowed))
+	return false
+}
+
+// size checks the length of a list.
+func (c *compiler) size(r *Resource, field string, length, most int, what string) {
+	switch {
+	case length == 0:
+		c.report(r, field, "is empty, expected at least one %s", what)
+	case length > most:
+		c.report(r, field, "found %d, expected at most %d", length, most)
+	}
+}
+
+// unique reports all but the first of each value.
+func (c *compiler) unique(r *Resource, field string, values []string, suffix string) {
+	seen := make(map[string]bool, len(values))
+	for i, value := range values {
+		if value != "" && seen[value] {
+			c.report(r, at(field, i)+suffix, "%q is written twice, expected it once", shorten(value))
+		}
+		seen[value] = true
+	}
+}
+
+// reference finds a connector by name; nil where there is none, or none that can
+// be judged. Only the first is a problem of who refers to it.
+func (c *compiler) reference(r *Resource, field, name string) *entry[*v1alpha1.Connector] {
+	found, ok := c.connectors[name]
+	if !ok {
+		names := make([]string, 0, len(c.connectors))
+		for _, connector := range c.inOrder {
+			names = append(names, connector.object.Name)
+		}
+		c.report(r, field, "there is no Connector %q%s", shorten(name), offer("expected one of ", names, name))
+		return nil
+	}
+	if found.broken {
+		return nil
+	}
+	return found
+}
+
+// lane checks that a connector has a lane.
+func (c *compiler) lane(r *Resource, field, name string, connector *entry[*v1alpha1.Connector]) {
+	names := make([]string, 0, len(connector.object.Spec.Lanes))
+	for _, lane := range connector.object.Spec.Lanes {
+		names = append(names, lane.Name)
+	}
+	if !slices.Contains(names, name) {
+		c.report(r, field, "Connector %q has no lane %q%s", connector.object.Name, shorten(name), offer("expected ", names, name))
+	}
+}
+
+// offer lists what could have been written.
+func offer(words string, names []string, written string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	text := ", " + words + choices(names)
+	if near := nearest(written, names); near != "" {
+		text += "; did you mean " + near + "?"
+	}
+	return text
+}

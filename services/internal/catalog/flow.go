@@ -1,0 +1,141 @@
+package catalog
+
+import (
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/internal/expr"
+)
+
+func (c *compiler) flow(e *entry[*v1alpha1.Flow]) {
+	if e.broken {
+		return
+	}
+	spec := &e.object.Spec
+	flow := &Flow{Name: e.object.Name, Spec: *spec}
+	c.from(e.Resource, spec.From)
+	if spec.When != "" {
+		condition, err := c.expressions.Condition(spec.When)
+		c.expression(e.Resource, "spec.when", err)
+		flow.When = condition
+	}
+	c.size(e.Resource, "spec.deliver", len(spec.Deliver), 32, "step")
+	names := make([]string, len(spec.Deliver))
+	for i := range spec.Deliver {
+		names[i] = spec.Deliver[i].Name
+	}
+	c.unique(e.Resource, "spec.deliver", names, ".name")
+	for i := range spec.Deliver {
+		flow.Steps = append(flow.Steps, c.step(e.Resource, at("spec.deliver", i), &spec.Deliver[i]))
+		c.after(e.Resource, at("spec.deliver", i), names, i, spec.Deliver[i].After)
+	}
+	c.snapshot.Flows = append(c.snapshot.Flows, flow)
+}
+
+func (c *compiler) from(r *Resource, sources []v1alpha1.EventSource) {
+	c.size(r, "spec.from", len(sources), 16, "source of events")
+	names := make([]string, len(sources))
+	for i, source := range sources {
+		field := at("spec.from", i)
+		names[i] = source.Connector
+		c.size(r, field+".topics", len(source.Topics), 64, "topic")
+		c.unique(r, field+".topics", source.Topics, "")
+		connector := c.reference(r, field+".connector", source.Connector)
+		if connector == nil {
+			continue
+		}
+		if connector.object.Spec.Webhook == nil {
+			c.report(r, field+".connector", "Connector %q has no webhook, so it sends no events, expected spec.webhook in it, or another Connector", source.Connector)
+			continue
+		}
+		c.topics(r, field, source.Topics, connector.object)
+	}
+	c.unique(r, "spec.from", names, ".connector")
+}
+
+// topics asks the system which topics can be orders; a body is not needed for
+// that, and its absence is not the topic's fault.
+func (c *compiler) topics(r *Resource, field string, topics []string, connector *v1alpha1.Connector) {
+	source, ok := c.systems[string(connector.Spec.System)].(connectors.Source)
+	if !ok {
+		return
+	}
+	for i, topic := range topics {
+		if _, err := source.Order(topic, nil); topic == "" || errors.Is(err, connectors.ErrNotAnOrder) {
+			c.report(r, at(field+".topics", i), "found %q, which carries no order, expected a topic such as orders/create", shorten(topic))
+		}
+	}
+}
+
+func (c *compiler) step(r *Resource, field string, spec *v1alpha1.DeliverStep) Step {
+	step := Step{Name: spec.Name, Spec: *spec}
+	c.name(r, field+".name", spec.Name)
+	if spec.Mapping != "" {
+		mapping, err := c.expressions.Mapping(spec.Mapping)
+		c.expression(r, field+".mapping", err)
+		step.Mapping = mapping
+	}
+	connector := c.reference(r, field+".connector", spec.Connector)
+	if connector == nil {
+		return step
+	}
+	c.lane(r, field+".lane", spec.Lane, connector)
+	system := c.systems[string(connector.object.Spec.System)]
+	if system == nil {
+		return step
+	}
+	// What needs no mapping asks for something other than an order; it is there
+	// for other roles.
+	operations := system.Operations(&connector.object.Spec)
+	maps.DeleteFunc(operations, func(_ string, o connectors.Operation) bool { return !o.NeedsMapping })
+	if _, ok := operations[spec.Operation]; !ok {
+		names := slices.Sorted(maps.Keys(operations))
+		c.report(r, field+".operation", "Connector %q cannot be sent an order by %q%s", spec.Connector, shorten(spec.Operation), offer("expected ", names, spec.Operation))
+		return step
+	}
+	if spec.Mapping == "" {
+		c.report(r, field+".mapping", "is missing, expected an expression whose value is the body of %s, such as {\"externalId\": externalId}", spec.Operation)
+	}
+	return step
+}
+
+// after allows steps above only, so that there can be no circle and a flow reads
+// from top to bottom.
+func (c *compiler) after(r *Resource, field string, names []string, self int, after []string) {
+	c.unique(r, field+".after", after, "")
+	for i, name := range after {
+		place := at(field+".after", i)
+		switch index := slices.Index(names, name); {
+		case index < 0:
+			c.report(r, place, "there is no step %q%s", shorten(name), offer("expected a step above: ", names[:self], name))
+		case index == self:
+			c.report(r, place, "step %q cannot come after itself, expected a step above it", name)
+		case index > self:
+			c.report(r, place, "step %q stands below, expected a step above: move %q up, so that steps stand in the order in which they go", name, name)
+		}
+	}
+}
+
+// expression reports what is wrong with an expression, at its line of the file
+// where that can be known.
+func (c *compiler) expression(r *Resource, field string, err error) {
+	if err == nil {
+		return
+	}
+	compileError, ok := errors.AsType[*expr.CompileError](err)
+	if !ok {
+		c.report(r, field, "%v", err)
+		return
+	}
+	written := r.place(field)
+	for _, issue := range compileError.Issues {
+		line := written.line
+		if written.block {
+			line += issue.Line
+		}
+		c.reportLine(r, line, field, "%s (line %d, column %d of the expression)", issue.Message, issue.Line, issue.Column)
+	}
+}

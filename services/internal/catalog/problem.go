@@ -1,0 +1,56 @@
+package catalog
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is one thing that is wrong with the configuration: where, what was
+// found, and what is expected instead.
+type Problem struct {
+	File string
+	// Line is 0 where the problem has no place of its own.
+	Line int
+	// Field is a path such as spec.limits[0].rollingWindow.calls, or empty.
+	Field   string
+	Message string
+}
+
+// Error returns the problem in one line.
+func (p Problem) Error() string {
+	text := p.Message
+	if p.Field != "" {
+		text = p.Field + ": " + text
+	}
+	if where := p.place(); where != "" {
+		text = where + ": " + text
+	}
+	return text
+}
+
+func (p Problem) place() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d", p.File, p.Line)
+}
+
+// Problems are all problems that were found, by file and line.
+type Problems []Problem
+
+// Error returns one line per problem.
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, problem := range p {
+		lines[i] = problem.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (p Problems) sort() {
+	slices.SortStableFunc(p, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+}

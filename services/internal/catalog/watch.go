@@ -1,0 +1,88 @@
+package catalog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/run"
+)
+
+// quiet is how long a role waits for its first catalog before it says so.
+const quiet = 2 * time.Second
+
+// Watch waits for the first configuration that this process can work by, and
+// returns a store that follows it until ctx is done. A document that cannot be
+// read, does not compile or is a newer release's changes nothing, and is one
+// line in the log. The error is ctx's.
+func Watch(ctx context.Context, b *bus.Bus, systems map[string]connectors.System, log *slog.Logger) (*Store, error) {
+	w := &watcher{systems: systems, log: log, first: make(chan struct{})}
+	go func() {
+		_ = run.Supervise(ctx, log, "watching the catalog", func(ctx context.Context) error {
+			return b.Watch(ctx, bus.BucketCatalog, key, w.take)
+		})
+	}()
+	remind := time.NewTimer(quiet)
+	defer remind.Stop()
+	for {
+		select {
+		case <-w.first:
+			return w.store, nil
+		case <-remind.C:
+			log.Warn("waiting for a catalog to work by; \"peppasync apply -f DIR\" publishes one")
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no catalog yet: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// watcher turns records of the bucket into snapshots. take runs in one goroutine
+// at a time.
+type watcher struct {
+	systems map[string]connectors.System
+	log     *slog.Logger
+	// first is closed when store is set.
+	first chan struct{}
+	store *Store
+	last  bus.Record
+}
+
+func (w *watcher) take(record bus.Record) {
+	// A watch that was started again brings what is known already.
+	if record.Sequence == w.last.Sequence && bytes.Equal(record.Data, w.last.Data) {
+		return
+	}
+	w.last = record
+	snapshot, err := w.compile(record)
+	if err != nil {
+		w.log.Error("the new catalog is not taken; the old one stays", "revision", record.Sequence, "error", err)
+		return
+	}
+	if w.store != nil {
+		w.store.Replace(snapshot)
+		return
+	}
+	w.store = NewStore(snapshot)
+	close(w.first)
+}
+
+func (w *watcher) compile(record bus.Record) (*Snapshot, error) {
+	if record.Deleted() {
+		return nil, errors.New("it was deleted: publish one again")
+	}
+	resources, err := Decode(record.Data)
+	if err != nil {
+		return nil, err
+	}
+	snapshot, problems := Compile(resources, w.systems)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	snapshot.Revision = record.Sequence
+	return snapshot, nil
+}
