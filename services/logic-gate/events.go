@@ -125,7 +125,7 @@ func (s *settler) aside(a *arrival, cause fault.Cause) task {
 }
 
 func (s *settler) startEvent(ctx context.Context, a *arrival) (context.Context, trace.Span) {
-	return s.tracer.Start(telemetry.Extract(ctx, a.event.GetTraceparent(), a.event.GetTracestate()), "logic-gate event",
+	return s.tracer.Start(telemetry.Extract(ctx, a.event.GetTraceparent(), a.event.GetTracestate()), "logic-gate event", //nolint:spancheck // both callers end it
 		trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(
 			attribute.String("peppasync.connector", a.event.GetConnector()),
@@ -200,7 +200,7 @@ func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key st
 	}
 }
 
-func (s *settler) decide(ctx context.Context, a *arrival, state *orderv1.State) (*orderv1.State, []plan.Failure) {
+func (s *settler) decide(ctx context.Context, a *arrival, state *orderv1.State) (*orderv1.State, []plan.FlowError) {
 	flows, when := s.configuration.flows(a.event.GetConnector(), a.event.GetTopic())
 	traced := telemetry.Inject(ctx)
 	return plan.Decide(state, flows, when, plan.Trace{
@@ -208,7 +208,7 @@ func (s *settler) decide(ctx context.Context, a *arrival, state *orderv1.State) 
 	})
 }
 
-func conditionCause(failures []plan.Failure) fault.Cause {
+func conditionCause(failures []plan.FlowError) fault.Cause {
 	var err error
 	for _, failure := range failures {
 		err = errors.Join(err, failure)

@@ -1,5 +1,3 @@
-//go:build ignore
-
 package logicgate
 
 import (
@@ -9,6 +7,8 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/catalog"
 )
 
 const (
@@ -18,12 +18,12 @@ const (
 )
 
 // toERP takes every order on three topics to the ERP.
-func toERP() string {
-	return flowYAML("orders", `"true"`, false, "orders/create", "orders/paid", "orders/updated")
+func toERP() *catalog.Flow {
+	return flow("orders", "true", false, "orders/create", "orders/paid", "orders/updated")
 }
 
-func toBoth() string {
-	return flowYAML("orders", `"true"`, true, "orders/create", "orders/paid", "orders/updated")
+func toBoth() *catalog.Flow {
+	return flow("orders", "true", true, "orders/create", "orders/paid", "orders/updated")
 }
 
 func TestOneOrderGoesThrough(t *testing.T) {
@@ -79,7 +79,7 @@ func TestRepeatedEventsAndReorderedTopics(t *testing.T) {
 // A flow that takes only new orders must not miss one because another topic
 // brought the order first.
 func TestCreateAfterPaidStillStartsTheFlowOfCreate(t *testing.T) {
-	w := newWorld(t, flowYAML("new", `"true"`, false, "orders/create"))
+	w := newWorld(t, flow("new", "true", false, "orders/create"))
 	gate, _ := w.start(nil)
 	w.capture(0, w.event("orders/paid", shopOrder(5001, 7, map[string]any{"financial_status": "paid"})))
 	w.eventually("the payment", func() bool { return gate.Stats().Events == 1 })
@@ -92,7 +92,7 @@ func TestCreateAfterPaidStillStartsTheFlowOfCreate(t *testing.T) {
 
 // Some senders give one id to all topics that one action fires.
 func TestOneEventIDOnTwoTopicsIsTwoEvents(t *testing.T) {
-	w := newWorld(t, flowYAML("paid", `"true"`, false, "orders/paid"))
+	w := newWorld(t, flow("paid", "true", false, "orders/paid"))
 	gate, _ := w.start(nil)
 	create := w.event("orders/create", shopOrder(5001, 0, nil))
 	paid := w.event("orders/paid", shopOrder(5001, 0, nil))
@@ -170,15 +170,25 @@ func TestAnOutcomeThatStepsDoNotHaveIsHeld(t *testing.T) {
 }
 
 func TestTheCatalogChangesWhileRunning(t *testing.T) {
-	w := newWorld(t, flowYAML("orders", `order.test`, false, "orders/create", "orders/updated"))
+	w := newWorld(t, flow("orders", `order.test`, false, "orders/create", "orders/updated"))
 	gate, _ := w.start(nil)
 	w.capture(0, w.event("orders/create", shopOrder(5001, 0, nil)))
 	w.eventually("one event", func() bool { return gate.Stats().Events == 1 })
-	w.reconfigure(toERP())
+	w.store.Replace(snapshot(toERP()))
 	if got := w.standing("shopify_5001"); got != "" {
 		t.Errorf("what was decided before is %q now", got)
 	}
 	w.capture(0, w.event("orders/create", shopOrder(5002, 0, nil)), w.event("orders/updated", shopOrder(5001, 1, nil)))
 	w.becomes("shopify_5002", "orders.erp.1 OPEN")
+	w.becomes("shopify_5001", "orders.erp.1 OPEN")
+}
+
+func TestAnIngestShardThatIsAddedIsRead(t *testing.T) {
+	w := newWorld(t, toERP())
+	w.start(nil)
+	if err := w.bus.Apply(t.Context(), bus.Topology{IngestShards: 3, OrderShards: 2}); err != nil {
+		t.Fatal(err)
+	}
+	w.capture(2, w.event("orders/create", shopOrder(5001, 0, nil)))
 	w.becomes("shopify_5001", "orders.erp.1 OPEN")
 }

@@ -1,5 +1,3 @@
-//go:build ignore
-
 package logicgate
 
 import (
@@ -8,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -22,11 +20,13 @@ import (
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/systems"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/bus/bustest"
 	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/internal/expr"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
 )
 
@@ -34,57 +34,46 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const deadline = 30 * time.Second
 
-// connectorsYAML are a shop, a WMS and an ERP.
-const connectorsYAML = `
-apiVersion: peppasync.io/v1alpha1
-kind: Connector
-metadata: {name: shopify}
-spec:
-  system: Shopify
-  endpoint: https://shop.example.com
-  auth: {secretRef: {name: shopify}}
-  webhook: {secretRef: {name: shopify-webhook}}
-  limits: [{name: parallel, concurrency: {calls: 4}}]
----
-apiVersion: peppasync.io/v1alpha1
-kind: Connector
-metadata: {name: netsuite}
-spec:
-  system: NetSuite
-  endpoint: https://erp.example.com
-  auth: {secretRef: {name: netsuite}}
-  limits: [{name: per-minute, rollingWindow: {calls: 100, per: 1m}}]
----
-apiVersion: peppasync.io/v1alpha1
-kind: Connector
-metadata: {name: wms}
-spec:
-  system: HTTP
-  endpoint: https://wms.example.com
-  http:
-    operations: [{name: createOrder, method: POST, path: /orders}]
-  limits: [{name: parallel, concurrency: {calls: 4}}]
-`
+// connector returns an account of a system.
+func connector(name string, system v1alpha1.System) *v1alpha1.Connector {
+	c := &v1alpha1.Connector{Spec: v1alpha1.ConnectorSpec{System: system}}
+	c.Name = name
+	return c
+}
 
-// flowYAML is a flow that sends orders on some topics to the ERP, after the WMS
+// flow returns one that sends orders of some topics to the ERP, after the WMS
 // where there is one.
-func flowYAML(name, when string, withWMS bool, topics ...string) string {
-	steps := `
-  - {name: erp, connector: netsuite, operation: upsertSalesOrder, mapping: '{"externalId": externalId}'}`
-	if withWMS {
-		steps = `
-  - {name: wms, connector: wms, operation: createOrder, mapping: '{"id": order.id}', lane: express}
-  - {name: erp, connector: netsuite, operation: upsertSalesOrder, mapping: '{"externalId": externalId}', after: [wms]}`
+func flow(name, when string, withWMS bool, topics ...string) *catalog.Flow {
+	compiler, err := expr.NewCompiler()
+	if err != nil {
+		panic(err)
 	}
-	return fmt.Sprintf(`
-apiVersion: peppasync.io/v1alpha1
-kind: Flow
-metadata: {name: %s}
-spec:
-  from: [{connector: shopify, topics: [%s]}]
-  when: %s
-  deliver:%s
-`, name, strings.Join(topics, ", "), when, steps)
+	condition, err := compiler.Condition(when)
+	if err != nil {
+		panic(err)
+	}
+	erp := v1alpha1.DeliverStep{Name: "erp", Connector: "netsuite", Operation: "upsertSalesOrder", Lane: "standard"}
+	steps := []v1alpha1.DeliverStep{erp}
+	if withWMS {
+		steps = []v1alpha1.DeliverStep{{Name: "wms", Connector: "wms", Operation: "createOrder", Lane: "express"}, erp}
+		steps[1].After = []string{"wms"}
+	}
+	f := &catalog.Flow{Name: name, When: condition, Spec: v1alpha1.FlowSpec{
+		From: []v1alpha1.EventSource{{Connector: "shopify", Topics: topics}}, When: when, Deliver: steps,
+	}}
+	for _, step := range steps {
+		f.Steps = append(f.Steps, catalog.Step{Name: step.Name, Spec: step})
+	}
+	return f
+}
+
+// snapshot returns a catalog of a shop, a WMS, an ERP and these flows.
+func snapshot(flows ...*catalog.Flow) *catalog.Snapshot {
+	return &catalog.Snapshot{Flows: flows, Connectors: map[string]*v1alpha1.Connector{
+		"shopify":  connector("shopify", v1alpha1.SystemShopify),
+		"netsuite": connector("netsuite", v1alpha1.SystemNetSuite),
+		"wms":      connector("wms", v1alpha1.SystemHTTP),
+	}}
 }
 
 // world is a bus with a catalog, and a gate that can be killed and started.
@@ -96,63 +85,33 @@ type world struct {
 	log    *logs
 	// telemetry of the gates; none is exported unless a test sets it.
 	telemetry *telemetry.Telemetry
+	// tracer replaces that of telemetry, where it is set.
+	tracer trace.Tracer
 
 	events int
 
 	mu     sync.Mutex
 	queued map[uint64]bus.Record
+	times  map[string]time.Time
 }
 
-func newWorld(t testing.TB, flows ...string) *world {
+func newWorld(t testing.TB, flows ...*catalog.Flow) *world {
 	t.Helper()
 	server := bustest.NewServer(t)
-	w := &world{t: t, server: server, bus: server.Bus(t), log: &logs{}, queued: make(map[uint64]bus.Record)}
-	w.configure(flows...)
+	w := &world{t: t, server: server, bus: server.Bus(t), log: &logs{}, queued: make(map[uint64]bus.Record), times: make(map[string]time.Time)}
+	w.store = catalog.NewStore(snapshot(flows...))
 	ctx, cancel := context.WithCancel(context.Background())
-	var err error
-	w.store, err = catalog.Watch(ctx, w.bus, systems.All(), discard())
-	if err != nil {
-		t.Fatal(err)
-	}
 	var group sync.WaitGroup
 	group.Go(func() { w.watchDispatch(ctx) })
 	t.Cleanup(func() {
 		cancel()
 		group.Wait()
 	})
+	var err error
 	if w.telemetry, err = telemetry.Setup(ctx, telemetry.Options{Service: Role}); err != nil {
 		t.Fatal(err)
 	}
 	return w
-}
-
-// configure publishes the connectors with these flows.
-func (w *world) configure(flows ...string) {
-	w.t.Helper()
-	dir := w.t.TempDir()
-	documents := strings.Join(append([]string{connectorsYAML}, flows...), "\n---\n")
-	if err := os.WriteFile(filepath.Join(dir, "catalog.yaml"), []byte(documents), 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-	resources, problems := catalog.LoadDir(dir)
-	if len(problems) > 0 {
-		w.t.Fatal(problems)
-	}
-	if err := catalog.Publish(context.Background(), w.bus, resources...); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// reconfigure does so and waits until the store has it.
-func (w *world) reconfigure(flows ...string) {
-	w.t.Helper()
-	changed := w.store.Changed()
-	w.configure(flows...)
-	select {
-	case <-changed:
-	case <-time.After(deadline):
-		w.t.Fatal("the catalog does not change")
-	}
 }
 
 // start runs a gate, whose records fault may put something before, until the
@@ -165,6 +124,10 @@ func (w *world) start(fault func(records) records) (*Gate, func()) {
 		r = fault(r)
 	}
 	gate := newGate(config, r)
+	if w.tracer != nil {
+		gate.settler.tracer = w.tracer
+	}
+	gate.ackWait, gate.shardsEvery = 400*time.Millisecond, 20*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- gate.Run(ctx) }()
@@ -209,9 +172,7 @@ func shopOrder(id, seconds int, fields map[string]any) []byte {
 		"currency": "USD", "total_price": "10.00", "financial_status": "pending",
 		"line_items": []any{map[string]any{"id": 1, "sku": "MUG", "title": "Mug", "quantity": 1, "current_quantity": 1, "price": "10.00"}},
 	}
-	for name, value := range fields {
-		order[name] = value
-	}
+	maps.Copy(order, fields)
 	body, err := json.Marshal(order)
 	if err != nil {
 		panic(err)
@@ -271,6 +232,13 @@ func (w *world) headers(delivery string) map[string]string {
 	return nil
 }
 
+// queuedAt returns when the server stored a delivery's message; zero before.
+func (w *world) queuedAt(delivery string) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.times[delivery]
+}
+
 // watchDispatch keeps what comes into DISPATCH, without acknowledging it.
 func (w *world) watchDispatch(ctx context.Context) {
 	options := bus.ConsumerOptions{
@@ -280,6 +248,7 @@ func (w *world) watchDispatch(ctx context.Context) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.queued[m.Sequence] = m.Record
+		w.times[m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]] = m.Time
 	})
 	if err != nil {
 		w.t.Error(err)
@@ -310,7 +279,7 @@ func (w *world) holds() map[string]*dispatchv1.Hold {
 func (w *world) state(key string) *orderv1.State {
 	w.t.Helper()
 	record, err := w.bus.Last(context.Background(), bus.OrderStream(bus.OrderShard(key, 2)), bus.OrderStateSubject(key))
-	if errors.Is(err, bus.ErrNotFound) {
+	if errors.Is(err, bus.ErrNotFound) || bus.IsUnavailable(err) {
 		return nil
 	}
 	if err != nil {

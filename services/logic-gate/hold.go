@@ -36,7 +36,7 @@ func (s *settler) holdEvent(ctx context.Context, a *arrival, key string, cause f
 		},
 		Cause: causeOf(connector, topic, cause), OrderName: a.order.GetName(),
 	}
-	s.log.Warn("an event is put into the Error Hold", "connector", connector, "topic", topic, "event", a.id(), "order", key,
+	s.log.WarnContext(ctx, "an event is put into the Error Hold", "connector", connector, "topic", topic, "event", a.id(), "order", key,
 		"cause", cause.Code, "detail", hold.GetCause().GetDetail())
 	return s.hold(ctx, hold)
 }
@@ -61,7 +61,7 @@ func (s *settler) holdResult(ctx context.Context, state *orderv1.State, result *
 		}
 	}
 	cause := fault.Cause{Code: "unexpected-outcome", Detail: result.GetOutcome().String() + " " + result.GetCause().GetDetail()}
-	s.log.Warn("a delivery came back with an outcome that steps do not have and is put into the Error Hold",
+	s.log.WarnContext(ctx, "a delivery came back with an outcome that steps do not have and is put into the Error Hold",
 		"order", state.GetKey(), "delivery", result.GetDeliveryId(), "outcome", result.GetOutcome().String())
 	return s.hold(ctx, &dispatchv1.Hold{
 		Delivery: delivery, Cause: causeOf(delivery.GetConnector(), delivery.GetOperation(), cause),

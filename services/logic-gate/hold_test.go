@@ -1,5 +1,3 @@
-//go:build ignore
-
 package logicgate
 
 import (
@@ -8,6 +6,7 @@ import (
 	"testing"
 
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
 )
 
@@ -82,8 +81,8 @@ func TestAPackThatIsNoneIsHeld(t *testing.T) {
 
 func TestAConditionThatFailsHoldsTheEventAndNothingElse(t *testing.T) {
 	w := newWorld(t,
-		flowYAML("first", `order.attributes["finish"] == "oak"`, false, "orders/create"),
-		flowYAML("second", `"true"`, false, "orders/create", "orders/updated"))
+		flow("first", `order.attributes["finish"] == "oak"`, false, "orders/create"),
+		flow("second", "true", false, "orders/create", "orders/updated"))
 	gate, _ := w.start(nil)
 	oak := map[string]any{"note_attributes": []any{map[string]any{"name": "finish", "value": "oak"}}}
 	w.capture(0, w.event("orders/create", shopOrder(1, 0, nil)), w.event("orders/create", shopOrder(2, 0, oak)))
@@ -108,7 +107,9 @@ func TestAnEventOfAConnectorThatComesLaterWaitsForIt(t *testing.T) {
 	early := w.event("orders/create", shopOrder(1, 0, nil))
 	early.Connector = "outlet"
 	w.capture(0, early)
-	w.reconfigure(toERP(), strings.ReplaceAll(strings.Split(connectorsYAML, "---")[0], "name: shopify}\nspec", "name: outlet}\nspec"))
+	grown := snapshot(toERP())
+	grown.Connectors["outlet"] = connector("outlet", v1alpha1.SystemShopify)
+	w.store.Replace(grown)
 	w.eventually("the event", func() bool { return gate.Stats().Applied == 1 })
 	if state := w.state("outlet_1"); state.GetRevision() != 1 {
 		t.Errorf("state %v", state)

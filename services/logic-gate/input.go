@@ -9,11 +9,9 @@ import (
 )
 
 const (
-	// ackWait is how soon the input of a gate that was killed comes again.
-	ackWait = 5 * time.Second
-	// stillWorking is how often a gate says that it has not been killed; three
-	// may get lost.
-	stillWorking = ackWait / 4
+	// stillWorking is how often within the time after which a message comes again
+	// the gate says that it works on it; some may get lost.
+	stillWorking = 4
 	// maxUnsettled bounds the messages, and so the memory, in work: of a pack of
 	// up to 512 KiB there are rarely so many at once.
 	maxUnsettled = 64
@@ -54,7 +52,7 @@ type unsettled struct {
 	abandoned bool
 }
 
-func newInput(b *bus.Bus, stream string, queue *keyed, s *settler) *input {
+func newInput(b *bus.Bus, stream string, ackWait time.Duration, queue *keyed, s *settler) *input {
 	in := &input{
 		bus: b, queue: queue, splitter: packs{s}, unsettled: make(map[uint64]*unsettled), failed: s.unsettled,
 		options: bus.ConsumerOptions{
@@ -133,7 +131,7 @@ func (in *input) acknowledge(m *bus.Incoming) {
 
 // keepAlive tells the server that the messages in work are, until ctx is done.
 func (in *input) keepAlive(ctx context.Context) {
-	tick := time.NewTicker(stillWorking)
+	tick := time.NewTicker(in.options.AckWait / stillWorking)
 	defer tick.Stop()
 	for {
 		select {

@@ -11,8 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -31,6 +31,12 @@ const Role = "logic-gate"
 // its disk.
 const defaultWorkers = 16
 
+// defaultAckWait bounds what a crash costs in time. Messages in work are kept
+// from coming again.
+const defaultAckWait = 5 * time.Second
+
+const defaultShardsEvery = 10 * time.Second
+
 // Config is what a gate needs. All fields but Workers are required.
 type Config struct {
 	Bus     *bus.Bus
@@ -45,10 +51,13 @@ type Config struct {
 
 // Gate is the role. Any number of them may run on one bus.
 type Gate struct {
-	bus      *bus.Bus
-	settler  *settler
-	workers  int
-	inflight sync.WaitGroup
+	bus     *bus.Bus
+	settler *settler
+	workers int
+	// ackWait is how soon the input of a gate that was killed comes again.
+	ackWait time.Duration
+	// shardsEvery is how often it looks for new ingest shards.
+	shardsEvery time.Duration
 }
 
 // Stats counts since New.
@@ -87,7 +96,7 @@ func newGate(config Config, records records) *Gate {
 		workers = defaultWorkers
 	}
 	return &Gate{
-		bus: config.Bus, workers: workers,
+		bus: config.Bus, workers: workers, ackWait: defaultAckWait, shardsEvery: defaultShardsEvery,
 		settler: newSettler(records, configuration{config.Catalog, config.Sources}, config.Logger, config.Telemetry.Tracer(Role)),
 	}
 }
@@ -106,12 +115,12 @@ func (g *Gate) Stats() Stats {
 // not acknowledged and comes again. It returns an error where the streams are
 // not there. It may be called once.
 func (g *Gate) Run(ctx context.Context) error {
-	ingest, err := g.bus.Shards(ctx, bus.PrefixIngest)
+	ingest, err := g.countShards(ctx)
 	if err != nil {
-		return fmt.Errorf("logic-gate: counting the ingest shards: %w", err)
-	}
-	if g.settler.shards, err = g.bus.Shards(ctx, bus.PrefixOrder); err != nil {
-		return fmt.Errorf("logic-gate: counting the order shards: %w", err)
+		if ctx.Err() != nil {
+			return nil // told to stop before it had begun
+		}
+		return err
 	}
 	queue := newKeyed()
 	group, ctx := errgroup.WithContext(ctx)
@@ -119,13 +128,43 @@ func (g *Gate) Run(ctx context.Context) error {
 		queue.run(ctx, g.workers)
 		return nil
 	})
-	streams := []string{bus.StreamResult}
-	for shard := range ingest {
-		streams = append(streams, bus.IngestStream(shard))
-	}
-	for _, stream := range streams {
-		input := newInput(g.bus, stream, queue, g.settler)
+	read := func(stream string) {
+		input := newInput(g.bus, stream, g.ackWait, queue, g.settler)
 		group.Go(func() error { return run.Supervise(ctx, g.settler.log, "reader of "+stream, input.run) })
 	}
+	read(bus.StreamResult)
+	for shard := range ingest {
+		read(bus.IngestStream(shard))
+	}
+	group.Go(func() error {
+		g.followShards(ctx, ingest, read)
+		return nil
+	})
 	return group.Wait()
+}
+
+// countShards looks up where orders go, and returns how many streams of events
+// there are.
+func (g *Gate) countShards(ctx context.Context) (ingest int, err error) {
+	if ingest, err = g.bus.Shards(ctx, bus.PrefixIngest); err != nil {
+		return 0, fmt.Errorf("logic-gate: counting the ingest shards: %w", err)
+	}
+	if g.settler.shards, err = g.bus.Shards(ctx, bus.PrefixOrder); err != nil {
+		return 0, fmt.Errorf("logic-gate: counting the order shards: %w", err)
+	}
+	return ingest, nil
+}
+
+// followShards reads ingest shards that are added, until ctx is done: what is
+// captured in one that nobody reads would wait for the next start.
+func (g *Gate) followShards(ctx context.Context, known int, read func(stream string)) {
+	for pause(ctx, g.shardsEvery) == nil {
+		now, err := g.bus.Shards(ctx, bus.PrefixIngest)
+		if err != nil {
+			continue // the bus is away; asked again
+		}
+		for ; known < now; known++ {
+			read(bus.IngestStream(known))
+		}
+	}
 }

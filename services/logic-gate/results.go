@@ -17,11 +17,11 @@ import (
 // results reads what became of the deliveries.
 type results struct{ *settler }
 
-func (r results) split(_ context.Context, m *bus.Incoming) []task {
+func (r results) split(ctx context.Context, m *bus.Incoming) []task {
 	result := &dispatchv1.Result{}
 	if err := proto.Unmarshal(m.Data, result); err != nil {
 		// Whose it is cannot be told; it stays in the stream for a week.
-		r.log.Error("a result cannot be read; its delivery stays open", "stream", m.Stream, "sequence", m.Sequence, "subject", m.Subject, "error", err)
+		r.log.ErrorContext(ctx, "a result cannot be read; its delivery stays open", "stream", m.Stream, "sequence", m.Sequence, "subject", m.Subject, "error", err)
 		return nil
 	}
 	return []task{{result.GetKey(), func(ctx context.Context) error { return r.result(ctx, m, result) }}}
@@ -44,7 +44,7 @@ func (s *settler) result(ctx context.Context, m *bus.Incoming, result *dispatchv
 		after, closing := plan.Close(before, result)
 		switch closing {
 		case plan.ClosingUnknown:
-			s.log.Warn("a result is for a delivery that its order never asked for", "order", result.GetKey(), "delivery", result.GetDeliveryId())
+			s.log.WarnContext(ctx, "a result is for a delivery that its order never asked for", "order", result.GetKey(), "delivery", result.GetDeliveryId())
 			s.counters.results.Add(1)
 			return nil
 		case plan.ClosingRepeated:

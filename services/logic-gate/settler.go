@@ -81,7 +81,7 @@ func (s *settler) write(ctx context.Context, state *orderv1.State, replaces uint
 	err = s.patience.do(ctx, func(ctx context.Context) error {
 		_, err := s.records.Publish(ctx, bus.Message{
 			Subject: bus.OrderStateSubject(state.GetKey()), Data: data,
-			ExpectLast: bus.Sequence(replaces), ExpectStream: s.stream(state.GetKey()),
+			ExpectLast: new(replaces), ExpectStream: s.stream(state.GetKey()),
 		})
 		return err
 	})

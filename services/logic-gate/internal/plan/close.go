@@ -62,7 +62,7 @@ func Close(state *orderv1.State, result *dispatchv1.Result) (*orderv1.State, Clo
 	d.Cause = describe(result)
 	if status == orderv1.DeliveryStatus_DELIVERY_STATUS_DELIVERED {
 		d.DeliveredRevision = result.GetRevision()
-		if d.DeliveredRevision == 0 {
+		if d.GetDeliveredRevision() == 0 {
 			d.DeliveredRevision = d.GetRevision()
 		}
 		supersede(next, d)

@@ -44,17 +44,17 @@ type Trace struct {
 	State  string
 }
 
-// Failure is a flow that could not be decided. The other flows were.
-type Failure struct {
+// FlowError is a flow that could not be decided. The other flows were.
+type FlowError struct {
 	Flow string
 	Err  error
 }
 
 // Error names the flow and what is wrong.
-func (f Failure) Error() string { return fmt.Sprintf("flow %q: %v", f.Flow, f.Err) }
+func (e FlowError) Error() string { return fmt.Sprintf("flow %q: %v", e.Flow, e.Err) }
 
 // Unwrap returns the reason alone.
-func (f Failure) Unwrap() error { return f.Err }
+func (e FlowError) Unwrap() error { return e.Err }
 
 // Decide returns the state with what the flows ask for at the order's present
 // revision, and the flows that could not be decided.
@@ -64,13 +64,13 @@ func (f Failure) Unwrap() error { return f.Err }
 // and so mapped, before the order changed; Close supersedes the follow-up if it
 // had not. While a delivery waits it takes over the newer revision instead: it
 // is mapped at its claim, so one call carries all edits that were made by then.
-func Decide(state *orderv1.State, flows []Flow, when Condition, trace Trace) (*orderv1.State, []Failure) {
+func Decide(state *orderv1.State, flows []Flow, when Condition, trace Trace) (*orderv1.State, []FlowError) {
 	next := proto.CloneOf(state)
-	var failures []Failure
+	var failures []FlowError
 	for _, flow := range flows {
 		holds, err := when(flow.Name, next.GetOrder())
 		if err != nil {
-			failures = append(failures, Failure{flow.Name, err})
+			failures = append(failures, FlowError{flow.Name, err})
 			continue
 		}
 		if !holds {
@@ -78,7 +78,7 @@ func Decide(state *orderv1.State, flows []Flow, when Condition, trace Trace) (*o
 		}
 		steps, err := dependencyOrder(flow.Steps)
 		if err != nil {
-			failures = append(failures, Failure{flow.Name, err})
+			failures = append(failures, FlowError{flow.Name, err})
 			continue
 		}
 		for _, step := range steps {
@@ -133,12 +133,12 @@ func ask(state *orderv1.State, flow string, step Step, trace Trace) {
 	if waiting := waiting(state, flow, step.Name); waiting != nil {
 		// Nobody outside has seen it: it follows the flow as it is now, and keeps
 		// the id that others come after and the trace of what asked first.
-		waiting.Revision = wanted.Revision
-		waiting.Connector, waiting.Lane, waiting.Operation = wanted.Connector, wanted.Lane, wanted.Operation
-		waiting.After = wanted.After
+		waiting.Revision = wanted.GetRevision()
+		waiting.Connector, waiting.Lane, waiting.Operation = wanted.GetConnector(), wanted.GetLane(), wanted.GetOperation()
+		waiting.After = wanted.GetAfter()
 		return
 	}
-	if covered(state, flow, step.Name) < wanted.Revision {
+	if covered(state, flow, step.Name) < wanted.GetRevision() {
 		state.Deliveries = append(state.Deliveries, wanted)
 	}
 }

@@ -57,7 +57,8 @@ func decide(t *testing.T, state *orderv1.State, flows ...plan.Flow) *orderv1.Sta
 	return next
 }
 
-// result closes a delivery at the newest revision, unless an edit says else.
+// closeDelivery returns the state after a result, and checks that the same
+// result again changes nothing.
 func closeDelivery(t *testing.T, state *orderv1.State, id string, outcome dispatchv1.Outcome, revision int64) *orderv1.State {
 	t.Helper()
 	result := &dispatchv1.Result{
@@ -191,6 +192,32 @@ func TestPlans(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, standing(test.run(t))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Results of one delivery may be read in another order than they were written.
+func TestAnOlderResultUndoesNothing(t *testing.T) {
+	for name, test := range map[string]struct {
+		first, late dispatchv1.Outcome
+		closing     plan.Closing
+		want        string
+	}{
+		"delivered is final":                        {delivered, held, plan.ClosingRepeated, "a.erp.1 DELIVERED"},
+		"also for a skip":                           {delivered, skipped, plan.ClosingRepeated, "a.erp.1 DELIVERED"},
+		"skipped stays when an older hold is read":  {skipped, held, plan.ClosingRepeated, "a.erp.1 SKIPPED"},
+		"skipped gives way to a delivery":           {skipped, delivered, plan.ClosingDone, "a.erp.1 DELIVERED"},
+		"held gives way to a person who drops it":   {held, skipped, plan.ClosingDone, "a.erp.1 SKIPPED"},
+		"held gives way to one who has it released": {held, delivered, plan.ClosingDone, "a.erp.1 DELIVERED"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := closeDelivery(t, decide(t, revise(nil), toERP("a")), "a.erp.1", test.first, 1)
+			next, closing := plan.Close(state, &dispatchv1.Result{
+				DeliveryId: order.DispatchID(state.GetKey(), "a.erp.1"), Outcome: test.late, Revision: 1,
+			})
+			if got := standing(next)[0]; closing != test.closing || got != test.want {
+				t.Errorf("%d and %q, want %d and %q", closing, got, test.closing, test.want)
 			}
 		})
 	}
