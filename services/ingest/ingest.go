@@ -1,0 +1,236 @@
+// Package ingest is the role that takes webhooks in. A 2xx means that the event
+// was verified and is on disk; everything that cannot be stored is answered so
+// that the sender comes again, and nothing is dropped in silence.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/ingest/internal/groupcommit"
+	"github.com/peppasync/peppasync/services/ingest/internal/notice"
+	"github.com/peppasync/peppasync/services/ingest/internal/recent"
+	"github.com/peppasync/peppasync/services/ingest/internal/webhook"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/internal/run"
+	"github.com/peppasync/peppasync/services/internal/secrets"
+	"github.com/peppasync/peppasync/services/internal/telemetry"
+)
+
+// Role is the name of this role, as logs and traces spell it.
+const Role = "ingest"
+
+// Config is what ingest needs. All fields are required.
+type Config struct {
+	Bus     *bus.Bus
+	Catalog *catalog.Store
+	// Sources by the name that a Connector's spec.system gives.
+	Sources map[string]connectors.Source
+	Secrets secrets.Resolver
+	// Listener is where webhooks come in; Run closes it.
+	Listener  net.Listener
+	Logger    *slog.Logger
+	Telemetry *telemetry.Telemetry
+}
+
+// bounds are the limits that code sets; each keeps memory or time in check.
+type bounds struct {
+	// writersPerShard packs are under way at the same time: while one is being
+	// synced, the next is on its way.
+	writersPerShard int
+	// A pack has at most so many events and bytes.
+	packEvents, packBytes int
+	// eventBytes is the largest event. The streams of INGEST take messages of
+	// 1 MiB, of which the frame and the headers need a little.
+	eventBytes int
+	// requests are in work and connections are open at most at the same time;
+	// bodyBytes are held for them.
+	requests, connections int64
+	bodyBytes             int64
+	// Exact repetitions are known for a while.
+	recentEvents int
+	recentAge    time.Duration
+	// patience is how long a request waits to be stored, writeTimeout how long
+	// one write may take: both well under the 5 s after which Shopify gives up.
+	patience, writeTimeout time.Duration
+	// headerTimeout and requestTimeout bound slow senders, idleTimeout and
+	// headerBytes idle and odd ones.
+	headerTimeout, requestTimeout, idleTimeout time.Duration
+	headerBytes                                int
+	// grace is how long requests may take to end when ingest stops.
+	grace time.Duration
+}
+
+func defaultBounds() bounds {
+	return bounds{
+		writersPerShard: 1,
+		packEvents:      256,
+		packBytes:       512 << 10,
+		eventBytes:      1<<20 - 4<<10,
+		requests:        1024,
+		connections:     2048,
+		bodyBytes:       48 << 20,
+		recentEvents:    100_000,
+		recentAge:       time.Hour,
+		patience:        3 * time.Second,
+		writeTimeout:    2500 * time.Millisecond,
+		headerTimeout:   5 * time.Second,
+		requestTimeout:  15 * time.Second,
+		idleTimeout:     60 * time.Second,
+		headerBytes:     32 << 10,
+		grace:           5 * time.Second,
+	}
+}
+
+// Ingest takes webhooks in. It is safe for concurrent use.
+type Ingest struct {
+	config  Config
+	bounds  bounds
+	door    *webhook.Handler
+	notices *notice.Board
+	health  *health
+
+	// committer is nil until the number of shards is known.
+	committer atomic.Pointer[groupcommit.Committer]
+	packs     atomic.Uint64
+}
+
+// New returns an ingest that answers nobody until Run.
+func New(config Config) (*Ingest, error) { return newIngest(config, defaultBounds()) }
+
+func newIngest(config Config, limits bounds) (*Ingest, error) {
+	if config.Bus == nil || config.Catalog == nil || config.Secrets == nil || config.Listener == nil ||
+		config.Logger == nil || config.Telemetry == nil {
+		return nil, errors.New("ingest: Bus, Catalog, Secrets, Listener, Logger and Telemetry are required")
+	}
+	if len(config.Sources) == 0 {
+		return nil, errors.New("ingest: Sources are required: without one no webhook can be read")
+	}
+	in := &Ingest{config: config, bounds: limits, notices: notice.New(config.Logger, 10*time.Second)}
+	in.health = &health{check: in.check}
+	in.door = webhook.New(webhook.Config{
+		Connectors:    in.connectors,
+		Sources:       config.Sources,
+		Secrets:       config.Secrets,
+		Committer:     in,
+		Recent:        recent.New(limits.recentEvents, limits.recentAge),
+		Memory:        webhook.NewMemory(limits.bodyBytes),
+		Notices:       in.notices,
+		Tracer:        config.Telemetry.Tracer(Role),
+		MaxRequests:   limits.requests,
+		MaxEventBytes: limits.eventBytes,
+		Patience:      limits.patience,
+	})
+	return in, nil
+}
+
+// connectors is empty while there is no catalog.
+func (in *Ingest) connectors() map[string]*v1alpha1.Connector {
+	if snapshot := in.config.Catalog.Current(); snapshot != nil {
+		return snapshot.Connectors
+	}
+	return nil
+}
+
+// Addr returns where webhooks come in.
+func (in *Ingest) Addr() net.Addr { return in.config.Listener.Addr() }
+
+// Counts are totals since the start.
+type Counts struct {
+	// Stored deliveries, exact Duplicates of them, Refused ones (4xx) and
+	// Postponed ones (503).
+	Stored, Duplicates, Refused, Postponed uint64
+	// Packs are the writes that the stored ones took.
+	Packs uint64
+}
+
+// Counts returns the totals so far.
+func (in *Ingest) Counts() Counts {
+	c := in.door.Counts()
+	return Counts{c.Stored, c.Duplicates, c.Refused, c.Postponed, in.packs.Load()}
+}
+
+// Run serves until ctx is done, lets the requests that are in work end, and
+// returns nil. It serves from the first moment on: while the bus is away, 503.
+func (in *Ingest) Run(ctx context.Context) error {
+	// Writers outlive the server: requests in work still need them.
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		in.write(writing)
+	}()
+	defer func() {
+		stopWriting()
+		<-ended
+	}()
+	return in.serve(ctx)
+}
+
+// write runs the writers, once it is known how many shards there are.
+func (in *Ingest) write(ctx context.Context) {
+	// Supervise repeats until the shards are known; the writers themselves end
+	// with ctx only.
+	_ = run.Supervise(ctx, in.config.Logger, "writers", func(ctx context.Context) error {
+		shards, err := in.config.Bus.Shards(ctx, bus.PrefixIngest)
+		if err != nil {
+			return fmt.Errorf("counting the ingest shards: %w", err)
+		}
+		committer, err := groupcommit.New(groupcommit.Options{
+			Writers:      shards * in.bounds.writersPerShard,
+			MaxEvents:    in.bounds.packEvents,
+			MaxBytes:     in.bounds.packBytes,
+			MaxQueued:    int(in.bounds.requests),
+			WriteTimeout: in.bounds.writeTimeout,
+			Write: func(ctx context.Context, writer int, pack []byte, _ int) error {
+				return in.publish(ctx, writer%shards, pack)
+			},
+		})
+		if err != nil {
+			return err
+		}
+		in.committer.Store(committer)
+		committer.Run(ctx)
+		return nil
+	})
+}
+
+func (in *Ingest) publish(ctx context.Context, shard int, pack []byte) error {
+	_, err := in.config.Bus.Publish(ctx, bus.Message{
+		Subject: bus.IngestSubject(shard), ExpectStream: bus.IngestStream(shard), Data: pack,
+	})
+	if err == nil {
+		in.packs.Add(1)
+	}
+	return err
+}
+
+var errNotStarted = errors.New("the streams are not known yet")
+
+// Commit stores an encoded event.
+func (in *Ingest) Commit(ctx context.Context, event []byte) error {
+	committer := in.committer.Load()
+	if committer == nil {
+		return errNotStarted
+	}
+	return committer.Commit(ctx, event)
+}
+
+// check returns nil where webhooks can be stored.
+func (in *Ingest) check(ctx context.Context) error {
+	if in.committer.Load() == nil {
+		return errNotStarted
+	}
+	if in.config.Catalog.Current() == nil {
+		return errors.New("the catalog is not loaded yet")
+	}
+	return in.config.Bus.Healthy(ctx)
+}

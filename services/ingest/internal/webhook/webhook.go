@@ -1,0 +1,281 @@
+// Package webhook is the door: it checks one delivery of a sender, has it
+// stored, and only then answers 2xx. Whatever else it answers, nothing of the
+// delivery is kept; 503 asks for it again, 4xx says that it will never be taken
+// as it is.
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/ingest/internal/groupcommit"
+	"github.com/peppasync/peppasync/services/ingest/internal/notice"
+	"github.com/peppasync/peppasync/services/ingest/internal/recent"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/secrets"
+	"github.com/peppasync/peppasync/services/internal/telemetry"
+)
+
+// Path is where senders deliver, with the connector's name behind it.
+const Path = "/v1/webhooks/"
+
+// Committer stores an encoded event.
+type Committer interface {
+	Commit(ctx context.Context, event []byte) error
+}
+
+// Config is what a Handler needs. All fields are required.
+type Config struct {
+	// Connectors returns those that exist now, by name.
+	Connectors func() map[string]*v1alpha1.Connector
+	// Sources by the name that a Connector's spec.system gives.
+	Sources   map[string]connectors.Source
+	Secrets   secrets.Resolver
+	Committer Committer
+	Recent    *recent.Index
+	Memory    *Memory
+	Notices   *notice.Board
+	Tracer    trace.Tracer
+	// MaxRequests bounds the requests in work at the same time.
+	MaxRequests int64
+	// MaxEventBytes bounds an event as it is stored.
+	MaxEventBytes int
+	// Patience is how long a request waits to be stored, from when its body is
+	// in; well under the sender's own timeout (Shopify: 5 s in all).
+	Patience time.Duration
+}
+
+// Handler is the http.Handler of Path. It is safe for concurrent use.
+type Handler struct {
+	config Config
+
+	working                                atomic.Int64
+	stored, duplicates, refused, postponed atomic.Uint64
+}
+
+// New returns a handler.
+func New(config Config) *Handler { return &Handler{config: config} }
+
+// Counts are totals since the start.
+type Counts struct {
+	// Stored deliveries, and exact Duplicates of them; both were answered 2xx.
+	Stored, Duplicates uint64
+	// Refused with 4xx, and Postponed with 503.
+	Refused, Postponed uint64
+}
+
+// Counts returns the totals so far.
+func (h *Handler) Counts() Counts {
+	return Counts{h.stored.Load(), h.duplicates.Load(), h.refused.Load(), h.postponed.Load()}
+}
+
+// Working returns the number of requests in work.
+func (h *Handler) Working() int64 { return h.working.Load() }
+
+// ServeHTTP takes one delivery.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx := telemetry.Extract(r.Context(), r.Header.Get(telemetry.HeaderTraceparent), r.Header.Get(telemetry.HeaderTracestate))
+	ctx, span := h.config.Tracer.Start(ctx, "POST "+Path+"{connector}", trace.WithSpanKind(trace.SpanKindServer))
+	defer span.End()
+	status := http.StatusOK
+	if p := h.take(ctx, w, r); p != nil {
+		p.write(w)
+		status = p.status
+		span.SetAttributes(attribute.String("error.type", p.kind))
+	} else {
+		w.WriteHeader(http.StatusOK)
+	}
+	switch {
+	case status >= 500:
+		h.postponed.Add(1)
+		span.SetStatus(codes.Error, "")
+	case status >= 400:
+		h.refused.Add(1)
+	}
+	span.SetAttributes(attribute.String("http.route", Path+"{connector}"), attribute.Int("http.response.status_code", status))
+}
+
+// take returns nil once the delivery is stored.
+func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Request) *problem {
+	defer h.working.Add(-1)
+	if h.working.Add(1) > h.config.MaxRequests {
+		h.config.Notices.Post(slog.LevelWarn, "overloaded", "too many webhooks at the same time, senders are asked to come again")
+		return unavailable("overloaded", "too many requests are being taken in at the moment", soon)
+	}
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return &problem{status: http.StatusMethodNotAllowed, kind: "method-not-allowed", detail: "webhooks are delivered by POST"}
+	}
+	name := strings.TrimPrefix(r.URL.Path, Path)
+	connector := h.config.Connectors()[name]
+	if connector == nil || connector.Spec.Webhook == nil || h.config.Sources[string(connector.Spec.System)] == nil {
+		h.config.Notices.Post(slog.LevelWarn, "unknown", "a webhook for a connector that does not exist or takes none; check its address at the sender",
+			slog.String("connector", abridged(name)))
+		return &problem{status: http.StatusNotFound, kind: "unknown-connector", detail: "there is no connector of that name that takes webhooks"}
+	}
+	held := share{memory: h.config.Memory}
+	defer held.release()
+	body, p := readBody(w, r, connector.Spec.Webhook.MaxBodyBytes, &held)
+	if p != nil {
+		h.complain(connector, p, nil)
+		return p
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.config.Patience)
+	defer cancel()
+	webhook, p := h.verify(ctx, connector, r.Header, body)
+	if p != nil {
+		return p
+	}
+	trace.SpanFromContext(ctx).SetAttributes(
+		attribute.String("peppasync.connector", name), attribute.String("peppasync.topic", webhook.Topic), attribute.String("peppasync.event_id", webhook.EventID))
+	return h.keep(ctx, connector, webhook, body, &held)
+}
+
+// verify checks the signature before anything is parsed.
+func (h *Handler) verify(ctx context.Context, connector *v1alpha1.Connector, header http.Header, body []byte) (connectors.Webhook, *problem) {
+	secret, err := h.config.Secrets.Secret(ctx, connector.Spec.Webhook.SecretRef.Name)
+	var webhook connectors.Webhook
+	if err == nil {
+		webhook, err = h.config.Sources[string(connector.Spec.System)].Verify(header, body, secret)
+	}
+	var p *problem
+	switch {
+	case err == nil && json.Valid(body):
+		return webhook, nil
+	case err == nil:
+		p = &problem{status: http.StatusBadRequest, kind: "not-json", detail: "the body is not JSON"}
+	case errors.Is(err, connectors.ErrSignature):
+		p = &problem{status: http.StatusUnauthorized, kind: "signature", detail: "the signature does not match the body"}
+	case errors.Is(err, connectors.ErrMalformed):
+		p = &problem{status: http.StatusBadRequest, kind: "malformed", detail: err.Error()}
+	default:
+		// The secret is missing or cannot be read: not the sender's fault.
+		p = unavailable("secret", "the connector's secret cannot be read at the moment", later)
+	}
+	h.complain(connector, p, err)
+	return connectors.Webhook{}, p
+}
+
+// keep has the delivery stored, unless it is a repetition of one that is.
+func (h *Handler) keep(ctx context.Context, connector *v1alpha1.Connector, webhook connectors.Webhook, body []byte, held *share) *problem {
+	key := h.config.Recent.Key(connector.Name, webhook.Topic, webhook.EventID, body)
+	attempt, own, stored := h.config.Recent.Begin(key, time.Now())
+	switch {
+	case stored:
+		h.duplicates.Add(1)
+		return nil
+	case own:
+		err := errors.New("the request ended early")
+		defer func() { h.config.Recent.End(key, attempt, err, time.Now()) }()
+		var p *problem
+		if p, err = h.store(ctx, connector, webhook, body, held); err == nil {
+			h.stored.Add(1)
+		}
+		return p
+	}
+	select {
+	case <-attempt.Done():
+		if attempt.Err() == nil {
+			h.duplicates.Add(1)
+			return nil
+		}
+		return unavailable("not-stored", "the delivery that this one repeats was not stored", soon)
+	case <-ctx.Done():
+		return unavailable("slow", "the delivery that this one repeats is not stored yet", soon)
+	}
+}
+
+// store returns a nil problem only with a nil error.
+func (h *Handler) store(ctx context.Context, connector *v1alpha1.Connector, webhook connectors.Webhook, body []byte, held *share) (*problem, error) {
+	traced := telemetry.Inject(ctx)
+	// Encoded here and not in the pack, so that an event that cannot be encoded
+	// spoils nobody else's.
+	event, err := proto.Marshal(&eventv1.Event{
+		Connector:   connector.Name,
+		Topic:       webhook.Topic,
+		Id:          webhook.EventID,
+		ReceivedAt:  timestamppb.Now(),
+		Body:        body,
+		Traceparent: traced[telemetry.HeaderTraceparent],
+		Tracestate:  traced[telemetry.HeaderTracestate],
+	})
+	var p *problem
+	switch {
+	case err != nil:
+		p = &problem{status: http.StatusBadRequest, kind: "malformed", detail: "the headers hold what is not text"}
+	case len(event) > h.config.MaxEventBytes:
+		err = fmt.Errorf("the event has %d bytes, at most %d can be stored", len(event), h.config.MaxEventBytes)
+		p = &problem{status: http.StatusRequestEntityTooLarge, kind: "too-large", detail: err.Error()}
+	case !held.take(int64(len(event))):
+		err = errors.New("no memory is left for bodies")
+		p = outOfMemory()
+	default:
+		// A sender that hangs up does not take back what it delivered, and
+		// repetitions may be waiting for the outcome.
+		deadline, _ := ctx.Deadline()
+		detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+		defer cancel()
+		if err = h.config.Committer.Commit(detached, event); err == nil {
+			return nil, nil
+		}
+		p = notStored(err)
+	}
+	h.complain(connector, p, err)
+	return p, err
+}
+
+// notStored says what to tell the sender; the outcome may be open, and then the
+// repetition that is asked for is a duplicate that order state settles.
+func notStored(err error) *problem {
+	switch {
+	case bus.IsFull(err):
+		return unavailable("full", "there is no room to store anything", later)
+	case errors.Is(err, groupcommit.ErrOverloaded), errors.Is(err, groupcommit.ErrGaveUp):
+		return unavailable("overloaded", "too many deliveries are waiting to be stored", soon)
+	case errors.Is(err, groupcommit.ErrStopped):
+		return unavailable("stopping", "this instance is stopping", soon)
+	}
+	return unavailable("not-stored", "the delivery could not be stored at the moment", soon)
+}
+
+// complain logs one line per connector and kind, however many deliveries fail.
+func (h *Handler) complain(connector *v1alpha1.Connector, p *problem, err error) {
+	level := slog.LevelWarn
+	if p.status >= 500 {
+		level = slog.LevelError
+	}
+	attributes := []slog.Attr{
+		slog.String("connector", connector.Name), slog.String("kind", p.kind), slog.Int("status", p.status),
+	}
+	if err != nil {
+		attributes = append(attributes, slog.String("error", err.Error()))
+	} else {
+		attributes = append(attributes, slog.String("error", p.detail))
+	}
+	h.config.Notices.Post(level, connector.Name+" "+p.kind, "a webhook was not taken", attributes...)
+}
+
+// abridged keeps what a stranger wrote from filling the log.
+func abridged(name string) string {
+	const most = 63
+	if len(name) > most {
+		return strings.ToValidUTF8(name[:most], "") + "…"
+	}
+	return name
+}

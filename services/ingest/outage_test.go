@@ -1,0 +1,322 @@
+package ingest
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/bus/bustest"
+)
+
+func TestAFullStreamIsNeverAcknowledgedAndRecovers(t *testing.T) {
+	topology := bus.Topology{IngestShards: 2, OrderShards: 1, IngestMaxBytes: 64 << 10}
+	f := start(t, bustest.Start(t, bustest.WithTopology(topology)), nil).ready(t)
+	acknowledged := map[string]bool{}
+	postponed := 0
+	for i := 0; postponed < 20; i++ {
+		if i > 2000 {
+			t.Fatal("2000 orders fit into two streams of 64 KiB")
+		}
+		id := fmt.Sprint("w", i)
+		body := append(order(i), slices.Repeat([]byte(" "), 2000)...)
+		switch got := f.deliver(t, id, body, nil); {
+		case got.status == http.StatusOK:
+			acknowledged[id] = true
+		case got == answer{status: 503, kind: "full", retryAfter: "30"}:
+			postponed++
+		default:
+			t.Fatalf("answer %+v, want 200 or 503", got)
+		}
+	}
+	if counts := byID(stored(t, f.bus)); len(counts) != len(acknowledged) || len(counts) == 0 {
+		t.Errorf("%d are stored and %d acknowledged", len(counts), len(acknowledged))
+	}
+	topology.IngestMaxBytes = 64 << 20
+	if err := f.bus.Apply(t.Context(), topology); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually(t, "taking webhooks again", func() bool { return f.deliver(t, "after", order(1), nil).status == http.StatusOK })
+	if byID(stored(t, f.bus))["after"] != 1 {
+		t.Error("what was acknowledged at last is not stored")
+	}
+}
+
+func TestServerGoneAndBack(t *testing.T) {
+	server := bustest.NewServer(t)
+	f := start(t, server.Bus(t), nil).ready(t)
+	if got := f.deliver(t, "before", order(1), nil); got.status != http.StatusOK {
+		t.Fatalf("answer %+v", got)
+	}
+	server.Stop()
+	for i := range 20 {
+		begin := time.Now()
+		got := f.deliver(t, fmt.Sprint("during", i), order(i), nil)
+		if got.status != http.StatusServiceUnavailable || got.retryAfter == "" {
+			t.Errorf("answer %+v while the server is gone", got)
+		}
+		// Shopify waits for 5 s; a slow machine is given some of the rest.
+		if took := time.Since(begin); took > 4500*time.Millisecond {
+			t.Errorf("the answer took %v", took)
+		}
+	}
+	f.eventually(t, "unready", func() bool { return f.get(t, "/readyz") == http.StatusServiceUnavailable })
+	if status := f.get(t, "/healthz"); status != http.StatusOK {
+		t.Errorf("healthz is %d: nobody should restart this", status)
+	}
+	server.StartAgain(t)
+	f.ready(t)
+	f.eventually(t, "taking webhooks again", func() bool { return f.deliver(t, "after", order(9), nil).status == http.StatusOK })
+	counts := byID(stored(t, f.bus))
+	if counts["before"] != 1 || counts["after"] == 0 {
+		t.Errorf("stored: %v", counts)
+	}
+}
+
+func TestBeforeThereAreStreams(t *testing.T) {
+	// Nobody is at this address.
+	b, err := bus.Connect(t.Context(), bus.Options{URL: "nats://127.0.0.1:1", Name: "ingest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	f := start(t, b, nil)
+	if got := f.deliver(t, "w", order(1), nil); got.status != http.StatusServiceUnavailable || got.retryAfter == "" {
+		t.Errorf("answer %+v", got)
+	}
+	if f.get(t, "/readyz") != http.StatusServiceUnavailable || f.get(t, "/healthz") != http.StatusOK {
+		t.Error("want unready and healthy")
+	}
+}
+
+// open sends raw bytes on a connection of its own.
+func (f *fixture) open(t *testing.T, text string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", f.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patient))
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Logf("the server closed early: %v", err)
+	}
+	return conn
+}
+
+func head(body []byte, length int, id string) string {
+	return fmt.Sprintf("POST /v1/webhooks/shop HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nX-Shopify-Topic: orders/create\r\nX-Shopify-Webhook-Id: %s\r\nX-Shopify-Hmac-Sha256: %s\r\n\r\n",
+		length, id, signature(body))
+}
+
+func statusOf(t *testing.T, conn net.Conn) int {
+	t.Helper()
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Logf("no answer: %v", err)
+		return 0
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+func TestLiesAboutTheLength(t *testing.T) {
+	f := start(t, bustest.Start(t), func(b *bounds) { b.requestTimeout = time.Second }).ready(t)
+	body := order(1)
+	// Announced more, and closed: 400 or nothing, as the connection is half shut.
+	conn := f.open(t, head(body, len(body)+10, "short")+string(body))
+	_ = conn.(*net.TCPConn).CloseWrite()
+	if status := statusOf(t, conn); status != http.StatusBadRequest && status != 0 {
+		t.Errorf("a short body: status %d", status)
+	}
+	// Announced more, and never sent.
+	if status := statusOf(t, f.open(t, head(body, len(body)+10, "slow")+string(body))); status != http.StatusRequestTimeout {
+		t.Errorf("a slow body: status %d, want 408", status)
+	}
+	// Announced less: the rest is no part of it, and the signature fails.
+	if status := statusOf(t, f.open(t, head(body, len(body)-5, "long")+string(body))); status != http.StatusUnauthorized {
+		t.Errorf("a long body: status %d, want 401", status)
+	}
+	// Announced too much: refused before a byte of it is sent.
+	if status := statusOf(t, f.open(t, head(body, 1<<40, "huge"))); status != http.StatusRequestEntityTooLarge {
+		t.Errorf("a huge body: status %d, want 413", status)
+	}
+	if events := stored(t, f.bus); len(events) != 0 {
+		t.Errorf("stored: %v", events)
+	}
+}
+
+func TestSlowSendersDoNotKeepOthersOut(t *testing.T) {
+	f := start(t, bustest.Start(t), func(b *bounds) { b.requests = 3 }).ready(t)
+	body := order(1)
+	for i := range 3 {
+		f.open(t, head(body, len(body), fmt.Sprint("slow", i))+"{")
+	}
+	f.eventually(t, "refusing at once", func() bool {
+		begin := time.Now()
+		got := f.deliver(t, fmt.Sprint("w", rand.Uint64()), order(2), nil)
+		return got == answer{status: 503, kind: "overloaded", retryAfter: "2"} && time.Since(begin) < time.Second
+	})
+}
+
+func TestMemoryForBodiesIsBounded(t *testing.T) {
+	f := start(t, bustest.Start(t), func(b *bounds) { b.bodyBytes = 40 << 10 }).ready(t)
+	big := append(order(1), slices.Repeat([]byte(" "), 50<<10)...)
+	if got := f.deliver(t, "big", big, nil); got != (answer{status: 503, kind: "overloaded", retryAfter: "2"}) {
+		t.Errorf("answer %+v", got)
+	}
+	for i := range 100 {
+		// What the refused ones held is free again.
+		if got := f.deliver(t, fmt.Sprint("w", i), order(i), nil); got.status != http.StatusOK {
+			t.Fatalf("answer %+v to a small one", got)
+		}
+	}
+}
+
+func TestTooManyConnectionsAreClosed(t *testing.T) {
+	f := start(t, bustest.Start(t), func(b *bounds) { b.connections = 4 }).ready(t)
+	f.client.CloseIdleConnections()
+	var conns []net.Conn
+	f.eventually(t, "closing connections", func() bool {
+		conn := f.open(t, "")
+		conns = append(conns, conn)
+		if len(conns) < 5 {
+			return false
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		_, err := conn.Read(make([]byte, 1))
+		return err == io.EOF
+	})
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	f.eventually(t, "open to others again", func() bool {
+		got, err := f.send(f.request(t, "w", order(1), nil))
+		return err == nil && got.status == http.StatusOK
+	})
+}
+
+func TestAThousandMalformedRequestsLeaveItServing(t *testing.T) {
+	f := start(t, bustest.Start(t), func(b *bounds) { b.requestTimeout, b.headerTimeout = time.Second, time.Second }).ready(t)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	noise := func(n int) string {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(random.Uint32())
+		}
+		return string(b)
+	}
+	body := order(1)
+	forms := []func() string{
+		func() string { return noise(200) },
+		func() string { return head(body, len(body), "w")[:random.IntN(120)] },
+		func() string { return "GET / HTTP/9.9\r\n\r\n" },
+		func() string { return "POST /v1/webhooks/shop HTTP/1.1\r\n\r\n" },
+		func() string {
+			return "POST /v1/webhooks/shop HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n"
+		},
+		func() string {
+			return "POST /v1/webhooks/shop HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + noise(20)
+		},
+		func() string {
+			return "POST /v1/webhooks/shop HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n" + noise(20)
+		},
+		func() string {
+			return "POST /v1/webhooks/shop HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 7\r\n\r\nabcdefg"
+		},
+		func() string {
+			return "POST /v1/webhooks/shop HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"
+		},
+		func() string { return head([]byte("other"), len(body), "w") + string(body) },
+		func() string { return head(body, len(body), noise(10)) + noise(len(body)) },
+		func() string { return "POST /v1/webhooks/%zz HTTP/1.1\r\nHost: x\r\n\r\n" },
+		func() string { return "POST /v1/webhooks/../../etc HTTP/1.1\r\nHost: x\r\n\r\n" },
+	}
+	requests := make(chan string)
+	var senders sync.WaitGroup
+	for range 32 {
+		senders.Go(func() {
+			for text := range requests {
+				conn, err := net.Dial("tcp", f.Addr().String())
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				_ = conn.SetDeadline(time.Now().Add(patient))
+				_, _ = io.WriteString(conn, text)
+				_ = conn.(*net.TCPConn).CloseWrite()
+				_, _ = io.Copy(io.Discard, conn)
+				_ = conn.Close()
+			}
+		})
+	}
+	for i := range 1000 {
+		requests <- forms[i%len(forms)]()
+	}
+	close(requests)
+	senders.Wait()
+	if events := stored(t, f.bus); len(events) != 0 {
+		t.Errorf("stored: %v", events)
+	}
+	if got := f.deliver(t, "good", body, nil); got.status != http.StatusOK {
+		t.Errorf("answer %+v after the storm", got)
+	}
+	if lines := strings.Count(f.logs.String(), "\n"); lines > 30 || strings.Contains(f.logs.String(), secret) || strings.Contains(f.logs.String(), "panic") {
+		t.Errorf("%d lines of log for a thousand bad requests, or more than there should be in them:\n%s", lines, f.logs)
+	}
+}
+
+func TestStoppingLetsRequestsEnd(t *testing.T) {
+	f := start(t, bustest.Start(t), nil).ready(t)
+	body := order(1)
+	conn := f.open(t, head(body, len(body), "half")+string(body[:10]))
+	// The request is in work once its connection is no longer new or idle; a
+	// second request that is answered shows that the first was accepted.
+	f.deliver(t, "other", order(2), nil)
+	f.eventually(t, "taking the first one in", func() bool { return f.door.Working() >= 1 })
+	f.stop()
+	f.eventually(t, "closed for others", func() bool {
+		other, err := net.Dial("tcp", f.Addr().String())
+		if err == nil {
+			_ = other.Close()
+		}
+		return err != nil
+	})
+	if _, err := conn.Write(body[10:]); err != nil {
+		t.Fatal(err)
+	}
+	if status := statusOf(t, conn); status != http.StatusOK {
+		t.Errorf("status %d, want 200", status)
+	}
+	f.end(t)
+	if counts := byID(stored(t, f.bus)); counts["half"] != 1 {
+		t.Errorf("stored: %v", counts)
+	}
+}
+
+func TestStoppingDoesNotWaitForeverForASlowSender(t *testing.T) {
+	f := start(t, bustest.Start(t), func(b *bounds) { b.grace = 200 * time.Millisecond }).ready(t)
+	body := order(1)
+	f.open(t, head(body, len(body), "half")+string(body[:10]))
+	f.eventually(t, "taking it in", func() bool { return f.door.Working() >= 1 })
+	f.end(t)
+	if events := stored(t, f.bus); len(events) != 0 {
+		t.Errorf("stored: %v", events)
+	}
+}
+
+func TestNewSaysWhatIsMissing(t *testing.T) {
+	if _, err := New(Config{}); err == nil {
+		t.Error("an empty Config is taken")
+	}
+}

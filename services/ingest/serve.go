@@ -1,0 +1,130 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/peppasync/peppasync/services/ingest/internal/webhook"
+)
+
+// serve answers until ctx is done, and returns when the last request has ended
+// or the grace is over.
+func (in *Ingest) serve(ctx context.Context) error {
+	server := &http.Server{
+		Handler:           in.routes(),
+		ReadHeaderTimeout: in.bounds.headerTimeout,
+		ReadTimeout:       in.bounds.requestTimeout,
+		WriteTimeout:      in.bounds.requestTimeout + in.bounds.patience,
+		IdleTimeout:       in.bounds.idleTimeout,
+		MaxHeaderBytes:    in.bounds.headerBytes,
+		ErrorLog:          slog.NewLogLogger(in.config.Logger.Handler(), slog.LevelError),
+	}
+	failed := make(chan error, 1)
+	go func() {
+		failed <- server.Serve(&boundedListener{Listener: in.config.Listener, most: in.bounds.connections})
+	}()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("ingest: serving on %s: %w", in.Addr(), err)
+	case <-ctx.Done():
+	}
+	in.health.stopping.Store(true)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.bounds.grace)
+	defer cancel()
+	if err := server.Shutdown(last); err != nil {
+		// What is left is a slow sender that will come again.
+		in.config.Logger.Warn("requests did not end in time and were cut", "grace", in.bounds.grace.String())
+		_ = server.Close()
+	}
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("ingest: serving on %s: %w", in.Addr(), err)
+	}
+	return nil
+}
+
+func (in *Ingest) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(webhook.Path, in.door)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := in.health.ready(r.Context()); err != nil {
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	return mux
+}
+
+// freshness is how long an answer about readiness holds: probes of whatever
+// number must not become a load on the bus.
+const freshness = 500 * time.Millisecond
+
+var errStopping = errors.New("this instance is stopping")
+
+// health remembers whether webhooks can be stored.
+type health struct {
+	check    func(context.Context) error
+	stopping atomic.Bool
+
+	mu     sync.Mutex
+	asked  time.Time
+	answer error
+}
+
+func (h *health) ready(ctx context.Context) error {
+	if h.stopping.Load() {
+		return errStopping
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.asked.IsZero() || time.Since(h.asked) >= freshness {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		h.answer, h.asked = h.check(bounded), time.Now()
+	}
+	return h.answer
+}
+
+// boundedListener closes connections beyond its bound at once: a sender that is
+// told so comes again, one that is left hanging runs into its timeout.
+type boundedListener struct {
+	net.Listener
+	most int64
+	open atomic.Int64
+}
+
+func (l *boundedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Add(1) <= l.most {
+			return &countedConn{Conn: conn, open: &l.open}, nil
+		}
+		l.open.Add(-1)
+		_ = conn.Close()
+	}
+}
+
+type countedConn struct {
+	net.Conn
+	open *atomic.Int64
+	once sync.Once
+}
+
+func (c *countedConn) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
+}
