@@ -21,7 +21,7 @@ func pool(name string, channels ...string) allocation.Pool {
 }
 
 func pending(id string, revision int64) allocation.Delivery {
-	return allocation.Delivery{ID: id, Step: "fulfil/erp", Connector: "erp", Revision: revision}
+	return allocation.Delivery{ID: id, Step: "fulfil/erp", Connector: "erp", Asked: revision, Revision: revision}
 }
 
 func delivered(id string, asked, revision int64, settled int) allocation.Delivery {
@@ -31,6 +31,11 @@ func delivered(id string, asked, revision int64, settled int) allocation.Deliver
 }
 
 func closed(d allocation.Delivery) allocation.Delivery { d.Status = allocation.Closed; return d }
+
+func joined(d allocation.Delivery, revision int64) allocation.Delivery {
+	d.Revision = revision
+	return d
+}
 
 func step(name string, d allocation.Delivery) allocation.Delivery { d.Step = name; return d }
 
@@ -76,6 +81,10 @@ func TestCommitted(t *testing.T) {
 			[]allocation.Order{order(1, 3, step("f/customer", delivered("c", 1, 1, 5)), step("f/order", pending("o", 1)))}, 10, 3},
 		"customer and order are": {
 			[]allocation.Order{order(1, 3, step("f/customer", delivered("c", 1, 1, 5)), step("f/order", delivered("o", 1, 1, 6)))}, 10, 0},
+		"nor does an edit that joins the waiting order make it one": {
+			[]allocation.Order{
+				order(1, 3, step("f/customer", delivered("c", 1, 1, 5)), step("f/order", pending("o", 1))),
+				order(2, 4, step("f/customer", delivered("c", 1, 1, 5)), step("f/order", joined(pending("o", 1), 2)), step("f/customer", pending("c2", 2)))}, 10, 4},
 		"a step that was skipped is not waited for": {
 			[]allocation.Order{order(1, 3, step("f/gift", closed(pending("g", 1))), step("f/order", delivered("o", 1, 1, 6)))}, 10, 0},
 		"a payment that is on its way takes no stock": {

@@ -48,9 +48,10 @@ type Delivery struct {
 	// Step names the flow and its step.
 	Step      string
 	Connector string
-	// Revision is the order revision that asked for it.
-	Revision int64
-	Status   Status
+	// Asked is the order revision that first asked for it, Revision the newest
+	// one that it is to deliver: while a delivery waits, later edits join it.
+	Asked, Revision int64
+	Status          Status
 	// DeliveredRevision is the order revision that the connector accepted.
 	DeliveredRevision int64
 	// SettledAt is when the reply was in, by the dispatcher's clock.
@@ -92,7 +93,7 @@ func (e *entry) contained(source string, asOf time.Time) held {
 	first := int64(math.MaxInt64)
 	for _, d := range e.order.Deliveries {
 		if d.Connector == source && d.Status != Closed {
-			first = min(first, d.Revision)
+			first = min(first, d.Asked)
 		}
 	}
 	if first == math.MaxInt64 {
@@ -100,7 +101,7 @@ func (e *entry) contained(source string, asOf time.Time) held {
 	}
 	steps := map[string]int64{}
 	for _, d := range e.order.Deliveries {
-		if d.Connector == source && d.Status != Closed && d.Revision == first {
+		if d.Connector == source && d.Status != Closed && d.Asked == first {
 			steps[d.Step] = 0
 		}
 	}
