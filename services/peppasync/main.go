@@ -1,5 +1,3 @@
-//go:build ignore
-
 // Command peppasync is the one binary: the all-in-one, each role as a process
 // of its own, and the commands of a client.
 package main

@@ -1,5 +1,3 @@
-//go:build ignore
-
 package up
 
 import (
@@ -14,9 +12,7 @@ import (
 	"github.com/peppasync/peppasync/services/internal/catalog"
 	"github.com/peppasync/peppasync/services/internal/secrets"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
-	inventoryreconciler "github.com/peppasync/peppasync/services/inventory-reconciler"
 	logicgate "github.com/peppasync/peppasync/services/logic-gate"
-	"github.com/peppasync/peppasync/services/notifier"
 	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
@@ -46,8 +42,6 @@ func Roles() []Role {
 		{Name: "ingest", Summary: "Take webhooks in, keep them, and only then answer", run: runIngest},
 		{Name: "logic-gate", Summary: "Turn events into orders and orders into deliveries", run: runLogicGate},
 		{Name: "throttle-dispatcher", Summary: "Make every call to every external system, within its limits", run: runDispatcher},
-		{Name: "inventory-reconciler", Summary: "Keep the stock that shops show in step with the source of truth", run: runReconciler},
-		{Name: "notifier", Summary: "Tell people what is on hold", run: runNotifier},
 	}
 }
 
@@ -103,20 +97,3 @@ func runDispatcher(ctx context.Context, b *bus.Bus, store *catalog.Store, e Envi
 	return role.Run(ctx)
 }
 
-func runReconciler(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error {
-	role, err := inventoryreconciler.New(inventoryreconciler.Config{
-		Bus: b, Catalog: store, Logger: e.Logger, Telemetry: e.Telemetry,
-	})
-	if err != nil {
-		return err
-	}
-	return role.Run(ctx)
-}
-
-func runNotifier(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error {
-	role, err := notifier.New(notifier.Config{Bus: b, Catalog: store, Logger: e.Logger, Telemetry: e.Telemetry})
-	if err != nil {
-		return err
-	}
-	return role.Run(ctx)
-}

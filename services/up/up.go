@@ -1,5 +1,3 @@
-//go:build ignore
-
 // Package up runs every role in one process on an embedded NATS, from a folder
 // of YAML: the same code as in a cluster, with nothing else to install.
 package up
