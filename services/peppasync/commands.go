@@ -33,11 +33,11 @@ func newCommand() *cobra.Command {
 order the moment it arrives, runs the business rules, and feeds ERP, warehouse
 and shop at exactly the pace that each allows.
 
-Start with:   peppasync up -f deploy/demo
-In a cluster: peppasync apply -f DIR --nats URL, then one process for each role.`,
+Start with:         peppasync up -f deploy/demo
+One process a role: peppasync apply -f DIR --nats URL, then each role with --nats URL.`,
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
-	root.AddCommand(newUp(), newApply(), newValidate())
+	root.AddCommand(newUp(), newApply(), newValidate(), newNATS())
 	for _, role := range up.Roles() {
 		root.AddCommand(newRole(role))
 	}
@@ -160,8 +160,9 @@ func writeReady(path, webhooks, nats string) error {
 
 func newRole(role up.Role) *cobra.Command {
 	var (
-		flags               shared
-		nats, creds, listen string
+		flags         shared
+		nats, creds   string
+		listen, ready string
 	)
 	c := &cobra.Command{
 		Use:   role.Name + " --nats URL",
@@ -182,7 +183,11 @@ Runs this role alone. The streams and the catalog must be there: make them with
 				if e.Webhooks, err = net.Listen("tcp", listen); err != nil {
 					return fmt.Errorf("--listen %s: %w", listen, err)
 				}
-				e.Logger.Info("listening", "webhooks", "http://"+e.Webhooks.Addr().String())
+				webhooks := "http://" + e.Webhooks.Addr().String()
+				e.Logger.Info("listening", "webhooks", webhooks)
+				if err := writeReady(ready, webhooks, nats); err != nil {
+					return fmt.Errorf("--ready-file: %w", err)
+				}
 			}
 			return role.Run(c.Context(), bus.Options{URL: nats, Credentials: creds}, e)
 		},
@@ -190,7 +195,8 @@ Runs this role alone. The streams and the catalog must be there: make them with
 	flags.register(c)
 	registerNATS(c, &nats, &creds)
 	if role.Name == "ingest" {
-		c.Flags().StringVar(&listen, "listen", ":8080", "where webhooks are taken in")
+		c.Flags().StringVar(&listen, "listen", ":8080", "where webhooks are taken in; /healthz and /readyz tell how it does")
+		c.Flags().StringVar(&ready, "ready-file", "", "file to write the address to, as JSON, once it is bound")
 	}
 	return c
 }

@@ -96,4 +96,3 @@ func runDispatcher(ctx context.Context, b *bus.Bus, store *catalog.Store, e Envi
 	}
 	return role.Run(ctx)
 }
-

@@ -3,11 +3,11 @@
 package up
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 
 	"golang.org/x/sync/errgroup"
 
@@ -35,8 +35,8 @@ type Config struct {
 	NATSListen string
 	// MaxStore bounds the bytes on disk; 0 for 80% of what is free.
 	MaxStore int64
-	// Ready is called once, when every role is started, with where webhooks are
-	// taken and where NATS listens (empty for nowhere). May be nil.
+	// Ready is called once, when webhooks are stored, with where they are taken
+	// and where NATS listens (empty for nowhere). May be nil.
 	Ready func(webhooks, nats string)
 }
 
@@ -68,7 +68,8 @@ func Run(ctx context.Context, c Config) error {
 	if err := b.Apply(ctx, bus.Topology{OrderShards: orderShards}); err != nil {
 		return fmt.Errorf("making the streams: %w", err)
 	}
-	if err := catalog.Publish(ctx, b, resources...); err != nil {
+	files := &files{bus: b, log: c.Logger}
+	if err := files.publish(ctx, resources); err != nil {
 		return fmt.Errorf("publishing the catalog: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -78,12 +79,18 @@ func Run(ctx context.Context, c Config) error {
 	group.Go(func() error {
 		return run.Supervise(ctx, c.Logger, "watching "+c.Files, func(ctx context.Context) error {
 			return catalog.WatchDir(ctx, c.Files, func(resources []catalog.Resource, problems catalog.Problems) {
-				republish(ctx, b, c.Logger, resources, problems)
+				files.take(ctx, resources, problems)
 			})
 		})
 	})
 	if c.Ready != nil {
-		c.Ready(webhooksURL(c.Webhooks), server.URL())
+		group.Go(func() error {
+			webhooks := baseURL(c.Webhooks)
+			if awaitReady(ctx, webhooks) {
+				c.Ready(webhooks, server.URL())
+			}
+			return nil
+		})
 	}
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
@@ -99,26 +106,43 @@ func compileProblems(resources []catalog.Resource, found catalog.Problems) catal
 	return problems
 }
 
-// republish takes an edited folder in, or says what is wrong with it and keeps
-// what was there.
-func republish(ctx context.Context, b *bus.Bus, log *slog.Logger, resources []catalog.Resource, problems catalog.Problems) {
-	problems = append(problems, compileProblems(resources, problems)...)
-	if len(problems) > 0 {
-		for _, problem := range problems {
-			log.Error("the edited configuration is not taken; the old one stays", "problem", problem.Error())
-		}
-		return
-	}
-	if err := catalog.Publish(ctx, b, resources...); err != nil {
-		log.Error("the edited configuration could not be published; save a file again to try once more", "error", err)
-		return
-	}
-	log.Info("the configuration is taken", "resources", len(resources))
+// files takes what the folder says to the catalog. Not safe for concurrent use.
+type files struct {
+	bus *bus.Bus
+	log *slog.Logger
+	// published is the document that the roles work by.
+	published []byte
 }
 
-func webhooksURL(listener net.Listener) string {
-	if listener == nil {
-		return ""
+func (f *files) publish(ctx context.Context, resources []catalog.Resource) error {
+	document, err := catalog.Encode(resources)
+	if err != nil {
+		return err
 	}
-	return "http://" + listener.Addr().String()
+	if bytes.Equal(document, f.published) {
+		return nil
+	}
+	if err := catalog.Publish(ctx, f.bus, resources...); err != nil {
+		return err
+	}
+	if f.published != nil {
+		f.log.Info("the edited configuration is taken", "resources", len(resources))
+	}
+	f.published = document
+	return nil
+}
+
+// take takes an edited folder in, or says what is wrong with it and keeps what
+// was there.
+func (f *files) take(ctx context.Context, resources []catalog.Resource, problems catalog.Problems) {
+	problems = append(problems, compileProblems(resources, problems)...)
+	for _, problem := range problems {
+		f.log.Error("the edited configuration is not taken; the old one stays", "problem", problem.Error())
+	}
+	if len(problems) > 0 {
+		return
+	}
+	if err := f.publish(ctx, resources); err != nil && ctx.Err() == nil {
+		f.log.Error("the edited configuration could not be published; save a file again to try once more", "error", err)
+	}
 }
