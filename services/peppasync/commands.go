@@ -185,7 +185,7 @@ Runs this role alone. The streams and the catalog must be there: make them with
 				}
 				webhooks := "http://" + e.Webhooks.Addr().String()
 				e.Logger.Info("listening", "webhooks", webhooks)
-				if err := writeReady(ready, webhooks, nats); err != nil {
+				if err := writeReady(ready, webhooks, ""); err != nil {
 					return fmt.Errorf("--ready-file: %w", err)
 				}
 			}
@@ -205,47 +205,6 @@ func registerNATS(c *cobra.Command, nats, creds *string) {
 	c.Flags().StringVar(nats, "nats", "", "URL of NATS, such as nats://nats:4222 (required)")
 	c.Flags().StringVar(creds, "nats-credentials", "", "file with NATS credentials")
 	required(c, "nats")
-}
-
-func newApply() *cobra.Command {
-	var (
-		files, nats, creds string
-		topology           bus.Topology
-	)
-	c := &cobra.Command{
-		Use:     "apply -f DIR --nats URL",
-		Short:   "Make the streams and publish the catalog from a folder of YAML",
-		Example: "  peppasync apply -f ./config --nats nats://127.0.0.1:4222 --replicas 3",
-		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			resources, err := load(files)
-			if err != nil {
-				return err
-			}
-			log := telemetry.NewLogger(c.ErrOrStderr(), "text", slog.LevelWarn)
-			b, err := bus.Connect(c.Context(), bus.Options{URL: nats, Credentials: creds, Name: "apply", Logger: log})
-			if err != nil {
-				return err
-			}
-			defer b.Close()
-			if err := b.Apply(c.Context(), topology); err != nil {
-				return fmt.Errorf("making the streams: %w", err)
-			}
-			if err := catalog.Publish(c.Context(), b, resources...); err != nil {
-				return fmt.Errorf("publishing the catalog: %w", err)
-			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%d resources applied\n", len(resources))
-			return err
-		},
-	}
-	f := c.Flags()
-	f.StringVarP(&files, "files", "f", "", "folder of YAML files (required)")
-	f.IntVar(&topology.IngestShards, "ingest-shards", 1, "streams that events are spread over")
-	f.IntVar(&topology.OrderShards, "order-shards", 4, "streams that orders are spread over; cannot be changed later")
-	f.IntVar(&topology.Replicas, "replicas", 1, "copies of each stream: 3 on a cluster of three")
-	registerNATS(c, &nats, &creds)
-	required(c, "files")
-	return c
 }
 
 func newValidate() *cobra.Command {

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/internal/telemetry"
+)
+
+const (
+	// natsPatience is how long a server may take that is being started at the
+	// same moment.
+	natsPatience = 10 * time.Second
+	natsEvery    = 100 * time.Millisecond
+)
+
+func newApply() *cobra.Command {
+	var (
+		files, nats, creds string
+		topology           bus.Topology
+	)
+	c := &cobra.Command{
+		Use:     "apply -f DIR --nats URL",
+		Short:   "Make the streams and publish the catalog from a folder of YAML",
+		Example: "  peppasync apply -f ./config --nats nats://127.0.0.1:4222 --replicas 3",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			resources, err := load(files)
+			if err != nil {
+				return err
+			}
+			log := telemetry.NewLogger(c.ErrOrStderr(), "text", slog.LevelWarn)
+			b, err := bus.Connect(c.Context(), bus.Options{URL: nats, Credentials: creds, Name: "apply", Logger: log})
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			if err := awaitNATS(c.Context(), b); err != nil {
+				return err
+			}
+			if err := b.Apply(c.Context(), topology); err != nil {
+				return fmt.Errorf("making the streams: %w", err)
+			}
+			if err := catalog.Publish(c.Context(), b, resources...); err != nil {
+				return fmt.Errorf("publishing the catalog: %w", err)
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%d resources applied\n", len(resources))
+			return err
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&files, "files", "f", "", "folder of YAML files (required)")
+	f.IntVar(&topology.IngestShards, "ingest-shards", 1, "streams that events are spread over")
+	f.IntVar(&topology.OrderShards, "order-shards", 4, "streams that orders are spread over; cannot be changed later")
+	f.IntVar(&topology.Replicas, "replicas", 1, "copies of each stream: 3 on a cluster of three")
+	registerNATS(c, &nats, &creds)
+	required(c, "files")
+	return c
+}
+
+// awaitNATS returns nil once the server answers. The address is not in the error,
+// because it may contain a password.
+func awaitNATS(ctx context.Context, b *bus.Bus) error {
+	bounded, cancel := context.WithTimeout(ctx, natsPatience)
+	defer cancel()
+	tick := time.NewTicker(natsEvery)
+	defer tick.Stop()
+	for {
+		err := b.Healthy(bounded)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-bounded.Done():
+			return fmt.Errorf("the NATS that --nats names does not answer within %v; start it, or correct the address: %w", natsPatience, err)
+		}
+	}
+}

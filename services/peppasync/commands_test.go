@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const demo = "../../deploy/demo"
+
+func execute(ctx context.Context, arguments ...string) (string, error) {
+	var out bytes.Buffer
+	command := newCommand()
+	command.SetArgs(arguments)
+	command.SetOut(&out)
+	command.SetErr(&out)
+	err := command.ExecuteContext(ctx)
+	return out.String(), err
+}
+
+func TestEveryCommandTeachesItsUse(t *testing.T) {
+	for _, command := range newCommand().Commands() {
+		if command.Short == "" || command.Example == "" {
+			t.Errorf("%s has no summary or no example", command.Name())
+		}
+		out, err := execute(t.Context(), command.Name(), "--help")
+		if err != nil || !strings.Contains(out, command.Example) {
+			t.Errorf("%s --help gave %v:\n%s", command.Name(), err, out)
+		}
+	}
+}
+
+func TestMistakesOnTheCommandLine(t *testing.T) {
+	for name, test := range map[string]struct {
+		arguments []string
+		want      string
+	}{
+		"a flag that is required":  {[]string{"up"}, `required flag(s) "files" not set`},
+		"a role without NATS":      {[]string{"logic-gate"}, `required flag(s) "nats" not set`},
+		"a command that is not":    {[]string{"upp"}, `unknown command "upp"`},
+		"an argument too many":     {[]string{"validate", "-f", demo, "more"}, `unknown command "more"`},
+		"a level that is not":      {[]string{"up", "-f", demo, "--log-level", "loud"}, `--log-level is "loud", it must be debug, info, warn or error`},
+		"a format that is not":     {[]string{"up", "-f", demo, "--log-format", "xml"}, `--log-format is "xml", it must be text or json`},
+		"an address that is not":   {[]string{"up", "-f", demo, "--listen", "here"}, "--listen here:"},
+		"a folder that is not":     {[]string{"validate", "-f", "/nowhere"}, "/nowhere"},
+		"a folder without files":   {[]string{"validate", "-f", "."}, "1 problem(s)"},
+		"a NATS that is not there": {[]string{"apply", "-f", demo, "--nats", "nats://user:hush@127.0.0.1:1"}, "the NATS that --nats names does not answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			out, err := execute(ctx, test.arguments...)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want an error with %q\n%s", err, test.want, out)
+			}
+			if err != nil && strings.Contains(err.Error()+out, "hush") {
+				t.Errorf("a password is in the error: %v", err)
+			}
+		})
+	}
+}
+
+func TestValidate(t *testing.T) {
+	out, err := execute(t.Context(), "validate", "-f", demo)
+	if err != nil || out != "7 resources are fine\n" {
+		t.Errorf("the demo's files gave %q and %v", out, err)
+	}
+}
+
+func TestApplyMakesWhatRolesNeed(t *testing.T) {
+	ready := filepath.Join(t.TempDir(), "ready.json")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := execute(ctx, "nats", "--data", filepath.Join(t.TempDir(), "data"), "--listen", "127.0.0.1:0", "--ready-file", ready)
+		ended <- err
+	}()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	url := awaitURL(t, ready)
+	for range 2 { // the second time there is nothing to do
+		out, err := execute(ctx, "apply", "-f", demo, "--nats", url)
+		if err != nil || out != "7 resources applied\n" {
+			t.Fatalf("got %q and %v", out, err)
+		}
+	}
+}
+
+func awaitURL(t *testing.T, file string) string {
+	t.Helper()
+	late := time.After(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if data, err := os.ReadFile(file); err == nil {
+			var addresses struct{ NATS string }
+			if err := json.Unmarshal(data, &addresses); err != nil {
+				t.Fatal(err)
+			}
+			return addresses.NATS
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal("NATS is not ready")
+		}
+	}
+}
