@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +31,7 @@ type Product struct {
 	Log io.Writer
 
 	listen  string
+	nats    string
 	process *exec.Cmd
 	exited  chan error
 }
@@ -37,7 +40,11 @@ type Product struct {
 // listens where it listened before, so that senders find it again.
 func (p *Product) Start(ctx context.Context) error {
 	if p.listen == "" {
-		p.listen = "127.0.0.1:0"
+		address, err := freeAddress(ctx)
+		if err != nil {
+			return err
+		}
+		p.listen = address
 	}
 	ready := filepath.Join(filepath.Dir(p.Data), "ready.json")
 	if err := os.Remove(ready); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -46,8 +53,8 @@ func (p *Product) Start(ctx context.Context) error {
 	arguments := append([]string{
 		"up", "-f", p.Files, "--secrets-dir", p.Secrets, "--data", p.Data, "--listen", p.listen, "--ready-file", ready,
 	}, p.Arguments...)
-	// Not bound to ctx: the process ends by Stop or Kill, in its own time.
-	p.process = exec.Command(p.Binary, arguments...)
+	// Not ended by ctx: the process ends by Stop or Kill, in its own time.
+	p.process = exec.CommandContext(context.WithoutCancel(ctx), p.Binary, arguments...)
 	p.process.Stderr = p.Log
 	p.process.Stdout = p.Log
 	if err := p.process.Start(); err != nil {
@@ -55,7 +62,28 @@ func (p *Product) Start(ctx context.Context) error {
 	}
 	p.exited = make(chan error, 1)
 	go func(process *exec.Cmd, exited chan<- error) { exited <- process.Wait() }(p.process, p.exited)
-	return p.awaitReady(ctx, ready)
+	if err := p.awaitReady(ctx, ready); err != nil {
+		return errors.Join(err, p.Kill())
+	}
+	return nil
+}
+
+// freeAddress returns an address of loopback that nobody listens on. Its port
+// lies below those that the system gives to outgoing connections: one of them
+// could take it while the product is down, and a sender that calls a port of
+// that range when nobody listens may be connected to itself.
+func freeAddress(ctx context.Context) (string, error) {
+	var config net.ListenConfig
+	var last error
+	for range 100 {
+		listener, err := config.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if err != nil {
+			last = err
+			continue
+		}
+		return listener.Addr().String(), listener.Close()
+	}
+	return "", fmt.Errorf("no free port: %w", last)
 }
 
 func (p *Product) awaitReady(ctx context.Context, file string) error {
@@ -74,15 +102,18 @@ func (p *Product) awaitReady(ctx context.Context, file string) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		data, err := os.ReadFile(file) //nolint:gosec // the runner's own file
+		data, err := os.ReadFile(file)
 		if err != nil {
 			continue
 		}
-		var addresses struct{ Webhooks string }
+		var addresses struct {
+			Webhooks string `json:"webhooks"`
+			NATS     string `json:"nats"`
+		}
 		if err := json.Unmarshal(data, &addresses); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
-		p.listen = strings.TrimPrefix(addresses.Webhooks, "http://")
+		p.listen, p.nats = strings.TrimPrefix(addresses.Webhooks, "http://"), addresses.NATS
 		return nil
 	}
 }
@@ -91,6 +122,9 @@ func (p *Product) awaitReady(ctx context.Context, file string) error {
 func (p *Product) WebhookURL(connector string) string {
 	return "http://" + p.listen + "/v1/webhooks/" + connector
 }
+
+// NATS returns where the embedded NATS listens, "" where it serves nobody.
+func (p *Product) NATS() string { return p.nats }
 
 // Kill ends the process at once, as kill -9 does.
 func (p *Product) Kill() error {
@@ -118,13 +152,16 @@ func (p *Product) Stop() error {
 		p.process = nil
 		return err
 	case <-time.After(startTimeout):
-		_ = p.Kill()
-		return fmt.Errorf("the product did not stop within %v", startTimeout)
+		return errors.Join(fmt.Errorf("the product did not stop within %v", startTimeout), p.Kill())
 	}
 }
 
-// Exited reports whether the process has ended by itself, and how.
+// Exited reports whether the process has ended by itself, and how. After a
+// Kill or Stop it has not.
 func (p *Product) Exited() (bool, error) {
+	if p.process == nil {
+		return false, nil
+	}
 	select {
 	case err := <-p.exited:
 		p.process = nil
