@@ -1,0 +1,128 @@
+package scene
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/peppasync/peppasync/test/runner"
+	"github.com/peppasync/peppasync/test/sim"
+)
+
+// Options of Open. Binary, Manifests and Folder are required.
+type Options struct {
+	Script Script
+	// Binary is the product, Manifests the folder of YAML that it is given with
+	// the endpoints of the outside world put in.
+	Binary, Manifests string
+	// Folder is an empty one that everything is written to.
+	Folder string
+	// Arguments are further flags of the product.
+	Arguments []string
+}
+
+// Downtime is a span in which the product was killed and not started again.
+type Downtime struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// Stage is an outside world and the product in it. It is not safe for
+// concurrent use; World is.
+type Stage struct {
+	World   *sim.World
+	Product *runner.Product
+	Script  Script
+
+	folder     string
+	log        *os.File
+	downtimes  []Downtime
+	peakMemory int64
+}
+
+// Open starts the outside world, and the product with the demo's manifests.
+// After an error nothing runs.
+func Open(ctx context.Context, o Options) (*Stage, error) {
+	world, err := sim.Start(o.Script.world())
+	if err != nil {
+		return nil, fmt.Errorf("the outside world: %w", err)
+	}
+	s := &Stage{World: world, Script: o.Script, folder: o.Folder}
+	if err := s.start(ctx, o); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Stage) start(ctx context.Context, o Options) error {
+	if err := runner.WriteManifests(o.Manifests, s.Files(), s.Script.overrides(s.World.Addresses())); err != nil {
+		return err
+	}
+	secretsDir := filepath.Join(o.Folder, "secrets")
+	if err := runner.WriteSecrets(secretsDir, secrets()); err != nil {
+		return err
+	}
+	var err error
+	if s.log, err = os.Create(s.Log()); err != nil {
+		return err
+	}
+	s.Product = &runner.Product{
+		Binary: o.Binary, Files: s.Files(), Secrets: secretsDir, Data: filepath.Join(o.Folder, "data"),
+		Arguments: o.Arguments, Log: s.log,
+	}
+	if err := s.Product.Start(ctx); err != nil {
+		return fmt.Errorf("%w; its log is %s", err, s.Log())
+	}
+	return s.World.Shop.SetTarget(s.Product.WebhookURL(webhookConnector))
+}
+
+// Files returns the folder of YAML that the product watches.
+func (s *Stage) Files() string { return filepath.Join(s.folder, "config") }
+
+// Log returns the file of what the product wrote to its standard error.
+func (s *Stage) Log() string { return filepath.Join(s.folder, "product.log") }
+
+// Kill ends the product at once, as kill -9 does.
+func (s *Stage) Kill() error {
+	s.sampleMemory()
+	if err := s.Product.Kill(); err != nil {
+		return err
+	}
+	s.downtimes = append(s.downtimes, Downtime{From: time.Now()})
+	return nil
+}
+
+// Restart starts the product again after a Kill, on the same data and port.
+func (s *Stage) Restart(ctx context.Context) error {
+	if n := len(s.downtimes); n > 0 {
+		s.downtimes[n-1].To = time.Now()
+	}
+	return s.Product.Start(ctx)
+}
+
+// sampleMemory keeps the peak of this run of the product. One that has just
+// ended has none to tell, and that it ended is noticed elsewhere.
+func (s *Stage) sampleMemory() {
+	if peak, err := s.Product.PeakMemory(); err == nil {
+		s.peakMemory = max(s.peakMemory, peak)
+	}
+}
+
+// Close stops the product and the outside world. The error is how the product
+// ended, where that was not well.
+func (s *Stage) Close() error {
+	var err error
+	if s.Product != nil {
+		if stopped := s.Product.Stop(); stopped != nil {
+			err = fmt.Errorf("stopping the product: %w; its log is %s", stopped, s.Log())
+		}
+	}
+	s.World.Close()
+	if s.log != nil {
+		err = errors.Join(err, s.log.Close())
+	}
+	return err
+}
