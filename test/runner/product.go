@@ -32,8 +32,14 @@ type Product struct {
 
 	listen  string
 	nats    string
-	process *exec.Cmd
-	exited  chan error
+	process *process
+}
+
+// process is one run of the product. err may be read when ended is closed.
+type process struct {
+	command *exec.Cmd
+	ended   chan struct{}
+	err     error
 }
 
 // Start runs the process and waits until it is ready. After a Kill or Stop it
@@ -54,14 +60,18 @@ func (p *Product) Start(ctx context.Context) error {
 		"up", "-f", p.Files, "--secrets-dir", p.Secrets, "--data", p.Data, "--listen", p.listen, "--ready-file", ready,
 	}, p.Arguments...)
 	// Not ended by ctx: the process ends by Stop or Kill, in its own time.
-	p.process = exec.CommandContext(context.WithoutCancel(ctx), p.Binary, arguments...)
-	p.process.Stderr = p.Log
-	p.process.Stdout = p.Log
-	if err := p.process.Start(); err != nil {
+	command := exec.CommandContext(context.WithoutCancel(ctx), p.Binary, arguments...)
+	command.Stderr = p.Log
+	command.Stdout = p.Log
+	if err := command.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", p.Binary, err)
 	}
-	p.exited = make(chan error, 1)
-	go func(process *exec.Cmd, exited chan<- error) { exited <- process.Wait() }(p.process, p.exited)
+	started := &process{command: command, ended: make(chan struct{})}
+	go func() {
+		started.err = command.Wait()
+		close(started.ended)
+	}()
+	p.process = started
 	if err := p.awaitReady(ctx, ready); err != nil {
 		return errors.Join(err, p.Kill())
 	}
@@ -93,9 +103,8 @@ func (p *Product) awaitReady(ctx context.Context, file string) error {
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-p.exited:
-			p.process = nil
-			return fmt.Errorf("the product ended before it was ready: %w", err)
+		case <-p.process.ended:
+			return fmt.Errorf("the product ended before it was ready: %w", p.process.exit())
 		case <-deadline.C:
 			return fmt.Errorf("the product was not ready within %v", startTimeout)
 		case <-ctx.Done():
@@ -131,10 +140,10 @@ func (p *Product) Kill() error {
 	if p.process == nil {
 		return nil
 	}
-	if err := p.process.Process.Kill(); err != nil {
+	if err := p.process.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	<-p.exited
+	<-p.process.ended
 	p.process = nil
 	return nil
 }
@@ -144,11 +153,12 @@ func (p *Product) Stop() error {
 	if p.process == nil {
 		return nil
 	}
-	if err := p.process.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.process.command.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	select {
-	case err := <-p.exited:
+	case <-p.process.ended:
+		err := p.process.err
 		p.process = nil
 		return err
 	case <-time.After(startTimeout):
@@ -156,19 +166,26 @@ func (p *Product) Stop() error {
 	}
 }
 
-// Exited reports whether the process has ended by itself, and how. After a
-// Kill or Stop it has not.
+// Exited reports whether the process has ended by itself, and how, as an error
+// in any case. After a Kill or Stop it has not.
 func (p *Product) Exited() (bool, error) {
 	if p.process == nil {
 		return false, nil
 	}
 	select {
-	case err := <-p.exited:
-		p.process = nil
-		return true, err
+	case <-p.process.ended:
+		return true, p.process.exit()
 	default:
 		return false, nil
 	}
+}
+
+// exit says how an ended process ended.
+func (p *process) exit() error {
+	if p.err == nil {
+		return errors.New("exit code 0")
+	}
+	return p.err
 }
 
 // PeakMemory returns the largest resident size of the running process so far,
@@ -177,7 +194,7 @@ func (p *Product) PeakMemory() (int64, error) {
 	if p.process == nil {
 		return 0, errors.New("the product is not running")
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.process.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.process.command.Process.Pid))
 	if err != nil {
 		return 0, err
 	}

@@ -153,11 +153,11 @@ func play(c *cobra.Command, o options, terminal bool) (err error) {
 }
 
 func write(c *cobra.Command, o options, report scene.Report) error {
-	print := report.WriteText
+	writeTo := report.WriteText
 	if o.output == "json" {
-		print = report.WriteJSON
+		writeTo = report.WriteJSON
 	}
-	if err := print(c.OutOrStdout()); err != nil {
+	if err := writeTo(c.OutOrStdout()); err != nil {
 		return err
 	}
 	if broken := len(report.Broken()); broken > 0 {

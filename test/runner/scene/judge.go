@@ -168,7 +168,8 @@ func (e Evidence) pace() []Promise {
 		equal("throttled replies", e.World.Throttled, 0, ""),
 		Promise{
 			Name: "pace", Kept: share >= pacePromised,
-			Found:    fmt.Sprintf("%.1f calls a minute while there was a backlog, %.2f%% of the paced %s", e.CallsPerMinute, 100*share, number(e.Script.Paced())),
+			Found: fmt.Sprintf("%.1f calls a minute while there was a backlog, %.2f%% of the paced %s",
+				e.CallsPerMinute, 100*share, number(e.Script.Paced())),
 			Promised: fmt.Sprintf("at least %.0f%% of %s", 100*pacePromised, number(e.Script.Paced())),
 		},
 	)

@@ -130,7 +130,7 @@ func (s *Stage) Play(ctx context.Context, acts []Act, watch func(Progress)) erro
 			watch(p)
 		}
 		if ended, err := s.Product.Exited(); ended {
-			return fmt.Errorf("the product ended by itself (%v); its log is %s", err, s.Log())
+			return fmt.Errorf("the product ended by itself: %w; its log is %s", err, s.Log())
 		}
 		s.sampleMemory()
 		missing := p.missing()
