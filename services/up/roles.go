@@ -12,7 +12,9 @@ import (
 	"github.com/peppasync/peppasync/services/internal/catalog"
 	"github.com/peppasync/peppasync/services/internal/secrets"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
+	inventoryreconciler "github.com/peppasync/peppasync/services/inventory-reconciler"
 	logicgate "github.com/peppasync/peppasync/services/logic-gate"
+	"github.com/peppasync/peppasync/services/notifier"
 	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
@@ -42,6 +44,8 @@ func Roles() []Role {
 		{Name: "ingest", Summary: "Take webhooks in, keep them, and only then answer", run: runIngest},
 		{Name: "logic-gate", Summary: "Turn events into orders and orders into deliveries", run: runLogicGate},
 		{Name: "throttle-dispatcher", Summary: "Make every call to every external system, within its limits", run: runDispatcher},
+		{Name: "inventory-reconciler", Summary: "Keep the stock that shops show in step with the source of truth", run: runReconciler},
+		{Name: "notifier", Summary: "Tell people what is on hold", run: runNotifier},
 	}
 }
 
@@ -91,6 +95,24 @@ func runDispatcher(ctx context.Context, b *bus.Bus, store *catalog.Store, e Envi
 		Bus: b, Catalog: store, Systems: systems.All(), Secrets: e.Secrets,
 		Owner: e.Owner, Logger: e.Logger, Telemetry: e.Telemetry,
 	})
+	if err != nil {
+		return err
+	}
+	return role.Run(ctx)
+}
+
+func runReconciler(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error {
+	role, err := inventoryreconciler.New(inventoryreconciler.Config{
+		Bus: b, Catalog: store, Logger: e.Logger, Telemetry: e.Telemetry,
+	})
+	if err != nil {
+		return err
+	}
+	return role.Run(ctx)
+}
+
+func runNotifier(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error {
+	role, err := notifier.New(notifier.Config{Bus: b, Catalog: store, Logger: e.Logger, Telemetry: e.Telemetry})
 	if err != nil {
 		return err
 	}
