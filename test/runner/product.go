@@ -8,43 +8,44 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
-// startTimeout is how long the product may take to be ready, on a slow machine
-// and with a data folder that was left by a kill.
+// startTimeout is how long the product may take to be ready or to stop, on a
+// slow machine and with a data folder that was left by a kill.
 const startTimeout = 60 * time.Second
 
-// Product is the all-in-one as a process. It is not safe for concurrent use.
+// Product is the product as a user runs it: the all-in-one, or each role as a
+// process of its own. It is not safe for concurrent use.
 type Product struct {
 	// Binary, Files, Secrets and Data are paths.
 	Binary, Files, Secrets, Data string
-	// Arguments are further flags.
+	// Arguments are further flags of "up", or of each role.
 	Arguments []string
-	// Log receives what the process writes to standard error.
+	// Apart runs NATS and each role as processes of their own.
+	Apart bool
+	// Log receives what the processes write.
 	Log io.Writer
 
-	listen  string
-	nats    string
-	process *process
+	listen    string
+	processes []*process
 }
 
-// process is one run of the product. err may be read when ended is closed.
-type process struct {
-	command *exec.Cmd
-	ended   chan struct{}
-	err     error
-}
+// roles are the processes of their own beside ingest, in the order in which
+// data goes through them.
+var roles = []string{"logic-gate", "throttle-dispatcher", "inventory-reconciler", "notifier"}
 
-// Start runs the process and waits until it is ready. After a Kill or Stop it
-// listens where it listened before, so that senders find it again.
+// Start runs the product and waits until it takes webhooks. After a Kill or
+// Stop it listens where it listened before, so that senders find it again.
+// After an error nothing runs.
 func (p *Product) Start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("the product was not ready within %v", startTimeout))
+	defer cancel()
 	if p.listen == "" {
 		address, err := freeAddress(ctx)
 		if err != nil {
@@ -52,30 +53,111 @@ func (p *Product) Start(ctx context.Context) error {
 		}
 		p.listen = address
 	}
-	ready := filepath.Join(filepath.Dir(p.Data), "ready.json")
-	if err := os.Remove(ready); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	begin := p.together
+	if p.Apart {
+		begin = p.apart
 	}
-	arguments := append([]string{
-		"up", "-f", p.Files, "--secrets-dir", p.Secrets, "--data", p.Data, "--listen", p.listen, "--ready-file", ready,
-	}, p.Arguments...)
-	// Not ended by ctx: the process ends by Stop or Kill, in its own time.
-	command := exec.CommandContext(context.WithoutCancel(ctx), p.Binary, arguments...)
-	command.Stderr = p.Log
-	command.Stdout = p.Log
-	if err := command.Start(); err != nil {
-		return fmt.Errorf("starting %s: %w", p.Binary, err)
-	}
-	started := &process{command: command, ended: make(chan struct{})}
-	go func() {
-		started.err = command.Wait()
-		close(started.ended)
-	}()
-	p.process = started
-	if err := p.awaitReady(ctx, ready); err != nil {
+	if err := begin(ctx); err != nil {
 		return errors.Join(err, p.Kill())
 	}
 	return nil
+}
+
+func (p *Product) together(ctx context.Context) error {
+	var addresses struct {
+		Webhooks string `json:"webhooks"`
+	}
+	err := p.ready(ctx, &addresses, append([]string{
+		"up", "-f", p.Files, "--secrets-dir", p.Secrets, "--data", p.Data, "--listen", p.listen,
+	}, p.Arguments...)...)
+	if err != nil {
+		return err
+	}
+	p.listen = strings.TrimPrefix(addresses.Webhooks, "http://")
+	return nil
+}
+
+func (p *Product) apart(ctx context.Context) error {
+	var addresses struct {
+		NATS string `json:"nats"`
+	}
+	if err := p.ready(ctx, &addresses, "nats", "--data", p.Data, "--listen", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	apply, err := start(ctx, p.Binary, p.Log, "apply", "-f", p.Files, "--nats", addresses.NATS)
+	if err != nil {
+		return err
+	}
+	<-apply.ended
+	if apply.err != nil {
+		return apply.exit()
+	}
+	flags := append([]string{"--nats", addresses.NATS, "--secrets-dir", p.Secrets}, p.Arguments...)
+	commands := [][]string{append([]string{"ingest", "--listen", p.listen}, flags...)}
+	for _, role := range roles {
+		commands = append(commands, append([]string{role}, flags...))
+	}
+	for _, command := range commands {
+		started, err := start(ctx, p.Binary, p.Log, command...)
+		if err != nil {
+			return err
+		}
+		p.processes = append(p.processes, started)
+	}
+	return p.await(ctx, "ingest is ready", func() bool { return answers(ctx, "http://"+p.listen+"/readyz") })
+}
+
+// ready starts a process and reads the file that it writes when it is ready.
+func (p *Product) ready(ctx context.Context, addresses any, arguments ...string) error {
+	file := filepath.Join(filepath.Dir(p.Data), "ready.json")
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	started, err := start(ctx, p.Binary, p.Log, append(arguments, "--ready-file", file)...)
+	if err != nil {
+		return err
+	}
+	p.processes = append(p.processes, started)
+	var data []byte
+	err = p.await(ctx, arguments[0]+" is ready", func() bool {
+		data, err = os.ReadFile(file)
+		return err == nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, addresses); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+// await waits for the condition, and no longer than the product runs.
+func (p *Product) await(ctx context.Context, what string, condition func() bool) error {
+	exited := false
+	err := Until(ctx, 10*time.Millisecond, what, func() bool {
+		exited, _ = p.Exited()
+		return exited || condition()
+	})
+	if exited {
+		_, err = p.Exited()
+		return fmt.Errorf("the product ended before %s: %w", what, err)
+	}
+	return err
+}
+
+func answers(ctx context.Context, address string) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return false
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+	response, err := client.Do(request)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
 }
 
 // freeAddress returns an address of loopback that nobody listens on. Its port
@@ -96,115 +178,61 @@ func freeAddress(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("no free port: %w", last)
 }
 
-func (p *Product) awaitReady(ctx context.Context, file string) error {
-	deadline := time.NewTimer(startTimeout)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-p.process.ended:
-			return fmt.Errorf("the product ended before it was ready: %w", p.process.exit())
-		case <-deadline.C:
-			return fmt.Errorf("the product was not ready within %v", startTimeout)
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		data, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		var addresses struct {
-			Webhooks string `json:"webhooks"`
-			NATS     string `json:"nats"`
-		}
-		if err := json.Unmarshal(data, &addresses); err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		p.listen, p.nats = strings.TrimPrefix(addresses.Webhooks, "http://"), addresses.NATS
-		return nil
-	}
-}
-
 // WebhookURL returns where a connector's webhooks go.
 func (p *Product) WebhookURL(connector string) string {
 	return "http://" + p.listen + "/v1/webhooks/" + connector
 }
 
-// NATS returns where the embedded NATS listens, "" where it serves nobody.
-func (p *Product) NATS() string { return p.nats }
-
-// Kill ends the process at once, as kill -9 does.
+// Kill ends all processes at once, as kill -9 does.
 func (p *Product) Kill() error {
-	if p.process == nil {
-		return nil
+	var failed error
+	for _, running := range p.processes {
+		failed = errors.Join(failed, running.signal(os.Kill))
 	}
-	if err := p.process.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
+	for _, running := range p.processes {
+		failed = errors.Join(failed, running.kill())
 	}
-	<-p.process.ended
-	p.process = nil
-	return nil
+	p.processes = nil
+	return failed
 }
 
-// Stop asks the process to end and returns how it ended.
+// Stop asks the processes to end, NATS as the last, and returns how they ended
+// where that was not well.
 func (p *Product) Stop() error {
-	if p.process == nil {
-		return nil
+	var failed error
+	for _, running := range slices.Backward(p.processes) {
+		failed = errors.Join(failed, running.stop())
 	}
-	if err := p.process.command.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	select {
-	case <-p.process.ended:
-		err := p.process.err
-		p.process = nil
-		return err
-	case <-time.After(startTimeout):
-		return errors.Join(fmt.Errorf("the product did not stop within %v", startTimeout), p.Kill())
-	}
+	p.processes = nil
+	return failed
 }
 
-// Exited reports whether the process has ended by itself, and how, as an error
-// in any case. After a Kill or Stop it has not.
+// Exited reports whether a process has ended by itself, and how, as an error in
+// any case. After a Kill or Stop none has.
 func (p *Product) Exited() (bool, error) {
-	if p.process == nil {
-		return false, nil
+	for _, running := range p.processes {
+		select {
+		case <-running.ended:
+			return true, running.exit()
+		default:
+		}
 	}
-	select {
-	case <-p.process.ended:
-		return true, p.process.exit()
-	default:
-		return false, nil
-	}
+	return false, nil
 }
 
-// exit says how an ended process ended.
-func (p *process) exit() error {
-	if p.err == nil {
-		return errors.New("exit code 0")
-	}
-	return p.err
-}
-
-// PeakMemory returns the largest resident size of the running process so far,
-// in bytes.
+// PeakMemory returns the largest resident size of the running processes so far,
+// each by itself, in sum, in bytes.
 func (p *Product) PeakMemory() (int64, error) {
-	if p.process == nil {
+	if len(p.processes) == 0 {
 		return 0, errors.New("the product is not running")
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.process.command.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		value, ok := strings.CutPrefix(line, "VmHWM:")
-		if !ok {
-			continue
+	var sum int64
+	for _, running := range p.processes {
+		peak, err := running.peakMemory()
+		if err != nil {
+			return 0, err
 		}
-		kilobytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-		return kilobytes * 1024, err
+		sum += peak
 	}
-	return 0, errors.New("no VmHWM in the process's status")
+	return sum, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -22,6 +23,10 @@ type Options struct {
 	Folder string
 	// Arguments are further flags of the product.
 	Arguments []string
+	// Apart runs each role as a process of its own.
+	Apart bool
+	// Overrides change the manifests beyond the script's own changes.
+	Overrides runner.Overrides
 }
 
 // Downtime is a span in which the product was killed and not started again.
@@ -58,7 +63,14 @@ func Open(ctx context.Context, o Options) (*Stage, error) {
 }
 
 func (s *Stage) start(ctx context.Context, o Options) error {
-	if err := runner.WriteManifests(o.Manifests, s.Files(), s.Script.overrides(s.World.Addresses())); err != nil {
+	overrides := s.Script.overrides(s.World.Addresses())
+	for name, values := range o.Overrides {
+		if overrides[name] == nil {
+			overrides[name] = make(map[string]any)
+		}
+		maps.Copy(overrides[name], values)
+	}
+	if err := runner.WriteManifests(o.Manifests, s.Files(), overrides); err != nil {
 		return err
 	}
 	secretsDir := filepath.Join(o.Folder, "secrets")
@@ -71,7 +83,7 @@ func (s *Stage) start(ctx context.Context, o Options) error {
 	}
 	s.Product = &runner.Product{
 		Binary: o.Binary, Files: s.Files(), Secrets: secretsDir, Data: filepath.Join(o.Folder, "data"),
-		Arguments: o.Arguments, Log: s.log,
+		Arguments: o.Arguments, Apart: o.Apart, Log: s.log,
 	}
 	if err := s.Product.Start(ctx); err != nil {
 		return fmt.Errorf("%w; its log is %s", err, s.Log())
