@@ -70,6 +70,8 @@ type compiler struct {
 	snapshot    *Snapshot
 	problems    Problems
 	broken      bool
+	// hidden: there are resources of which not even the name is known.
+	hidden bool
 }
 
 // collect sorts the resources by kind and finds doubled and impossible names.
@@ -77,13 +79,18 @@ func (c *compiler) collect(resources []Resource) {
 	first := make(map[string]*Resource, len(resources))
 	for i := range resources {
 		r := &resources[i]
+		c.broken = c.broken || r.broken
+		if r.Object == nil {
+			c.hidden = true
+			continue
+		}
 		object, ok := r.Object.DeepCopyObject().(Object)
 		if !ok { // every Object is made of the same type again
 			continue
 		}
 		object.SetDefaults()
-		c.broken = c.broken || r.broken
 		kind, name := kindOf(object), object.GetName()
+		c.hidden = c.hidden || r.broken && name == ""
 		if !r.broken || name != "" {
 			c.name(r, "metadata.name", name)
 		}
@@ -164,9 +171,13 @@ func (c *compiler) unique(r *Resource, field string, values []string, suffix str
 }
 
 // reference finds a connector by name; nil where there is none, or none that can
-// be judged. Only the first is a problem of who refers to it.
+// be judged. Only the first is a problem of who refers to it, and only where no
+// unreadable file may hold it.
 func (c *compiler) reference(r *Resource, field, name string) *entry[*v1alpha1.Connector] {
 	found, ok := c.connectors[name]
+	if !ok && c.hidden {
+		return nil
+	}
 	if !ok {
 		names := make([]string, 0, len(c.connectors))
 		for _, connector := range c.inOrder {
@@ -197,7 +208,11 @@ func offer(words string, names []string, written string) string {
 	if len(names) == 0 {
 		return ""
 	}
+	const most = 12 // more than that nobody reads in one line
 	text := ", " + words + choices(names)
+	if len(names) > most {
+		text = fmt.Sprintf(", %sthe %d that there are", words, len(names))
+	}
 	if near := nearest(written, names); near != "" {
 		text += "; did you mean " + near + "?"
 	}

@@ -17,6 +17,11 @@ import (
 // that a few lines of aliases cannot stand for gigabytes.
 const maxNodes = 50_000
 
+// maxProblems bounds what is reported of one document: one that is of another
+// kind altogether has a problem in every line, and a search for a near name with
+// each.
+const maxProblems = 100
+
 // decoder reads the YAML nodes of one document into Go values by their types. It
 // is strict: what a type does not have is a problem. It goes on after a problem,
 // so that all are found at once.
@@ -113,7 +118,7 @@ func (d *decoder) object(root *yaml.Node, object Object) {
 		}
 		return ok
 	}, []string{"apiVersion", "kind", "metadata", "spec"}, map[string]string{
-		"metadata": "metadata: {name: ...}",
+		"metadata": "{name: ...}",
 		"spec":     "a map with " + strings.Join(jsonNames(spec.Type()), ", "),
 	})
 }
@@ -159,7 +164,7 @@ func (d *decoder) metadata(node *yaml.Node, object Object) {
 // says what is expected of those that may not be missing.
 func (d *decoder) mapping(node *yaml.Node, path string, read func(string, *yaml.Node) bool, known []string, required map[string]string) {
 	seen := make(map[string]int, len(node.Content)/2)
-	for i := 0; i+1 < len(node.Content); i += 2 {
+	for i := 0; i+1 < len(node.Content) && !d.full(); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
 		if key.Kind != yaml.ScalarNode {
 			d.report(key, path, "found %s as a key, expected a field: %s", describe(key), choices(known))
@@ -222,7 +227,15 @@ func (d *decoder) resolve(node *yaml.Node, path string) (*yaml.Node, bool) {
 	return node.Alias, true
 }
 
+func (d *decoder) full() bool { return len(d.problems) > maxProblems }
+
 func (d *decoder) report(node *yaml.Node, field, format string, arguments ...any) {
+	if d.full() {
+		return
+	}
+	if len(d.problems) == maxProblems {
+		field, format, arguments = "", "more problems follow in this resource, mend those above first", nil
+	}
 	d.problems = append(d.problems, Problem{File: d.file, Line: node.Line, Field: field, Message: fmt.Sprintf(format, arguments...)})
 }
 

@@ -38,9 +38,12 @@ type document struct {
 func Encode(resources []Resource) ([]byte, error) {
 	d := document{Format: format}
 	for i := range resources {
-		object, ok := resources[i].Object.DeepCopyObject().(Object)
-		if !ok || resources[i].broken {
+		if resources[i].broken || resources[i].Object == nil {
 			return nil, fmt.Errorf("%s cannot be encoded: it was not read as a whole", resources[i].where())
+		}
+		object, ok := resources[i].Object.DeepCopyObject().(Object)
+		if !ok { // every Object is made of the same type again
+			continue
 		}
 		object.SetDefaults()
 		switch o := object.(type) {

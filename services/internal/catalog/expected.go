@@ -17,7 +17,7 @@ var expected = map[string]string{
 	"Lane.weight":                 "a whole number, such as 7",
 	"Retry.maxAttempts":           "a whole number of attempts, such as 12",
 	"Retry.maxAge":                "a time with its unit, such as 72h",
-	"ShopifySettings.apiVersion":  "2026-10",
+	"ShopifySettings.apiVersion":  "\"2026-10\"",
 	"HTTPOperation.name":          "putOrder",
 	"HTTPOperation.method":        "PUT",
 	"HTTPOperation.path":          "/orders/{externalId}",

@@ -1,17 +1,12 @@
 package catalog
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 const (
@@ -62,16 +57,17 @@ func readDir(dir string) ([]file, *Problem) {
 
 func readFile(path string) file {
 	f := file{path: path}
+	// Asked before it is opened: to open a named pipe waits for who writes to it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		f.err = "found something that is no regular file, expected YAML text"
+		return f
+	}
 	handle, err := os.Open(path) //nolint:gosec // the folder is named by who runs the program
 	if err != nil {
 		f.err = fmt.Sprintf("cannot be read: %v", errors.Unwrap(err))
 		return f
 	}
 	defer func() { _ = handle.Close() }()
-	if info, err := handle.Stat(); err == nil && !info.Mode().IsRegular() {
-		f.err = "found something that is no regular file, expected YAML text"
-		return f
-	}
 	data, err := io.ReadAll(io.LimitReader(handle, maxFileSize+1))
 	switch {
 	case err != nil:
@@ -89,6 +85,7 @@ func load(dir string, files []file) ([]Resource, Problems) {
 	var problems Problems
 	for _, f := range files {
 		if f.err != "" {
+			resources = append(resources, Resource{File: f.path, broken: true})
 			problems = append(problems, Problem{File: f.path, Message: f.err})
 			continue
 		}
@@ -99,100 +96,4 @@ func load(dir string, files []file) ([]Resource, Problems) {
 		problems = append(problems, Problem{File: dir, Message: "found no resource, expected at least one .yaml file with a Connector"})
 	}
 	return resources, problems
-}
-
-// decodeFile reads all documents of one file.
-func decodeFile(path string, data []byte) ([]Resource, Problems) {
-	var resources []Resource
-	var problems Problems
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	for {
-		var document yaml.Node
-		err := decoder.Decode(&document)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			// What follows a syntax error cannot be told apart any more.
-			problems = append(problems, syntaxProblem(path, err))
-			break
-		}
-		resource, more := decodeDocument(path, &document)
-		if resource != nil {
-			resources = append(resources, *resource)
-		}
-		problems = append(problems, more...)
-	}
-	problems.sort()
-	return resources, problems
-}
-
-// syntaxProblem takes the line out of the YAML library's text, which is where it
-// says it.
-func syntaxProblem(path string, err error) Problem {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	problem := Problem{File: path}
-	if rest, ok := strings.CutPrefix(message, "line "); ok {
-		number, text, found := strings.Cut(rest, ": ")
-		if line, err := strconv.Atoi(number); err == nil && found {
-			problem.Line, message = line, text
-		}
-	}
-	problem.Message = "found text that is not YAML (" + message + "), expected key: value, with indentation by spaces"
-	return problem
-}
-
-// nearest returns the candidate that a typing mistake is likely to have meant,
-// or an empty text.
-func nearest(word string, candidates []string) string {
-	best, bestDistance := "", max(1, len(word)/3)+1
-	for _, candidate := range candidates {
-		if strings.EqualFold(word, candidate) {
-			return candidate
-		}
-		if d := distance(strings.ToLower(word), strings.ToLower(candidate)); d < bestDistance {
-			best, bestDistance = candidate, d
-		}
-	}
-	return best
-}
-
-// distance is the number of letters to insert, delete, replace or swap with
-// their neighbor (optimal string alignment).
-func distance(a, b string) int {
-	const longest = 64 // no field is longer, and the work grows with the square
-	if len(a) > longest || len(b) > longest {
-		return longest
-	}
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(a)][len(b)]
-}
-
-// choices spells a list for a sentence: "A, B or C".
-func choices(names []string) string {
-	names = slices.Clone(names)
-	if len(names) < 2 {
-		return strings.Join(names, "")
-	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " or " + names[last]
 }

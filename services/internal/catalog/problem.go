@@ -40,11 +40,19 @@ func (p Problem) place() string {
 // Problems are all problems that were found, by file and line.
 type Problems []Problem
 
-// Error returns one line per problem.
+// shown is how many problems a text lists: a person mends a few and looks again,
+// and a file of something else must not fill the log.
+const shown = 100
+
+// Error returns one line per problem, of the first hundred.
 func (p Problems) Error() string {
-	lines := make([]string, len(p))
+	lines := make([]string, 0, min(len(p), shown+1))
 	for i, problem := range p {
-		lines[i] = problem.Error()
+		if i == shown {
+			lines = append(lines, fmt.Sprintf("and %d more", len(p)-shown))
+			break
+		}
+		lines = append(lines, problem.Error())
 	}
 	return strings.Join(lines, "\n")
 }

@@ -20,6 +20,8 @@ type Object interface {
 
 // Resource is an object and where it was written.
 type Resource struct {
+	// Object is nil for what could not be read as any resource; others may be
+	// missing then that only cannot be seen.
 	Object Object
 	// File is how messages name the place; an operator names kind and name.
 	File string

@@ -2,11 +2,14 @@ package catalog
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 )
+
+const readEveryLeast = 500 * time.Millisecond
 
 func (c *compiler) pool(e *entry[*v1alpha1.StockPool]) {
 	if e.broken {
@@ -25,7 +28,7 @@ func (c *compiler) pool(e *entry[*v1alpha1.StockPool]) {
 		}
 	}
 	c.count(e.Resource, "spec.buffer", spec.Buffer, 0, 1_000_000_000)
-	c.between(e.Resource, "spec.source.readEvery", spec.Source.ReadEvery.Duration, 500*time.Millisecond, 24*time.Hour)
+	c.between(e.Resource, "spec.source.readEvery", spec.Source.ReadEvery.Duration, readEveryLeast, 24*time.Hour)
 	c.stockPlace(e, "spec.source", spec.Source.Connector, spec.Source.Location, connectors.OperationReadStock)
 	c.size(e.Resource, "spec.channels", len(spec.Channels), 32, "channel")
 	seen := make(map[v1alpha1.StockChannel]bool, len(spec.Channels))
@@ -68,7 +71,7 @@ func (c *compiler) can(r *Resource, field string, connector *v1alpha1.Connector,
 	available := system.Operations(&connector.Spec)
 	for _, operation := range operations {
 		if _, ok := available[operation]; !ok {
-			c.report(r, field, "Connector %q is a %s, which cannot %s, expected one that can", connector.Name, connector.Spec.System, operation)
+			c.report(r, field, "Connector %q is of system %s, which cannot %s, expected one that can", connector.Name, connector.Spec.System, operation)
 			return
 		}
 	}
@@ -84,7 +87,7 @@ const stockShare = 20
 func (c *compiler) stockBudget() {
 	bySource := make(map[string][]*entry[*v1alpha1.StockPool])
 	for _, pool := range c.pools {
-		if !pool.broken && pool.object.Spec.Source.ReadEvery.Duration > 0 {
+		if !pool.broken && pool.object.Spec.Source.ReadEvery.Duration >= readEveryLeast {
 			bySource[pool.object.Spec.Source.Connector] = append(bySource[pool.object.Spec.Source.Connector], pool)
 		}
 	}
@@ -138,6 +141,14 @@ func (c *compiler) overBudget(pool *entry[*v1alpha1.StockPool], connector string
 	const step = 100 * time.Millisecond
 	enough := time.Duration(float64(every)*factor-1).Truncate(step) + step
 	c.report(pool.Resource, "spec.source.readEvery",
-		"a read every %s is %.4g calls in %s%s, %.3g%% of the %d that limit %q of Connector %q allows, expected at most %d%%: read every %s or less often",
-		short(every), reads, short(window.Per.Duration), together, reads*100/float64(window.Calls), window.Calls, limit.Name, connector, stockShare, short(enough))
+		"a read every %s is %s calls in %s%s, %s%% of the %d that limit %q of Connector %q allows, expected at most %d%%: read every %s or less often",
+		short(every), figure(reads), short(window.Per.Duration), together, figure(reads*100/float64(window.Calls)), window.Calls, limit.Name, connector, stockShare, short(enough))
+}
+
+// figure rounds for a sentence, without an exponent.
+func figure(x float64) string {
+	if x < 100 {
+		return strconv.FormatFloat(x, 'g', 3, 64)
+	}
+	return strconv.FormatFloat(x, 'f', 0, 64)
 }

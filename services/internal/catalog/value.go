@@ -117,11 +117,17 @@ func (d *decoder) structure(node *yaml.Node, path string, into reflect.Value) {
 
 func (d *decoder) list(node *yaml.Node, path string, into reflect.Value, hint string) {
 	if node.Kind != yaml.SequenceNode {
+		if hint != "" {
+			hint = "[" + hint + "]"
+		}
 		d.report(node, path, "found %s, expected a list%s", describe(node), suchAs(hint))
 		return
 	}
 	list := reflect.MakeSlice(into.Type(), len(node.Content), len(node.Content))
 	for i, element := range node.Content {
+		if d.full() {
+			return
+		}
 		field := at(path, i)
 		d.places[field] = place{line: element.Line}
 		if element.Kind == yaml.ScalarNode && element.Tag == "!!null" {
@@ -160,12 +166,18 @@ func (d *decoder) text(node *yaml.Node, path string, into reflect.Value, hint st
 		d.report(node, path, "found %s, expected %s%s", describe(node), choices(allowed), near)
 	case node.Kind != yaml.ScalarNode:
 		d.report(node, path, "found %s, expected text%s", describe(node), suchAs(hint))
+	case node.Tag != "!!str" && strings.HasSuffix(path, secretRefName):
+		// Not repeated: it may be the secret itself.
+		d.report(node, path, "found what is no text, expected the name of a secret%s: put it in quotes", suchAs(hint))
 	case node.Tag != "!!str":
 		d.report(node, path, "found %s, which is no text, expected text%s: put it in quotes", describe(node), suchAs(hint))
 	default:
 		into.SetString(node.Value)
 	}
 }
+
+// secretRefName ends the path of every field that names a secret.
+const secretRefName = "secretRef.name"
 
 func (d *decoder) boolean(node *yaml.Node, path string, into reflect.Value) {
 	if node.Kind != yaml.ScalarNode || node.Tag != "!!bool" {
