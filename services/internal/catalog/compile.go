@@ -96,7 +96,7 @@ func (c *compiler) collect(resources []Resource) {
 		}
 		key := kind + "/" + name
 		if earlier, doubled := first[key]; doubled && name != "" {
-			c.report(r, "metadata.name", "the %s %q is written twice, first in %s, expected one of each name", kind, name, earlier.where())
+			c.reportf(r, "metadata.name", "the %s %q is written twice, first in %s, expected one of each name", kind, name, earlier.where())
 			continue
 		}
 		first[key] = r
@@ -120,11 +120,11 @@ func (r *Resource) where() string {
 	return Problem{File: r.File, Line: r.line("metadata.name")}.place()
 }
 
-func (c *compiler) report(r *Resource, field, format string, arguments ...any) {
-	c.reportLine(r, r.line(field), field, format, arguments...)
+func (c *compiler) reportf(r *Resource, field, format string, arguments ...any) {
+	c.reportLinef(r, r.line(field), field, format, arguments...)
 }
 
-func (c *compiler) reportLine(r *Resource, line int, field, format string, arguments ...any) {
+func (c *compiler) reportLinef(r *Resource, line int, field, format string, arguments ...any) {
 	c.problems = append(c.problems, Problem{File: r.File, Line: line, Field: field, Message: fmt.Sprintf(format, arguments...)})
 }
 
@@ -136,7 +136,8 @@ var (
 // name checks a name that becomes part of a subject.
 func (c *compiler) name(r *Resource, field, name string) {
 	if !label.MatchString(name) {
-		c.report(r, field, "found %q, expected at most 63 lower-case letters, digits and -, with a letter or digit at both ends, such as netsuite-eu", shorten(name))
+		c.reportf(r, field, "found %q, expected at most 63 lower-case letters, digits and -, "+
+			"with a letter or digit at both ends, such as netsuite-eu", shorten(name))
 	}
 }
 
@@ -145,7 +146,7 @@ func enum[T ~string](c *compiler, r *Resource, field string, value T, allowed []
 	if slices.Contains(allowed, string(value)) {
 		return true
 	}
-	c.report(r, field, "found %q, expected %s", shorten(string(value)), choices(allowed))
+	c.reportf(r, field, "found %q, expected %s", shorten(string(value)), choices(allowed))
 	return false
 }
 
@@ -153,9 +154,9 @@ func enum[T ~string](c *compiler, r *Resource, field string, value T, allowed []
 func (c *compiler) size(r *Resource, field string, length, most int, what string) {
 	switch {
 	case length == 0:
-		c.report(r, field, "is empty, expected at least one %s", what)
+		c.reportf(r, field, "is empty, expected at least one %s", what)
 	case length > most:
-		c.report(r, field, "found %d, expected at most %d", length, most)
+		c.reportf(r, field, "found %d, expected at most %d", length, most)
 	}
 }
 
@@ -164,7 +165,7 @@ func (c *compiler) unique(r *Resource, field string, values []string, suffix str
 	seen := make(map[string]bool, len(values))
 	for i, value := range values {
 		if value != "" && seen[value] {
-			c.report(r, at(field, i)+suffix, "%q is written twice, expected it once", shorten(value))
+			c.reportf(r, at(field, i)+suffix, "%q is written twice, expected it once", shorten(value))
 		}
 		seen[value] = true
 	}
@@ -183,7 +184,7 @@ func (c *compiler) reference(r *Resource, field, name string) *entry[*v1alpha1.C
 		for _, connector := range c.inOrder {
 			names = append(names, connector.object.Name)
 		}
-		c.report(r, field, "there is no Connector %q%s", shorten(name), offer("expected one of ", names, name))
+		c.reportf(r, field, "there is no Connector %q%s", shorten(name), offer("expected one of ", names, name))
 		return nil
 	}
 	if found.broken {
@@ -199,7 +200,7 @@ func (c *compiler) lane(r *Resource, field, name string, connector *entry[*v1alp
 		names = append(names, lane.Name)
 	}
 	if !slices.Contains(names, name) {
-		c.report(r, field, "Connector %q has no lane %q%s", connector.object.Name, shorten(name), offer("expected ", names, name))
+		c.reportf(r, field, "Connector %q has no lane %q%s", connector.object.Name, shorten(name), offer("expected ", names, name))
 	}
 }
 

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"net"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -16,10 +17,10 @@ import (
 
 var (
 	secretName     = regexp.MustCompile(`^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$`)
-	share          = regexp.MustCompile(`^[0-9]{1,2}%$`)
-	shopifyVersion = regexp.MustCompile(`^20[0-9]{2}-(01|04|07|10)$`)
+	share          = regexp.MustCompile(`^\d{1,2}%$`)
+	shopifyVersion = regexp.MustCompile(`^20\d{2}-(01|04|07|10)$`)
 	accountSID     = regexp.MustCompile(`^AC[0-9a-f]{32}$`)
-	phone          = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
+	phone          = regexp.MustCompile(`^\+[1-9]\d{6,14}$`)
 )
 
 const (
@@ -35,7 +36,7 @@ func (c *compiler) connector(e *entry[*v1alpha1.Connector]) {
 	spec := &e.object.Spec
 	c.snapshot.Connectors[e.object.Name] = e.object
 	if enum(c, e.Resource, "spec.system", spec.System, enums["System"]) && c.systems[string(spec.System)] == nil {
-		c.report(e.Resource, "spec.system", "%s is not built into this program", spec.System)
+		c.reportf(e.Resource, "spec.system", "%s is not built into this program", spec.System)
 	}
 	c.endpoint(e.Resource, spec.Endpoint)
 	c.credentials(e)
@@ -54,17 +55,18 @@ func (c *compiler) endpoint(r *Resource, endpoint string) {
 	const field = "spec.endpoint"
 	parsed, err := url.Parse(endpoint)
 	if err != nil || parsed.Host == "" || parsed.Hostname() == "" || (parsed.Scheme != "https" && parsed.Scheme != "http") {
-		c.report(r, field, "found %q, expected a URL, such as https://123456.suitetalk.api.netsuite.com", shorten(withoutUser(endpoint)))
+		c.reportf(r, field, "found %q, expected a URL, such as https://123456.suitetalk.api.netsuite.com", shorten(withoutUser(endpoint)))
 		return
 	}
 	if parsed.User != nil {
-		c.report(r, field, "holds a user or a password, expected the URL alone: credentials belong into the secret that auth.secretRef names")
+		c.reportf(r, field, "holds a user or a password, expected the URL alone: credentials belong into the secret that auth.secretRef names")
 	}
 	if parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "" {
-		c.report(r, field, "has a query or a fragment, expected the base URL of the API")
+		c.reportf(r, field, "has a query or a fragment, expected the base URL of the API")
 	}
 	if parsed.Scheme == "http" && !nearby(parsed.Hostname()) {
-		c.report(r, field, "found http to %q, expected https: http is only for loopback and for services inside the cluster (a name without dots, or one that ends in .svc or .cluster.local)", parsed.Hostname())
+		c.reportf(r, field, "found http to %q, expected https: http is only for loopback and for services inside the cluster "+
+			"(a name without dots, or one that ends in .svc or .cluster.local)", parsed.Hostname())
 	}
 }
 
@@ -90,13 +92,13 @@ func (c *compiler) credentials(e *entry[*v1alpha1.Connector]) {
 	case spec.Auth != nil:
 		c.secret(e.Resource, "spec.auth.secretRef.name", spec.Auth.SecretRef.Name)
 	case spec.System != v1alpha1.SystemHTTP:
-		c.report(e.Resource, "spec.auth", "is missing, expected {secretRef: {name: ...}}: only system HTTP can do without signing in")
+		c.reportf(e.Resource, "spec.auth", "is missing, expected {secretRef: {name: ...}}: only system HTTP can do without signing in")
 	}
 	if spec.Webhook == nil {
 		return
 	}
 	if _, ok := c.systems[string(spec.System)].(connectors.Source); !ok && c.systems[string(spec.System)] != nil {
-		c.report(e.Resource, "spec.webhook", "the webhooks of %s cannot be read, expected no webhook here", spec.System)
+		c.reportf(e.Resource, "spec.webhook", "the webhooks of %s cannot be read, expected no webhook here", spec.System)
 	}
 	c.secret(e.Resource, "spec.webhook.secretRef.name", spec.Webhook.SecretRef.Name)
 	c.count(e.Resource, "spec.webhook.maxBodyBytes", spec.Webhook.MaxBodyBytes, 1<<10, 4<<20)
@@ -105,7 +107,8 @@ func (c *compiler) credentials(e *entry[*v1alpha1.Connector]) {
 func (c *compiler) secret(r *Resource, field, name string) {
 	if !secretName.MatchString(name) {
 		// The name is not repeated: it may be the secret itself.
-		c.report(r, field, "is not the name of a secret, expected lower-case letters, digits, - and dots, such as netsuite-token; the secret itself never belongs here")
+		c.reportf(r, field, "is not the name of a secret, expected lower-case letters, digits, - and dots, such as netsuite-token; "+
+			"the secret itself never belongs here")
 	}
 }
 
@@ -124,7 +127,7 @@ func (c *compiler) limit(r *Resource, field string, l *v1alpha1.Limit) {
 	c.name(r, field+".name", l.Name)
 	switch {
 	case l.RollingWindow != nil && l.Concurrency != nil:
-		c.report(r, field, "has rollingWindow and concurrency, expected one of them: write a limit for each")
+		c.reportf(r, field, "has rollingWindow and concurrency, expected one of them: write a limit for each")
 		return
 	case l.RollingWindow != nil:
 		c.count(r, field+".rollingWindow.calls", l.RollingWindow.Calls, 1, maxCalls)
@@ -132,7 +135,7 @@ func (c *compiler) limit(r *Resource, field string, l *v1alpha1.Limit) {
 	case l.Concurrency != nil:
 		c.count(r, field+".concurrency.calls", l.Concurrency.Calls, 1, maxConcurrency)
 	default:
-		c.report(r, field, "has neither rollingWindow nor concurrency, expected one of them, such as rollingWindow: {calls: 100, per: 1m}")
+		c.reportf(r, field, "has neither rollingWindow nor concurrency, expected one of them, such as rollingWindow: {calls: 100, per: 1m}")
 		return
 	}
 	c.headroom(r, field, l)
@@ -142,9 +145,10 @@ func (c *compiler) limit(r *Resource, field string, l *v1alpha1.Limit) {
 	bound := l.ArrivesWithin.Duration
 	switch {
 	case l.RollingWindow == nil:
-		c.report(r, field+".arrivesWithin", "belongs to a rollingWindow, expected none here")
+		c.reportf(r, field+".arrivesWithin", "belongs to a rollingWindow, expected none here")
 	case bound <= 0 || bound >= l.RollingWindow.Per.Duration:
-		c.report(r, field+".arrivesWithin", "found %s, expected more than 0 and less than the window's %s, such as 20ms", short(bound), short(l.RollingWindow.Per.Duration))
+		c.reportf(r, field+".arrivesWithin", "found %s, expected more than 0 and less than the window's %s, such as 20ms",
+			short(bound), short(l.RollingWindow.Per.Duration))
 	}
 }
 
@@ -153,9 +157,10 @@ func (c *compiler) headroom(r *Resource, field string, l *v1alpha1.Limit) {
 	calls, err := l.HeadroomCalls()
 	switch {
 	case !readable || err != nil || calls < 0:
-		c.report(r, field+".headroom", "found %q, expected a whole number of calls, such as 1, or a share, such as \"2%%\"", shorten(l.Headroom.String()))
+		c.reportf(r, field+".headroom", "found %q, expected a whole number of calls, such as 1, or a share, such as \"2%%\"", shorten(l.Headroom.String()))
 	case calls >= l.Calls() && l.Calls() > 0:
-		c.report(r, field+".headroom", "%d of %d calls stay unused, so nothing could ever be sent, expected less than %d%s", calls, l.Calls(), l.Calls(), unwritten(r, field))
+		c.reportf(r, field+".headroom", "%d of %d calls stay unused, so nothing could ever be sent, expected less than %d%s",
+			calls, l.Calls(), l.Calls(), unwritten(r, field))
 	}
 }
 
@@ -184,7 +189,7 @@ func (c *compiler) settings(e *entry[*v1alpha1.Connector]) {
 	spec := &e.object.Spec
 	foreign := func(field string, present bool, system v1alpha1.System) {
 		if present && spec.System != system {
-			c.report(e.Resource, field, "belongs to system %s, expected none for system %s", system, spec.System)
+			c.reportf(e.Resource, field, "belongs to system %s, expected none for system %s", system, spec.System)
 		}
 	}
 	foreign("spec.shopify", spec.Shopify != nil, v1alpha1.SystemShopify)
@@ -193,18 +198,20 @@ func (c *compiler) settings(e *entry[*v1alpha1.Connector]) {
 	switch spec.System {
 	case v1alpha1.SystemShopify:
 		if !shopifyVersion.MatchString(spec.Shopify.APIVersion) {
-			c.report(e.Resource, "spec.shopify.apiVersion", "found %q, expected a quarter's version of the Admin API, such as 2026-10", shorten(spec.Shopify.APIVersion))
+			c.reportf(e.Resource, "spec.shopify.apiVersion",
+				"found %q, expected a quarter's version of the Admin API, such as 2026-10", shorten(spec.Shopify.APIVersion))
 		}
 	case v1alpha1.SystemHTTP:
 		c.http(e.Resource, spec.HTTP)
 	case v1alpha1.SystemTwilio:
 		c.twilio(e.Resource, spec.Twilio)
+	case v1alpha1.SystemNetSuite: // has none
 	}
 }
 
 func (c *compiler) http(r *Resource, settings *v1alpha1.HTTPSettings) {
 	if settings == nil {
-		c.report(r, "spec.http", "is missing, expected {operations: [{name, method, path, effect}]}: it says what can be called")
+		c.reportf(r, "spec.http", "is missing, expected {operations: [{name, method, path, effect}]}: it says what can be called")
 		return
 	}
 	c.size(r, "spec.http.operations", len(settings.Operations), 32, "operation")
@@ -222,51 +229,52 @@ func (c *compiler) http(r *Resource, settings *v1alpha1.HTTPSettings) {
 func (c *compiler) httpOperation(r *Resource, field string, o *v1alpha1.HTTPOperation) {
 	switch {
 	case slices.Contains([]string{connectors.OperationReadStock, connectors.OperationSetStock, connectors.OperationSendMessage}, o.Name):
-		c.report(r, field+".name", "%q has a meaning of its own that system HTTP does not have, expected another name", o.Name)
+		c.reportf(r, field+".name", "%q has a meaning of its own that system HTTP does not have, expected another name", o.Name)
 	case !operation.MatchString(o.Name):
-		c.report(r, field+".name", "found %q, expected letters and digits with a small letter in front, such as putOrder", shorten(o.Name))
+		c.reportf(r, field+".name", "found %q, expected letters and digits with a small letter in front, such as putOrder", shorten(o.Name))
 	}
 	enum(c, r, field+".method", o.Method, []string{"GET", "POST", "PUT", "PATCH", "DELETE"})
 	enum(c, r, field+".effect", o.Effect, enums["HTTPEffect"])
 	c.path(r, field+".path", strings.ReplaceAll(o.Path, externalIDToken, "x"))
-	if o.Method == "PUT" && o.Effect == v1alpha1.HTTPEffectIdempotent && !strings.Contains(o.Path, externalIDToken) {
-		c.report(r, field+".path", "found %q, expected %s in it: an idempotent PUT names its record", shorten(o.Path), externalIDToken)
+	if o.Method == http.MethodPut && o.Effect == v1alpha1.HTTPEffectIdempotent && !strings.Contains(o.Path, externalIDToken) {
+		c.reportf(r, field+".path", "found %q, expected %s in it: an idempotent PUT names its record", shorten(o.Path), externalIDToken)
 	}
 }
 
 func (c *compiler) path(r *Resource, field, path string) {
 	parsed, err := url.Parse(path)
 	if err != nil || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || parsed.Fragment != "" || strings.ContainsAny(path, "{} \t") {
-		c.report(r, field, "found %q, expected a path from the endpoint on, such as /orders/%s (the only name that braces may hold)", shorten(path), externalIDToken)
+		c.reportf(r, field, "found %q, expected a path from the endpoint on, such as /orders/%s (the only name that braces may hold)",
+			shorten(path), externalIDToken)
 	}
 }
 
 func (c *compiler) twilio(r *Resource, settings *v1alpha1.TwilioSettings) {
 	if settings == nil {
-		c.report(r, "spec.twilio", "is missing, expected {accountSID: ..., from: ...}")
+		c.reportf(r, "spec.twilio", "is missing, expected {accountSID: ..., from: ...}")
 		return
 	}
 	if !accountSID.MatchString(settings.AccountSID) {
-		c.report(r, "spec.twilio.accountSID", "found %q, expected AC and 32 hexadecimal digits", shorten(settings.AccountSID))
+		c.reportf(r, "spec.twilio.accountSID", "found %q, expected AC and 32 hexadecimal digits", shorten(settings.AccountSID))
 	}
 	c.phone(r, "spec.twilio.from", settings.From)
 }
 
 func (c *compiler) phone(r *Resource, field, number string) {
 	if !phone.MatchString(number) {
-		c.report(r, field, "found %q, expected a phone number in E.164 form, in quotes, such as \"+15550100002\"", shorten(number))
+		c.reportf(r, field, "found %q, expected a phone number in E.164 form, in quotes, such as \"+15550100002\"", shorten(number))
 	}
 }
 
 func (c *compiler) count(r *Resource, field string, value, least, most int64) {
 	if value < least || value > most {
-		c.report(r, field, "found %d, expected a whole number from %d to %d", value, least, most)
+		c.reportf(r, field, "found %d, expected a whole number from %d to %d", value, least, most)
 	}
 }
 
 func (c *compiler) between(r *Resource, field string, value, least, most time.Duration) {
 	if value < least || value > most {
-		c.report(r, field, "found %s, expected a time from %s to %s", short(value), short(least), short(most))
+		c.reportf(r, field, "found %s, expected a time from %s to %s", short(value), short(least), short(most))
 	}
 }
 

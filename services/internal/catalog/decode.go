@@ -50,7 +50,7 @@ func decodeDocument(file string, document *yaml.Node) (*Resource, Problems) {
 		return nil, d.problems
 	}
 	if root.Kind != yaml.MappingNode {
-		d.report(root, "", "found %s, expected a resource with apiVersion, kind, metadata and spec", describe(root))
+		d.reportf(root, "", "found %s, expected a resource with apiVersion, kind, metadata and spec", describe(root))
 		return nil, d.problems
 	}
 	object := d.header(root)
@@ -68,7 +68,7 @@ func (d *decoder) header(root *yaml.Node) Object {
 	version, versionNode := d.headerText(root, "apiVersion", wanted)
 	kind, kindNode := d.headerText(root, "kind", choices(kindNames()))
 	if versionNode != nil && version != wanted {
-		d.report(versionNode, "apiVersion", "found %s, expected %s", describe(versionNode), wanted)
+		d.reportf(versionNode, "apiVersion", "found %s, expected %s", describe(versionNode), wanted)
 		return nil
 	}
 	if kindNode == nil || versionNode == nil {
@@ -80,7 +80,7 @@ func (d *decoder) header(root *yaml.Node) Object {
 		if near := nearest(kind, kindNames()); near != "" {
 			hint = "; did you mean " + near + "?"
 		}
-		d.report(kindNode, "kind", "found %s, expected %s%s", describe(kindNode), choices(kindNames()), hint)
+		d.reportf(kindNode, "kind", "found %s, expected %s%s", describe(kindNode), choices(kindNames()), hint)
 	}
 	return object
 }
@@ -96,7 +96,7 @@ func (d *decoder) headerText(root *yaml.Node, field, expected string) (string, *
 			return value.Value, value
 		}
 	}
-	d.report(root, field, "is missing, expected %s", expected)
+	d.reportf(root, field, "is missing, expected %s", expected)
 	return "", nil
 }
 
@@ -131,7 +131,7 @@ func (d *decoder) metadata(node *yaml.Node, object Object) {
 		return
 	}
 	if node.Kind != yaml.MappingNode {
-		d.report(node, "metadata", "found %s, expected {name: ...}", describe(node))
+		d.reportf(node, "metadata", "found %s, expected {name: ...}", describe(node))
 		return
 	}
 	var meta struct {
@@ -167,23 +167,23 @@ func (d *decoder) mapping(node *yaml.Node, path string, read func(string, *yaml.
 	for i := 0; i+1 < len(node.Content) && !d.full(); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
 		if key.Kind != yaml.ScalarNode {
-			d.report(key, path, "found %s as a key, expected a field: %s", describe(key), choices(known))
+			d.reportf(key, path, "found %s as a key, expected a field: %s", describe(key), choices(known))
 			continue
 		}
 		if key.Tag == "!!merge" {
-			d.report(key, path, "merge keys (<<) cannot be used here, expected the fields themselves")
+			d.reportf(key, path, "merge keys (<<) cannot be used here, expected the fields themselves")
 			continue
 		}
 		field := join(path, key.Value)
 		if first, ok := seen[key.Value]; ok {
-			d.report(key, field, "is written twice, first in line %d: expected it once", first)
+			d.reportf(key, field, "is written twice, first in line %d: expected it once", first)
 			continue
 		}
 		seen[key.Value] = key.Line
 		d.places[field] = placeOf(key, value)
 		// null is how YAML says "not written"; the API server drops it too.
 		if wanted, ok := required[key.Value]; ok && value.Kind == yaml.ScalarNode && value.Tag == "!!null" {
-			d.report(key, field, "found nothing, expected %s", wanted)
+			d.reportf(key, field, "found nothing, expected %s", wanted)
 			continue
 		}
 		if !read(key.Value, value) {
@@ -192,7 +192,7 @@ func (d *decoder) mapping(node *yaml.Node, path string, read func(string, *yaml.
 	}
 	for _, name := range slices.Sorted(maps.Keys(required)) {
 		if _, ok := seen[name]; !ok {
-			d.report(node, join(path, name), "is missing, expected %s", required[name])
+			d.reportf(node, join(path, name), "is missing, expected %s", required[name])
 		}
 	}
 }
@@ -206,14 +206,14 @@ func (d *decoder) unknown(key *yaml.Node, path string, known []string) {
 	if path != "" {
 		where += " in " + path
 	}
-	d.report(key, join(path, shorten(key.Value)), "%s, expected %s%s", where, choices(known), hint)
+	d.reportf(key, join(path, shorten(key.Value)), "%s, expected %s%s", where, choices(known), hint)
 }
 
 // resolve follows an alias and counts what is read; false where it was refused.
 func (d *decoder) resolve(node *yaml.Node, path string) (*yaml.Node, bool) {
 	if d.nodes++; d.nodes > maxNodes {
 		if d.nodes == maxNodes+1 {
-			d.report(node, path, "found more than %d values with all aliases written out, expected fewer", maxNodes)
+			d.reportf(node, path, "found more than %d values with all aliases written out, expected fewer", maxNodes)
 		}
 		return nil, false
 	}
@@ -221,7 +221,7 @@ func (d *decoder) resolve(node *yaml.Node, path string) (*yaml.Node, bool) {
 		return node, true
 	}
 	if node.Alias == nil || slices.Contains(d.open, node.Alias) {
-		d.report(node, path, "found an alias that contains itself, expected the value")
+		d.reportf(node, path, "found an alias that contains itself, expected the value")
 		return nil, false
 	}
 	return node.Alias, true
@@ -229,7 +229,7 @@ func (d *decoder) resolve(node *yaml.Node, path string) (*yaml.Node, bool) {
 
 func (d *decoder) full() bool { return len(d.problems) > maxProblems }
 
-func (d *decoder) report(node *yaml.Node, field, format string, arguments ...any) {
+func (d *decoder) reportf(node *yaml.Node, field, format string, arguments ...any) {
 	if d.full() {
 		return
 	}

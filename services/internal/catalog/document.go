@@ -68,7 +68,8 @@ func Encode(resources []Resource) ([]byte, error) {
 		return nil, fmt.Errorf("encode the catalog: %w", err)
 	}
 	if len(data) > maxDocument {
-		return nil, fmt.Errorf("the catalog is %d bytes, expected at most %d: shorten mappings, or run a second installation for a part of the connectors", len(data), maxDocument)
+		return nil, fmt.Errorf("the catalog is %d bytes, expected at most %d: shorten mappings, or run a second installation for a part of the connectors",
+			len(data), maxDocument)
 	}
 	return data, nil
 }

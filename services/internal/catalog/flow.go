@@ -48,7 +48,8 @@ func (c *compiler) from(r *Resource, sources []v1alpha1.EventSource) {
 			continue
 		}
 		if connector.object.Spec.Webhook == nil {
-			c.report(r, field+".connector", "Connector %q has no webhook, so it sends no events, expected spec.webhook in it, or another Connector", source.Connector)
+			c.reportf(r, field+".connector", "Connector %q has no webhook, so it sends no events, expected spec.webhook in it, or another Connector",
+				source.Connector)
 			continue
 		}
 		c.topics(r, field, source.Topics, connector.object)
@@ -65,7 +66,7 @@ func (c *compiler) topics(r *Resource, field string, topics []string, connector 
 	}
 	for i, topic := range topics {
 		if _, err := source.Order(topic, nil); topic == "" || errors.Is(err, connectors.ErrNotAnOrder) {
-			c.report(r, at(field+".topics", i), "found %q, which carries no order, expected a topic such as orders/create", shorten(topic))
+			c.reportf(r, at(field+".topics", i), "found %q, which carries no order, expected a topic such as orders/create", shorten(topic))
 		}
 	}
 }
@@ -93,11 +94,12 @@ func (c *compiler) step(r *Resource, field string, spec *v1alpha1.DeliverStep) S
 	maps.DeleteFunc(operations, func(_ string, o connectors.Operation) bool { return !o.NeedsMapping })
 	if _, ok := operations[spec.Operation]; !ok {
 		names := slices.Sorted(maps.Keys(operations))
-		c.report(r, field+".operation", "Connector %q cannot be sent an order by %q%s", spec.Connector, shorten(spec.Operation), offer("expected ", names, spec.Operation))
+		c.reportf(r, field+".operation", "Connector %q cannot be sent an order by %q%s",
+			spec.Connector, shorten(spec.Operation), offer("expected ", names, spec.Operation))
 		return step
 	}
 	if spec.Mapping == "" {
-		c.report(r, field+".mapping", "is missing, expected an expression whose value is the body of %s, such as {\"externalId\": externalId}", spec.Operation)
+		c.reportf(r, field+".mapping", "is missing, expected an expression whose value is the body of %s, such as {\"externalId\": externalId}", spec.Operation)
 	}
 	return step
 }
@@ -110,11 +112,11 @@ func (c *compiler) after(r *Resource, field string, names []string, self int, af
 		place := at(field+".after", i)
 		switch index := slices.Index(names, name); {
 		case index < 0:
-			c.report(r, place, "there is no step %q%s", shorten(name), offer("expected a step above: ", names[:self], name))
+			c.reportf(r, place, "there is no step %q%s", shorten(name), offer("expected a step above: ", names[:self], name))
 		case index == self:
-			c.report(r, place, "step %q cannot come after itself, expected a step above it", name)
+			c.reportf(r, place, "step %q cannot come after itself, expected a step above it", name)
 		case index > self:
-			c.report(r, place, "step %q stands below, expected a step above: move %q up, so that steps stand in the order in which they go", name, name)
+			c.reportf(r, place, "step %q stands below, expected a step above: move %q up, so that steps stand in the order in which they go", name, name)
 		}
 	}
 }
@@ -127,7 +129,7 @@ func (c *compiler) expression(r *Resource, field string, err error) {
 	}
 	compileError, ok := errors.AsType[*expr.CompileError](err)
 	if !ok {
-		c.report(r, field, "%v", err)
+		c.reportf(r, field, "%v", err)
 		return
 	}
 	written := r.place(field)
@@ -136,6 +138,6 @@ func (c *compiler) expression(r *Resource, field string, err error) {
 		if written.block {
 			line += issue.Line
 		}
-		c.reportLine(r, line, field, "%s (line %d, column %d of the expression)", issue.Message, issue.Line, issue.Column)
+		c.reportLinef(r, line, field, "%s (line %d, column %d of the expression)", issue.Message, issue.Line, issue.Column)
 	}
 }

@@ -223,7 +223,7 @@ func link(t *testing.T, target, path string) {
 // each line. Neither may cost more than a moment, or fill the log.
 func TestWhatIsMeantToOverwhelmIsBounded(t *testing.T) {
 	const head = "apiVersion: peppasync.io/v1alpha1\nkind: StockPool\nmetadata: {name: x}\n"
-	laughs := "x0: &x0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]\n"
+	laughs := "x0: &x0 [" + strings.Repeat("ha, ", 10) + "]\n"
 	for i := 1; i < 12; i++ {
 		laughs += fmt.Sprintf("x%d: &x%d [%s*x%d]\n", i, i, strings.Repeat(fmt.Sprintf("*x%d, ", i-1), 9), i-1)
 	}

@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,7 +74,7 @@ func check(t testing.TB, dir string) []string {
 	t.Helper()
 	resources, problems := catalog.LoadDir(dir)
 	snapshot, more := catalog.Compile(resources, systems.All())
-	all := append(problems, more...)
+	all := slices.Concat(problems, more)
 	if (snapshot == nil) != (len(all) > 0) {
 		t.Errorf("a snapshot is %v with %d problems", snapshot != nil, len(all))
 	}

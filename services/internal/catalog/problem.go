@@ -9,7 +9,7 @@ import (
 
 // Problem is one thing that is wrong with the configuration: where, what was
 // found, and what is expected instead.
-type Problem struct {
+type Problem struct { //nolint:errname // it is a row of a list before it is an error
 	File string
 	// Line is 0 where the problem has no place of its own.
 	Line int
@@ -38,7 +38,7 @@ func (p Problem) place() string {
 }
 
 // Problems are all problems that were found, by file and line.
-type Problems []Problem
+type Problems []Problem //nolint:errname // as Problem
 
 // shown is how many problems a text lists: a person mends a few and looks again,
 // and a file of something else must not fill the log.

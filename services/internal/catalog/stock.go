@@ -18,13 +18,13 @@ func (c *compiler) pool(e *entry[*v1alpha1.StockPool]) {
 	spec := &e.object.Spec
 	c.snapshot.StockPools[e.object.Name] = e.object
 	if enum(c, e.Resource, "spec.mode", spec.Mode, enums["StockMode"]) && spec.Mode == v1alpha1.StockModeEscrow {
-		c.report(e.Resource, "spec.mode", "Escrow is not available in this release, expected Shared")
+		c.reportf(e.Resource, "spec.mode", "Escrow is not available in this release, expected Shared")
 	}
 	c.size(e.Resource, "spec.skus", len(spec.SKUs), 1000, "SKU")
 	c.unique(e.Resource, "spec.skus", spec.SKUs, "")
 	for i, sku := range spec.SKUs {
 		if sku == "" || len(sku) > 255 {
-			c.report(e.Resource, at("spec.skus", i), "found a SKU of %d bytes, expected 1 to 255", len(sku))
+			c.reportf(e.Resource, at("spec.skus", i), "found a SKU of %d bytes, expected 1 to 255", len(sku))
 		}
 	}
 	c.count(e.Resource, "spec.buffer", spec.Buffer, 0, 1_000_000_000)
@@ -37,9 +37,10 @@ func (c *compiler) pool(e *entry[*v1alpha1.StockPool]) {
 		c.stockPlace(e, field, channel.Connector, channel.Location, connectors.OperationReadStock, connectors.OperationSetStock)
 		switch {
 		case seen[channel]:
-			c.report(e.Resource, field, "location %q of Connector %q is written twice, expected it once", shorten(channel.Location), shorten(channel.Connector))
+			c.reportf(e.Resource, field, "location %q of Connector %q is written twice, expected it once",
+				shorten(channel.Location), shorten(channel.Connector))
 		case channel.Connector == spec.Source.Connector && channel.Location == spec.Source.Location:
-			c.report(e.Resource, field, "is the source itself, expected the place where buyers see the figure")
+			c.reportf(e.Resource, field, "is the source itself, expected the place where buyers see the figure")
 		}
 		seen[channel] = true
 	}
@@ -48,7 +49,7 @@ func (c *compiler) pool(e *entry[*v1alpha1.StockPool]) {
 // stockPlace checks that a connector can do what a pool asks of it.
 func (c *compiler) stockPlace(e *entry[*v1alpha1.StockPool], field, name, location string, operations ...string) {
 	if location == "" {
-		c.report(e.Resource, field+".location", "is empty, expected the system's own id of the location")
+		c.reportf(e.Resource, field+".location", "is empty, expected the system's own id of the location")
 	}
 	connector := c.reference(e.Resource, field+".connector", name)
 	if connector == nil {
@@ -71,7 +72,7 @@ func (c *compiler) can(r *Resource, field string, connector *v1alpha1.Connector,
 	available := system.Operations(&connector.Spec)
 	for _, operation := range operations {
 		if _, ok := available[operation]; !ok {
-			c.report(r, field, "Connector %q is of system %s, which cannot %s, expected one that can", connector.Name, connector.Spec.System, operation)
+			c.reportf(r, field, "Connector %q is of system %s, which cannot %s, expected one that can", connector.Name, connector.Spec.System, operation)
 			return
 		}
 	}
@@ -140,9 +141,10 @@ func (c *compiler) overBudget(pool *entry[*v1alpha1.StockPool], connector string
 	factor := reads * 100 / (stockShare * float64(window.Calls))
 	const step = 100 * time.Millisecond
 	enough := time.Duration(float64(every)*factor-1).Truncate(step) + step
-	c.report(pool.Resource, "spec.source.readEvery",
+	c.reportf(pool.Resource, "spec.source.readEvery",
 		"a read every %s is %s calls in %s%s, %s%% of the %d that limit %q of Connector %q allows, expected at most %d%%: read every %s or less often",
-		short(every), figure(reads), short(window.Per.Duration), together, figure(reads*100/float64(window.Calls)), window.Calls, limit.Name, connector, stockShare, short(enough))
+		short(every), figure(reads), short(window.Per.Duration), together, figure(reads*100/float64(window.Calls)),
+		window.Calls, limit.Name, connector, stockShare, short(enough))
 }
 
 // figure rounds for a sentence, without an exponent.

@@ -53,7 +53,8 @@ func foreign(path string, data []byte) *Problem {
 		switch {
 		case letter == utf8.RuneError && size == 1:
 			return &Problem{File: path, Line: lineOf(data, offset), Message: "found bytes that are not UTF-8, expected text in UTF-8"}
-		case letter < ' ' && letter != '\t' && letter != '\n' && letter != '\r', letter >= 0x7f && letter <= 0x9f && letter != 0x85, letter == 0xfffe, letter == 0xffff:
+		case letter < ' ' && letter != '\t' && letter != '\n' && letter != '\r',
+			letter >= 0x7f && letter <= 0x9f && letter != 0x85, letter == 0xfffe, letter == 0xffff:
 			return &Problem{File: path, Line: lineOf(data, offset), Message: fmt.Sprintf("found the control character %U, expected text", letter)}
 		}
 		offset += size

@@ -54,7 +54,7 @@ func (d *decoder) value(node *yaml.Node, path string, into reflect.Value, hint s
 	default:
 		// A new kind of field in the API needs a reader here; a test loads every
 		// field that there is.
-		d.report(node, path, "fields of type %s cannot be read", into.Type())
+		d.reportf(node, path, "fields of type %s cannot be read", into.Type())
 	}
 }
 
@@ -81,8 +81,8 @@ func fieldsOf(v reflect.Value) []structField {
 
 func jsonNames(t reflect.Type) []string {
 	names := make([]string, 0, t.NumField())
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+	for field := range t.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		names = append(names, name)
 	}
 	return names
@@ -102,7 +102,7 @@ func (d *decoder) structure(node *yaml.Node, path string, into reflect.Value) {
 		if node.Kind == yaml.ScalarNode {
 			found = "a single value"
 		}
-		d.report(node, path, "found %s, expected a map with %s", found, strings.Join(known, ", "))
+		d.reportf(node, path, "found %s, expected a map with %s", found, strings.Join(known, ", "))
 		return
 	}
 	d.mapping(node, path, func(name string, value *yaml.Node) bool {
@@ -120,7 +120,7 @@ func (d *decoder) list(node *yaml.Node, path string, into reflect.Value, hint st
 		if hint != "" {
 			hint = "[" + hint + "]"
 		}
-		d.report(node, path, "found %s, expected a list%s", describe(node), suchAs(hint))
+		d.reportf(node, path, "found %s, expected a list%s", describe(node), suchAs(hint))
 		return
 	}
 	list := reflect.MakeSlice(into.Type(), len(node.Content), len(node.Content))
@@ -131,7 +131,7 @@ func (d *decoder) list(node *yaml.Node, path string, into reflect.Value, hint st
 		field := at(path, i)
 		d.places[field] = place{line: element.Line}
 		if element.Kind == yaml.ScalarNode && element.Tag == "!!null" {
-			d.report(element, field, "found nothing, expected a value")
+			d.reportf(element, field, "found nothing, expected a value")
 			continue
 		}
 		d.value(element, field, list.Index(i), hint)
@@ -142,7 +142,7 @@ func (d *decoder) list(node *yaml.Node, path string, into reflect.Value, hint st
 // texts reads a map from text to text: labels and annotations.
 func (d *decoder) texts(node *yaml.Node, path string, into reflect.Value) {
 	if node.Kind != yaml.MappingNode {
-		d.report(node, path, "found %s, expected a map from text to text", describe(node))
+		d.reportf(node, path, "found %s, expected a map from text to text", describe(node))
 		return
 	}
 	texts := make(map[string]string, len(node.Content)/2)
@@ -163,14 +163,14 @@ func (d *decoder) text(node *yaml.Node, path string, into reflect.Value, hint st
 		if candidate := nearest(node.Value, allowed); candidate != "" && node.Kind == yaml.ScalarNode {
 			near = "; did you mean " + candidate + "?"
 		}
-		d.report(node, path, "found %s, expected %s%s", describe(node), choices(allowed), near)
+		d.reportf(node, path, "found %s, expected %s%s", describe(node), choices(allowed), near)
 	case node.Kind != yaml.ScalarNode:
-		d.report(node, path, "found %s, expected text%s", describe(node), suchAs(hint))
+		d.reportf(node, path, "found %s, expected text%s", describe(node), suchAs(hint))
 	case node.Tag != "!!str" && strings.HasSuffix(path, secretRefName):
 		// Not repeated: it may be the secret itself.
-		d.report(node, path, "found what is no text, expected the name of a secret%s: put it in quotes", suchAs(hint))
+		d.reportf(node, path, "found what is no text, expected the name of a secret%s: put it in quotes", suchAs(hint))
 	case node.Tag != "!!str":
-		d.report(node, path, "found %s, which is no text, expected text%s: put it in quotes", describe(node), suchAs(hint))
+		d.reportf(node, path, "found %s, which is no text, expected text%s: put it in quotes", describe(node), suchAs(hint))
 	default:
 		into.SetString(node.Value)
 	}
@@ -181,7 +181,7 @@ const secretRefName = "secretRef.name"
 
 func (d *decoder) boolean(node *yaml.Node, path string, into reflect.Value) {
 	if node.Kind != yaml.ScalarNode || node.Tag != "!!bool" {
-		d.report(node, path, "found %s, expected true or false", describe(node))
+		d.reportf(node, path, "found %s, expected true or false", describe(node))
 		return
 	}
 	into.SetBool(strings.EqualFold(node.Value, "true"))
@@ -193,7 +193,7 @@ func (d *decoder) integer(node *yaml.Node, path string, into reflect.Value, hint
 		if hint == "" {
 			hint = "a whole number"
 		}
-		d.report(node, path, "found %s, expected %s", describe(node), hint)
+		d.reportf(node, path, "found %s, expected %s", describe(node), hint)
 		return
 	}
 	into.SetInt(number)
@@ -211,7 +211,7 @@ func (d *decoder) duration(node *yaml.Node, path string, into reflect.Value, hin
 		if hint == "" {
 			hint = "a time with its unit, such as 30s"
 		}
-		d.report(node, path, "found %s, expected %s", describe(node), hint)
+		d.reportf(node, path, "found %s, expected %s", describe(node), hint)
 		return
 	}
 	into.Set(reflect.ValueOf(metav1.Duration{Duration: parsed}))
@@ -225,7 +225,7 @@ func (d *decoder) intOrString(node *yaml.Node, path string, into reflect.Value, 
 		}
 	}
 	if node.Kind != yaml.ScalarNode || node.Tag != "!!str" {
-		d.report(node, path, "found %s, expected %s", describe(node), hint)
+		d.reportf(node, path, "found %s, expected %s", describe(node), hint)
 		return
 	}
 	into.Set(reflect.ValueOf(intstr.FromString(node.Value)))

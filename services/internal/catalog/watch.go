@@ -34,7 +34,7 @@ func Watch(ctx context.Context, b *bus.Bus, systems map[string]connectors.System
 		case <-w.first:
 			return w.store, nil
 		case <-remind.C:
-			log.Warn("waiting for a catalog to work by; \"peppasync apply -f DIR\" publishes one")
+			log.WarnContext(ctx, "waiting for a catalog to work by; \"peppasync apply -f DIR\" publishes one")
 		case <-ctx.Done():
 			return nil, fmt.Errorf("no catalog yet: %w", context.Cause(ctx))
 		}

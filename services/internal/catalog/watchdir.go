@@ -57,7 +57,7 @@ func WatchDir(ctx context.Context, dir string, changed func([]Resource, Problems
 			if !rest(ctx, events.Events) {
 				return nil
 			}
-		case <-events.Errors: // lost events; the scan above sees what they were about
+		case <-events.Errors: //nolint:errcheck // lost events; the scan above sees what they were about
 		}
 	}
 }
