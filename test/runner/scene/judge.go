@@ -8,6 +8,7 @@ import (
 
 	"github.com/peppasync/peppasync/test/sim"
 	"github.com/peppasync/peppasync/test/sim/arrivals"
+	"github.com/peppasync/peppasync/test/sim/shopify"
 )
 
 const (
@@ -44,6 +45,9 @@ type Evidence struct {
 	// Restarts are how long after each start of a killed product the ERP
 	// accepted a call; less than zero for never.
 	Restarts []time.Duration
+	// ReceiptShown is how long after the receipt the shop showed it; less than
+	// zero for never.
+	ReceiptShown time.Duration
 	// PeakMemory is the largest resident size of the product's process in bytes.
 	PeakMemory int64
 	// Late is why the scene did not end by itself; nil where it did.
@@ -54,6 +58,7 @@ type Evidence struct {
 func (s *Stage) Evidence(late error) Evidence {
 	s.sampleMemory()
 	e := Evidence{Script: s.Script, World: s.World.Report(), PeakMemory: s.peakMemory, Late: late}
+	e.ReceiptShown = receiptShown(s.Script, e.World.Receipts, s.World.Shop.Changes())
 	log := s.World.ERP.Arrivals()
 	origin := log.Origin()
 	var pauses []arrivals.Pause
@@ -88,6 +93,26 @@ func (s *Stage) Evidence(late error) Evidence {
 		e.CallsPerMinute = 60 * arrivals.Rate(at, e.World.FirstAccepted.Sub(origin), e.World.LastAccepted.Sub(origin), pauses)
 	}
 	return e
+}
+
+// receiptShown finds the first write of the product after the receipt that left
+// the shop short of what is free by no more than a fiftieth of the receipt.
+// While orders are fed, the shop is always short of a few: those that the ERP
+// may have accepted between being asked for its stock and the write.
+func receiptShown(script Script, receipts []sim.Receipt, changes []shopify.Change) time.Duration {
+	if len(receipts) == 0 {
+		return -1
+	}
+	free := script.Units + receipts[0].Quantity
+	for _, c := range changes {
+		switch {
+		case c.Cause == "sale":
+			free += c.Delta
+		case c.Cause == "set" && !c.At.Before(receipts[0].At) && free-c.Available <= receipts[0].Quantity/50:
+			return c.At.Sub(receipts[0].At)
+		}
+	}
+	return -1
 }
 
 // Judge returns every promise of the scene, kept or broken. It is a pure
@@ -207,10 +232,9 @@ func (e Evidence) stock() []Promise {
 		Name: "goods received", Found: "none in the shop",
 		Promised: fmt.Sprintf("%s units in the shop within %v", number(script.Receipt), script.ReceiptWithin.Std()),
 	}
-	if len(w.Receipts) == 1 && w.Receipts[0].InShopAfterMs != nil {
-		after := *w.Receipts[0].InShopAfterMs
-		receipt.Kept = after <= float64(script.ReceiptWithin.Std().Milliseconds())
-		receipt.Found = fmt.Sprintf("%s units in the shop after %.1f s", number(w.Receipts[0].Quantity), after/1000)
+	if len(w.Receipts) == 1 && e.ReceiptShown >= 0 {
+		receipt.Kept = e.ReceiptShown <= script.ReceiptWithin.Std()
+		receipt.Found = fmt.Sprintf("%s units in the shop after %.1f s", number(w.Receipts[0].Quantity), e.ReceiptShown.Seconds())
 	}
 	ghost := Promise{Name: "ghost zeros", Found: "unknown", Promised: "the shop never shows 0 while units are free"}
 	if len(w.Balance) == 1 {

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // good is the evidence of a scene in which every promise was kept.
 func good() Evidence {
-	after, shown := 237.0, 2300.0
+	after := 237.0
 	limit := func(system string, calls, largest int) sim.Limit {
 		return sim.Limit{System: system, LimitReport: account.LimitReport{Name: "per-minute", WindowMs: 60_000, Limit: calls, Largest: largest}}
 	}
@@ -34,9 +34,12 @@ func good() Evidence {
 		ERPStock:    []netsuite.Stock{{SKU: SKU, Available: 1501}},
 		ShopStock:   []shopify.Stock{{SKU: SKU, Available: 1500}},
 		Balance:     []sim.Balance{{SKU: SKU}},
-		Receipts:    []sim.Receipt{{Receipt: netsuite.Receipt{Quantity: 500}, InShopAfterMs: &shown}},
+		Receipts:    []sim.Receipt{{Receipt: netsuite.Receipt{Quantity: 500}}},
 	}
-	return Evidence{Script: Saturday(), World: w, CallsPerMinute: 995, Restarts: []time.Duration{time.Second}, PeakMemory: 90 << 20}
+	return Evidence{
+		Script: Saturday(), World: w, CallsPerMinute: 995, Restarts: []time.Duration{time.Second},
+		ReceiptShown: 2300 * time.Millisecond, PeakMemory: 90 << 20,
+	}
 }
 
 func TestAGoodSceneKeepsEveryPromise(t *testing.T) {
@@ -49,7 +52,6 @@ func TestAGoodSceneKeepsEveryPromise(t *testing.T) {
 
 func TestEveryPromiseCanBeBroken(t *testing.T) {
 	late := 1001.0
-	slow := 10_001.0
 	seen := make(map[string]bool)
 	for what, test := range map[string]struct {
 		spoil  func(*Evidence)
@@ -80,8 +82,8 @@ func TestEveryPromiseCanBeBroken(t *testing.T) {
 		"it comes back late":               {func(e *Evidence) { e.Restarts[0] = time.Minute }, []string{"after a kill"}},
 		"the shop shows too much":          {func(e *Evidence) { e.World.ShopStock[0].Available = 1501 }, []string{"stock"}},
 		"an order lowers stock twice":      {func(e *Evidence) { e.World.ERPStock[0].Available-- }, []string{"stock"}},
-		"the receipt is late in the shop":  {func(e *Evidence) { e.World.Receipts[0].InShopAfterMs = &slow }, []string{"goods received"}},
-		"the receipt is never in the shop": {func(e *Evidence) { e.World.Receipts[0].InShopAfterMs = nil }, []string{"goods received"}},
+		"the receipt is late in the shop":  {func(e *Evidence) { e.ReceiptShown = 10_001 * time.Millisecond }, []string{"goods received"}},
+		"the receipt is never in the shop": {func(e *Evidence) { e.ReceiptShown = -1 }, []string{"goods received"}},
 		"the shop shows nothing":           {func(e *Evidence) { e.World.Balance[0].GhostZeroMs = 1 }, []string{"ghost zeros"}},
 		"stock is not judged":              {func(e *Evidence) { e.World.Balance = nil }, []string{"ghost zeros"}},
 		"a unit is sold that is not there": {func(e *Evidence) { e.World.OversoldUnits = 1 }, []string{"oversold"}},
@@ -111,6 +113,34 @@ func TestEveryPromiseCanBeBroken(t *testing.T) {
 		if !seen[p.Name] {
 			t.Errorf("no case breaks %q", p.Name)
 		}
+	}
+}
+
+func TestAReceiptIsShownByTheFirstWriteThatContainsIt(t *testing.T) {
+	at := time.Now()
+	booked := []sim.Receipt{{Receipt: netsuite.Receipt{At: at, Quantity: 500}}}
+	change := func(after time.Duration, cause string, delta, available int) shopify.Change {
+		return shopify.Change{At: at.Add(after), Cause: cause, Delta: delta, Available: available}
+	}
+	before := []shopify.Change{change(-time.Minute, "start", 0, 2000), change(-30*time.Second, "sale", -1000, 1000), change(-time.Second, "set", -2, 998)}
+	for what, test := range map[string]struct {
+		changes []shopify.Change
+		want    time.Duration
+	}{
+		"nothing is written":      {nil, -1},
+		"the write does not know": {[]shopify.Change{change(time.Second, "set", 1, 999)}, -1},
+		"a few are on their way":  {[]shopify.Change{change(time.Second, "set", 1, 999), change(3*time.Second, "set", 491, 1490)}, 3 * time.Second},
+		"a part is missing":       {[]shopify.Change{change(3*time.Second, "set", 490, 1489)}, -1},
+		"some are sold in the meantime": {
+			[]shopify.Change{change(time.Second, "sale", -100, 898), change(2*time.Second, "set", 502, 1400)}, 2 * time.Second,
+		},
+	} {
+		if got := receiptShown(Saturday(), booked, slices.Concat(before, test.changes)); got != test.want {
+			t.Errorf("%s: shown after %v, want %v", what, got, test.want)
+		}
+	}
+	if got := receiptShown(Saturday(), nil, before); got != -1 {
+		t.Errorf("no receipt is shown after %v", got)
 	}
 }
 

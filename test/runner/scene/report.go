@@ -15,7 +15,10 @@ type Report struct {
 	Promises []Promise `json:"promises"`
 	Script   Script    `json:"script"`
 	// CallsPerMinute and PeakMemory are those of the Evidence.
-	CallsPerMinute float64    `json:"callsPerMinute"`
+	CallsPerMinute float64 `json:"callsPerMinute"`
+	// ReceiptShownMs is how long after the receipt the shop showed it, but for a
+	// few units on their way; less than zero for never.
+	ReceiptShownMs int64      `json:"receiptShownMs"`
 	PeakMemory     int64      `json:"peakMemoryBytes"`
 	Downtimes      []Downtime `json:"downtimes,omitempty"`
 	World          sim.Report `json:"world"`
@@ -25,7 +28,8 @@ type Report struct {
 func (s *Stage) Report(late error) Report {
 	e := s.Evidence(late)
 	r := Report{
-		Kept: true, Promises: Judge(e), Script: s.Script, CallsPerMinute: e.CallsPerMinute, PeakMemory: e.PeakMemory,
+		Kept: true, Promises: Judge(e), Script: s.Script, CallsPerMinute: e.CallsPerMinute,
+		ReceiptShownMs: e.ReceiptShown.Milliseconds(), PeakMemory: e.PeakMemory,
 		Downtimes: s.downtimes, World: e.World,
 	}
 	for _, p := range r.Promises {
