@@ -3,13 +3,15 @@ package notifier
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -65,10 +67,9 @@ type world struct {
 	bus    *bus.Bus
 	store  *catalog.Store
 	log    *logs
-	// tracer of the notifiers, where it is set.
-	tracer trace.Tracer
-	// tellWithin of the notifiers, where it is set.
-	tellWithin time.Duration
+
+	// stops ends the notifiers.
+	stops []func()
 
 	mu   sync.Mutex
 	sent []sent
@@ -89,9 +90,9 @@ func newWorld(t testing.TB, policies ...*v1alpha1.NotificationPolicy) *world {
 	return &world{t: t, server: server, bus: server.Bus(t), log: &logs{}, store: catalog.NewStore(snapshot(policies...))}
 }
 
-// start runs a notifier, whose records fault may put something before, until
-// the returned function is called.
-func (w *world) start(fault func(records) records) (stop func()) {
+// start runs a notifier, which change may alter before, until the returned
+// function is called.
+func (w *world) start(change ...func(*Notifier)) (stop func()) {
 	w.t.Helper()
 	quiet, err := telemetry.Setup(context.Background(), telemetry.Options{Service: Role})
 	if err != nil {
@@ -101,17 +102,32 @@ func (w *world) start(fault func(records) records) (stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.ackWait = 300 * time.Millisecond
-	if fault != nil {
-		n.records = fault(n.records)
+	n.ackWait = 200 * time.Millisecond
+	for _, c := range change {
+		c(n)
 	}
-	if w.tracer != nil {
-		n.tracer = w.tracer
+	stop = w.background(n.Run)
+	w.stops = append(w.stops, stop)
+	return stop
+}
+
+// fresh lets a notifier begin at the first hold again, as after the loss of the
+// consumer.
+func fresh(n *Notifier) { n.durable = "fresh" }
+
+// replayed waits for this many texts, has a notifier read every hold again from
+// the first one, alone, and returns what was told of them in the end.
+func (w *world) replayed(texts int) map[string]int {
+	w.t.Helper()
+	w.told(texts)
+	for _, stop := range w.stops {
+		stop()
 	}
-	if w.tellWithin != 0 {
-		n.tellWithin = w.tellWithin
-	}
-	return w.background(n.Run)
+	w.start(func(n *Notifier) { n.durable = "replay" })
+	w.hold("last") // read after all others
+	told := w.told(texts + 1)
+	maps.DeleteFunc(told, func(text string, _ int) bool { return strings.HasSuffix(text, " #last") })
+	return told
 }
 
 // background runs fn until the returned function is called or the test ends.
@@ -169,7 +185,7 @@ func (w *world) texts() []sent {
 }
 
 // hold puts a refused step of an order into the Error Hold, changed.
-func (w *world) hold(order string, change ...func(*dispatchv1.Hold)) bus.Ack {
+func (w *world) hold(order string, change ...func(*dispatchv1.Hold)) {
 	w.t.Helper()
 	hold := &dispatchv1.Hold{
 		Delivery: &dispatchv1.Delivery{
@@ -183,21 +199,19 @@ func (w *world) hold(order string, change ...func(*dispatchv1.Hold)) bus.Ack {
 		c(hold)
 	}
 	d := hold.GetDelivery()
-	return w.put(bus.Message{Subject: bus.HoldSubject(d.GetConnector(), d.GetKey(), d.GetId())}, hold)
+	w.put(bus.Message{Subject: bus.HoldSubject(d.GetConnector(), d.GetKey(), d.GetId())}, hold)
 }
 
 // put publishes a message of this content.
-func (w *world) put(m bus.Message, content proto.Message) bus.Ack {
+func (w *world) put(m bus.Message, content proto.Message) {
 	w.t.Helper()
 	var err error
 	if m.Data, err = proto.Marshal(content); err != nil {
 		w.t.Fatal(err)
 	}
-	ack, err := w.bus.Publish(context.Background(), m)
-	if err != nil {
+	if _, err := w.bus.Publish(context.Background(), m); err != nil {
 		w.t.Fatal(err)
 	}
-	return ack
 }
 
 // eventually waits until a condition holds.
@@ -215,11 +229,33 @@ func (w *world) eventually(what string, condition func() bool) {
 	}
 }
 
-// toldOf waits until the text about a last hold is sent, which comes behind
-// those of all holds before it, and returns whom all texts of this order went to.
-func (w *world) settled(texts int) {
+// told waits until this many texts are sent, and returns how many each
+// recipient got of each order.
+func (w *world) told(texts int) map[string]int {
 	w.t.Helper()
-	w.eventually("all texts are sent", func() bool { return len(w.texts()) >= texts })
+	w.eventually(fmt.Sprint(texts, " texts are sent"), func() bool { return len(w.texts()) >= texts })
+	told := make(map[string]int)
+	for _, s := range w.texts() {
+		told[s.to()+" "+strings.Fields(s.body())[1]]++
+	}
+	return told
+}
+
+// logged waits for a line of the log that has all of these words.
+func (w *world) logged(words ...string) {
+	w.t.Helper()
+	w.eventually(fmt.Sprintf("a line with %q", words), func() bool { return w.count(words...) > 0 })
+}
+
+// count returns how many lines of the log have all of these words.
+func (w *world) count(words ...string) int {
+	n := 0
+	for _, line := range w.log.lines() {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+			n++
+		}
+	}
+	return n
 }
 
 // logs keeps what was logged.

@@ -21,6 +21,7 @@ import (
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/catalog"
 	"github.com/peppasync/peppasync/services/internal/order"
 	"github.com/peppasync/peppasync/services/notifier/internal/message"
 )
@@ -35,7 +36,8 @@ type route struct {
 func (n *Notifier) hold(ctx context.Context, m *bus.Incoming) error {
 	hold := &dispatchv1.Hold{}
 	if err := proto.Unmarshal(m.Data, hold); err != nil {
-		n.log.ErrorContext(ctx, "a hold cannot be read and nobody is told of it; it stays in the Error Hold", "subject", m.Subject, "sequence", m.Sequence, "error", err)
+		n.log.ErrorContext(ctx, "a hold cannot be read and nobody is told of it; it stays in the Error Hold",
+			"subject", m.Subject, "sequence", m.Sequence, "error", err)
 		return nil
 	}
 	d := hold.GetDelivery()
@@ -49,7 +51,7 @@ func (n *Notifier) hold(ctx context.Context, m *bus.Incoming) error {
 		return nil
 	case message.KindOrder:
 	}
-	routes := n.routes()
+	routes := routesOf(n.catalog.Current())
 	if len(routes) == 0 {
 		n.log.DebugContext(ctx, "no policy asks for texts about holds", "subject", m.Subject)
 		return nil
@@ -91,11 +93,9 @@ func (n *Notifier) tell(ctx context.Context, m *bus.Incoming, hold *dispatchv1.H
 	return nil
 }
 
-// routes returns whom the policies of now want to be told of holds, each
-// recipient once: by the first policy, in the order of their names, that names
-// them.
-func (n *Notifier) routes() []route {
-	snapshot := n.catalog.Current()
+// routesOf returns whom the policies want to be told of holds, each recipient
+// once: by the first policy, in the order of their names, that names them.
+func routesOf(snapshot *catalog.Snapshot) []route {
 	var routes []route
 	known := make(map[string]bool)
 	for _, name := range slices.Sorted(maps.Keys(snapshot.Policies)) {
@@ -189,8 +189,8 @@ func (n *Notifier) orderName(ctx context.Context, hold *dispatchv1.Hold) (string
 		return "", fmt.Errorf("reading order %s for its name: %w", key, err)
 	}
 	state := &orderv1.State{}
-	if proto.Unmarshal(record.Data, state) != nil || state.GetOrder().GetName() == "" {
-		return id, nil
+	if err := proto.Unmarshal(record.Data, state); err != nil {
+		n.log.WarnContext(ctx, "the state of a held order cannot be read; the text names the order by its id", "order", key, "error", err)
 	}
-	return state.GetOrder().GetName(), nil
+	return cmp.Or(state.GetOrder().GetName(), id), nil
 }

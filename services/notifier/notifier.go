@@ -54,6 +54,7 @@ type Notifier struct {
 	catalog    *catalog.Store
 	log        *slog.Logger
 	tracer     trace.Tracer
+	durable    string
 	ackWait    time.Duration
 	tellWithin time.Duration
 	// late: that some holds are too old to be told was said.
@@ -67,7 +68,7 @@ func New(config Config) (*Notifier, error) {
 	}
 	return &Notifier{
 		bus: config.Bus, records: config.Bus, catalog: config.Catalog, log: config.Logger,
-		tracer: config.Telemetry.Tracer(Role), ackWait: defaultAckWait, tellWithin: defaultTellWithin,
+		tracer: config.Telemetry.Tracer(Role), durable: bus.Consumer(Role), ackWait: defaultAckWait, tellWithin: defaultTellWithin,
 	}, nil
 }
 
@@ -77,7 +78,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 	return run.Supervise(ctx, n.log, "reader of "+bus.StreamErrorHold, func(ctx context.Context) error {
 		// The whole stream: there is nothing but holds in it.
 		return n.bus.Consume(ctx, bus.ConsumerOptions{
-			Stream: bus.StreamErrorHold, Durable: bus.Consumer(Role), AckWait: n.ackWait,
+			Stream: bus.StreamErrorHold, Durable: n.durable, AckWait: n.ackWait,
 		}, n.take)
 	})
 }
@@ -100,6 +101,6 @@ func (n *Notifier) take(ctx context.Context, m *bus.Incoming) {
 		return
 	}
 	if err := m.AckAsync(); err != nil {
-		n.log.Debug("a hold could not be acknowledged; it comes again, and its texts are known", "subject", m.Subject, "error", err)
+		n.log.DebugContext(ctx, "a hold could not be acknowledged; it comes again, and its texts are known", "subject", m.Subject, "error", err)
 	}
 }

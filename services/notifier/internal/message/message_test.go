@@ -75,7 +75,7 @@ func TestText(t *testing.T) {
 			"Order #1500 is held before it went to wms: no reason was given. It waits in the Error Hold; all others go on."},
 		"a long cause": {held(because("x", "line 1: the configuration 'OAK-180x90-LEFT-LACQUERED' is not one that this warehouse builds any more", 422)), "#1500",
 			"Order #1500 is held: wms refused it: line 1: the configuration 'OAK-180x90-LEFT-LACQUERED' is not one that... It waits in the Error Hold; all others go on."},
-		"letters that a text lacks": {held(because("x", "Größe “180×90” – naïve 注文 ok…", 422)), "#1500",
+		"letters that a text lacks": {held(because("x", "Größe “180×90” – naïve заказ ok…", 422)), "#1500",
 			"Order #1500 is held: wms refused it: Größe \"180x90\" - naive ? ok. It waits in the Error Hold; all others go on."},
 	}
 	for name, test := range tests {
