@@ -22,6 +22,10 @@ func Compile(resources []Resource, systems map[string]connectors.System) (*Snaps
 	if err != nil {
 		return nil, Problems{{Message: err.Error()}}
 	}
+	return compile(resources, systems, expressions)
+}
+
+func compile(resources []Resource, systems map[string]connectors.System, expressions *expr.Compiler) (*Snapshot, Problems) {
 	c := &compiler{
 		systems: systems, expressions: expressions,
 		connectors: make(map[string]*entry[*v1alpha1.Connector]),

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
@@ -129,7 +131,7 @@ func (c *compiler) expression(r *Resource, field string, err error) {
 	}
 	compileError, ok := errors.AsType[*expr.CompileError](err)
 	if !ok {
-		c.reportf(r, field, "%v", err)
+		c.reportf(r, field, "%s", oneLine(err.Error()))
 		return
 	}
 	written := r.place(field)
@@ -138,6 +140,21 @@ func (c *compiler) expression(r *Resource, field string, err error) {
 		if written.block {
 			line += issue.Line
 		}
-		c.reportLinef(r, line, field, "%s (line %d, column %d of the expression)", issue.Message, issue.Line, issue.Column)
+		c.reportLinef(r, line, field, "%s (line %d, column %d of the expression)", oneLine(issue.Message), issue.Line, issue.Column)
 	}
+}
+
+// oneLine makes a line of a text that quotes what was written.
+func oneLine(text string) string {
+	const longest = 500
+	text = strings.Map(func(letter rune) rune {
+		if unicode.IsControl(letter) {
+			return ' '
+		}
+		return letter
+	}, text)
+	if len(text) > longest {
+		text = strings.ToValidUTF8(text[:longest], "") + "..."
+	}
+	return text
 }

@@ -98,7 +98,8 @@ func syntaxProblem(path string, data []byte, err error) Problem {
 		expected = fmt.Sprintf("&%s above it, or quotes around a text that begins with *", anchor[1])
 	}
 	lines := bytes.Split(data, []byte("\n"))
-	if line <= len(lines) && tabbed.Match(lines[line-1]) {
+	line = min(line, len(lines)) // the end of the text counts as one more
+	if tabbed.Match(lines[line-1]) {
 		message = "a tab before the text"
 	}
 	return Problem{File: path, Line: line, Message: fmt.Sprintf("found text that is not YAML%s (%s), expected %s", where, message, expected)}
