@@ -56,18 +56,18 @@ func (a *asker) listen(ctx context.Context, accept func(*dispatchv1.Result)) err
 	return a.bus.Consume(ctx, bus.ConsumerOptions{
 		Stream: bus.StreamResult, Durable: bus.Consumer(Role), Prefetch: resultsPrefetch,
 		Filters: []string{bus.ResultFilter(Role), bus.ResultFilter(orderRequester)},
-	}, func(_ context.Context, m *bus.Incoming) {
+	}, func(ctx context.Context, m *bus.Incoming) {
 		result := &dispatchv1.Result{}
 		switch err := proto.Unmarshal(m.Data, result); {
 		case err != nil:
-			a.log.Error("a result cannot be read; it is left out", "subject", m.Subject, "sequence", m.Sequence, "error", err)
+			a.log.ErrorContext(ctx, "a result cannot be read; it is left out", "subject", m.Subject, "sequence", m.Sequence, "error", err)
 		case result.GetRequester() == Role:
 			a.hand(result)
 		default:
 			accept(result)
 		}
 		if err := m.AckAsync(); err != nil {
-			a.log.Debug("a result could not be acknowledged; it comes again, which does no harm", "subject", m.Subject, "error", err)
+			a.log.DebugContext(ctx, "a result could not be acknowledged; it comes again, which does no harm", "subject", m.Subject, "error", err)
 		}
 	})
 }
@@ -97,11 +97,11 @@ func (a *asker) ask(ctx context.Context, q question) (*dispatchv1.Result, error)
 	}
 	answer := make(chan *dispatchv1.Result, 1)
 	a.mu.Lock()
-	a.waiting[d.Id] = answer
+	a.waiting[d.GetId()] = answer
 	a.mu.Unlock()
 	defer func() {
 		a.mu.Lock()
-		delete(a.waiting, d.Id)
+		delete(a.waiting, d.GetId())
 		a.mu.Unlock()
 	}()
 	look := time.NewTicker(lookEvery)
@@ -119,7 +119,7 @@ func (a *asker) ask(ctx context.Context, q question) (*dispatchv1.Result, error)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-look.C:
-			result, err := a.look(ctx, d.Id)
+			result, err := a.look(ctx, d.GetId())
 			if result != nil || err != nil {
 				return result, err
 			}
@@ -143,7 +143,7 @@ func (a *asker) publish(ctx context.Context, d *dispatchv1.Delivery, data []byte
 	case ctx.Err() != nil:
 		return false, context.Cause(ctx)
 	case bus.IsUnavailable(err) || bus.IsFull(err):
-		a.log.Debug("a delivery could not be written; it is tried again", "delivery", d.GetId(), "error", err)
+		a.log.DebugContext(ctx, "a delivery could not be written; it is tried again", "delivery", d.GetId(), "error", err)
 		return false, nil
 	}
 	return false, fmt.Errorf("ask %s of %s: %w", d.GetOperation(), d.GetConnector(), err)
@@ -155,7 +155,7 @@ func (a *asker) look(ctx context.Context, id string) (*dispatchv1.Result, error)
 	record, err := a.bus.Last(ctx, bus.StreamResult, bus.ResultSubject(Role, id))
 	if err != nil {
 		if !errors.Is(err, bus.ErrNotFound) {
-			a.log.Debug("a result could not be looked for; it is tried again", "delivery", id, "error", err)
+			a.log.DebugContext(ctx, "a result could not be looked for; it is tried again", "delivery", id, "error", err)
 		}
 		return nil, nil //nolint:nilnil // no result yet is no error
 	}

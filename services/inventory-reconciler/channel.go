@@ -6,7 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/types/known/structpb"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -19,102 +20,202 @@ const (
 	// partSize is how many SKUs one question to a channel is about: what Shopify
 	// takes.
 	partSize = 250
-	// rounds is how often one part is read and written in a row where somebody
-	// else changes the figure in between; then the next reading is waited for.
-	rounds = 8
+	// gather is how long orders of other channels are collected until a channel
+	// is corrected for them.
+	gather = 100 * time.Millisecond
 )
 
 // channelWorker keeps one channel of a pool in step.
 type channelWorker struct {
-	pool    *poolWorker
-	channel v1alpha1.StockChannel
-	log     *slog.Logger
-	pauses  pauses
+	pool   *poolWorker
+	place  v1alpha1.StockChannel
+	log    *slog.Logger
+	parts  []*part
+	pauses *pauses
+	// others are the connectors of the other channels.
+	others []string
 }
 
-func newChannelWorker(w *poolWorker, channel v1alpha1.StockChannel) *channelWorker {
-	return &channelWorker{pool: w, channel: channel, log: w.log.With("channel", channel.Connector, "location", channel.Location)}
+// part is a number of SKUs that are read and written together.
+type part struct {
+	index int
+	skus  []string
+	// batch is how many are written together at most: a set is refused whole
+	// where one of its figures has changed.
+	batch int
+	// sold is what the other channels had sold when it was last compared.
+	sold map[string]int64
+	due  bool
+	// missing are those that the channel does not have.
+	missing missing
 }
 
-// run compares the channel with each new reading of the source.
+func newChannelWorker(w *poolWorker, place v1alpha1.StockChannel) *channelWorker {
+	log := w.log.With("channel", place.Connector, "location", place.Location)
+	c := &channelWorker{pool: w, place: place, log: log, pauses: newPauses(w.catalog, log)}
+	for skus := range slices.Chunk(w.spec.SKUs, partSize) {
+		c.parts = append(c.parts, &part{index: len(c.parts), skus: skus, batch: len(skus), missing: missing{log: log, where: "channel"}})
+	}
+	for _, other := range w.connectors {
+		if other != place.Connector {
+			c.others = append(c.others, other)
+		}
+	}
+	return c
+}
+
+// run compares the channel with each reading of the source, and in between where
+// another channel has sold: what this one sold it has taken off itself.
 func (c *channelWorker) run(ctx context.Context) error {
-	_, read := c.pool.latest()
+	var seen *reading
 	for {
+		moved := c.pool.orders.changes()
+		newest, read := c.pool.latest()
+		if newest != nil {
+			c.mark(newest != seen)
+			seen = newest
+		}
+		if next := c.next(); next != nil {
+			if err := c.align(ctx, next); err != nil {
+				return err
+			}
+			continue
+		}
+		if newest == nil || len(c.others) == 0 {
+			moved = nil
+		}
 		select {
 		case <-read:
+		case <-moved:
+			if err := until(ctx, time.Now().Add(gather)); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		_, read = c.pool.latest()
-		part := 0
-		for skus := range slices.Chunk(c.pool.spec.SKUs, partSize) {
-			if err := c.align(ctx, part, skus); err != nil {
-				return err
-			}
-			part++
+	}
+}
+
+// mark makes due all parts, or those of which another channel has sold more.
+func (c *channelWorker) mark(all bool) {
+	for _, p := range c.parts {
+		p.due = p.due || all
+		if p.due || len(c.others) == 0 {
+			continue
+		}
+		for sku, sold := range c.pool.orders.open(c.others, p.skus) {
+			p.due = p.due || sold > p.sold[sku]
 		}
 	}
 }
 
-// align reads a part of the channel and writes what differs, again where the
-// channel changed in between.
-func (c *channelWorker) align(ctx context.Context, part int, skus []string) error {
-	for range rounds {
-		result, err := c.ask(ctx, part, connectors.OperationReadStock, stock.Read{SKUs: skus, Location: c.channel.Location}.Arguments())
+// next returns a part that is due, and puts it behind the others.
+func (c *channelWorker) next() *part {
+	i := slices.IndexFunc(c.parts, func(p *part) bool { return p.due })
+	if i < 0 {
+		return nil
+	}
+	p := c.parts[i]
+	c.parts = append(slices.Delete(c.parts, i, i+1), p)
+	return p
+}
+
+// align reads a part of the channel and writes what differs. Where the channel
+// changed in between, the part stays due.
+func (c *channelWorker) align(ctx context.Context, p *part) error {
+	known := c.pool.orders.open([]string{c.place.Connector}, p.skus)
+	result, err := c.pool.ask(ctx, c.place, p.index, connectors.OperationReadStock, stock.Read{SKUs: p.skus, Location: c.place.Location}.Arguments())
+	if err != nil {
+		return err
+	}
+	figures, expired, err := answered(result)
+	switch {
+	case err != nil:
+		return c.pauses.wait(ctx, "read the channel", err)
+	case expired:
+		return nil
+	}
+	p.missing.report(ctx, p.skus, figures)
+	p.sold = c.pool.orders.open(c.others, p.skus)
+	p.due = false
+	for items := range slices.Chunk(c.differences(ctx, figures, known), p.batch) {
+		done, err := c.write(ctx, p, items)
 		if err != nil {
 			return err
 		}
-		shown, err := answered(result)
-		if err != nil {
-			return c.pause(ctx, "the channel cannot be read", err)
-		}
-		items := c.differences(shown)
-		if len(items) == 0 {
+		if !done {
+			p.due = true
 			return nil
-		}
-		result, err = c.ask(ctx, part, connectors.OperationSetStock, stock.Set{
-			Location: c.channel.Location, Reference: "peppasync://stock-pools/" + c.pool.name, Items: items,
-		}.Arguments())
-		if err != nil {
-			return err
-		}
-		switch result.GetOutcome() {
-		case dispatchv1.Outcome_OUTCOME_DELIVERED:
-			c.pauses.reset()
-			return nil
-		case dispatchv1.Outcome_OUTCOME_CONFLICT, dispatchv1.Outcome_OUTCOME_EXPIRED:
-		default:
-			_, err := answered(result)
-			return c.pause(ctx, "the channel cannot be written", err)
 		}
 	}
+	c.pauses.reset()
 	return nil
 }
 
 // differences returns what is to be written where the channel shows this.
-func (c *channelWorker) differences(shown []stock.Figure) []stock.SetItem {
-	r, _ := c.pool.latest()
-	committed := c.pool.orders.committed(c.pool.name, r.issued)
-	var items []stock.SetItem
-	for _, s := range shown {
-		available, known := r.available[s.SKU]
-		if !known {
+func (c *channelWorker) differences(ctx context.Context, figures []figure, known map[string]int64) []stock.SetItem {
+	evidence := c.pool.evidence(c.place, figures, known)
+	items := make([]stock.SetItem, 0, len(figures))
+	for _, f := range figures {
+		e, ok := evidence[f.SKU]
+		if !ok {
 			continue
 		}
-		target := allocation.Target(allocation.Figures{Available: available, Buffer: c.pool.spec.Buffer, Committed: committed[s.SKU]})
-		if target != s.Available {
-			items = append(items, stock.SetItem{SKU: s.SKU, Item: s.Item, Quantity: target, ChangeFrom: s.Available})
+		if 1 < count(figures, f.SKU) {
+			// Each would be shown the whole figure, and sell it.
+			c.log.ErrorContext(ctx, "several items of the channel share a SKU; none of them is written: make SKUs unique", "sku", f.SKU)
+			continue
+		}
+		show, unsure := allocation.Decide(f.Available, e)
+		if unsure {
+			select {
+			case c.pool.unsure <- struct{}{}:
+			default:
+			}
+		}
+		if show != f.Available {
+			c.log.DebugContext(ctx, "the channel is corrected", "sku", f.SKU, "from", f.Available, "to", show,
+				"least", e.Least, "most", e.Most, "before", e.Before)
+			items = append(items, stock.SetItem{SKU: f.SKU, Item: f.Item, Quantity: show, ChangeFrom: f.Available})
 		}
 	}
 	return items
 }
 
-func (c *channelWorker) ask(ctx context.Context, part int, operation string, arguments *structpb.Struct) (*dispatchv1.Result, error) {
-	return c.pool.asker.ask(ctx, c.pool.question(c.channel.Connector, c.channel.Location, part, operation, arguments))
+// write makes one compare-and-set and reports whether it took effect. A write
+// whose outcome nobody knows is not repeated: what the channel shows is read
+// before anything else is written.
+func (c *channelWorker) write(ctx context.Context, p *part, items []stock.SetItem) (bool, error) {
+	ctx, span := c.pool.tracer.Start(ctx, "correct "+c.place.Connector, trace.WithAttributes(
+		attribute.String("peppasync.pool", c.pool.name), attribute.Int("peppasync.skus", len(items)),
+	))
+	defer span.End()
+	result, err := c.pool.ask(ctx, c.place, p.index, connectors.OperationSetStock, stock.Set{
+		Location: c.place.Location, Reference: "peppasync://stock-pools/" + c.pool.name, Items: items,
+	}.Arguments())
+	if err != nil {
+		return false, err
+	}
+	switch result.GetOutcome() {
+	case dispatchv1.Outcome_OUTCOME_DELIVERED:
+		p.batch = min(len(p.skus), 2*p.batch)
+		return true, nil
+	case dispatchv1.Outcome_OUTCOME_CONFLICT:
+		p.batch = max(1, len(items)/2)
+		return false, nil
+	case dispatchv1.Outcome_OUTCOME_EXPIRED:
+		return false, nil
+	default:
+		return false, c.pauses.wait(ctx, "write the channel", refused(result))
+	}
 }
 
-func (c *channelWorker) pause(ctx context.Context, what string, err error) error {
-	at := time.Now().Add(c.pauses.next())
-	c.log.Warn(what+"; it keeps what it shows", "error", err, "again_at", at)
-	return until(ctx, at)
+func count(figures []figure, sku string) int {
+	n := 0
+	for _, f := range figures {
+		if f.SKU == sku {
+			n++
+		}
+	}
+	return n
 }

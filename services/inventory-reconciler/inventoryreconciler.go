@@ -106,7 +106,7 @@ func samePools(a, b map[string]*v1alpha1.StockPool) bool {
 // known it works on the pools. It returns when ctx is done or a part failed.
 func (r *Reconciler) reconcile(ctx context.Context, shards int, pools map[string]*v1alpha1.StockPool) error {
 	orders := newOrders(r.config, shards, pools)
-	asker := newAsker(r.config)
+	asker, reads := newAsker(r.config), newAllowances(r.config.Catalog)
 	group, ctx := errgroup.WithContext(ctx)
 	for shard := range shards {
 		group.Go(func() error { return orders.follow(ctx, shard) })
@@ -118,7 +118,7 @@ func (r *Reconciler) reconcile(ctx context.Context, shards int, pools map[string
 			return err
 		}
 		for name, pool := range pools {
-			worker := newPoolWorker(r.config, name, pool, orders, asker)
+			worker := newPoolWorker(r.config, name, pool, orders, asker, reads)
 			group.Go(func() error { return worker.run(ctx) })
 		}
 		return nil

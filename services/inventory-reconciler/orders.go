@@ -67,13 +67,14 @@ func (o *orders) follow(ctx context.Context, shard int) error {
 	return o.bus.Consume(ctx, bus.ConsumerOptions{
 		Stream: bus.OrderStream(shard), Filters: []string{orderStates},
 		LastPerSubject: true, Ephemeral: true, Prefetch: ordersPrefetch,
-	}, func(_ context.Context, m *bus.Incoming) {
+	}, func(ctx context.Context, m *bus.Incoming) {
 		state := &orderv1.State{}
 		err := proto.Unmarshal(m.Data, state)
 		if err != nil {
 			// Left out it would be sold twice: everything stops at the door of a
 			// person. A state is only ever written whole by the logic-gate.
-			o.log.Error("an order's state cannot be read; its units are not held back", "stream", m.Stream, "subject", m.Subject, "sequence", m.Sequence, "error", err)
+			o.log.ErrorContext(ctx, "an order's state cannot be read; its units are not held back",
+				"stream", m.Stream, "subject", m.Subject, "sequence", m.Sequence, "error", err)
 		}
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -95,11 +96,13 @@ func (o *orders) accept(result *dispatchv1.Result) {
 	if err != nil {
 		return
 	}
+	a := allocation.Acceptance{Key: key, Delivery: delivery, Revision: result.GetRevision(), SettledAt: result.GetSettledAt().AsTime()}
+	if result.GetAttempts() == 1 && result.GetIssuedAt() != nil {
+		a.IssuedAt = result.GetIssuedAt().AsTime()
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.ledger.Accept(allocation.Acceptance{
-		Key: key, Delivery: delivery, Revision: result.GetRevision(), SettledAt: result.GetSettledAt().AsTime(),
-	})
+	o.ledger.Accept(a)
 }
 
 // sync returns when the ledger contains every state that was in the streams when
@@ -195,11 +198,55 @@ func statusOf(status orderv1.DeliveryStatus) allocation.Status {
 	}
 }
 
-// committed is Ledger.Committed as of now.
-func (o *orders) committed(pool string, asOf time.Time) map[string]int64 {
+// changes returns what is closed at the next order that moves.
+func (o *orders) changes() <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.ledger.Committed(pool, asOf)
+	return o.moved
+}
+
+// open returns, by SKU, the units of these connectors' open orders.
+func (o *orders) open(connectors, skus []string) map[string]int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	units := make(map[string]int64, len(skus))
+	for _, sku := range skus {
+		for _, connector := range connectors {
+			units[sku] += o.ledger.Open(connector, sku)
+		}
+	}
+	return units
+}
+
+// moment is what the ledger says at one moment about a pool, by SKU.
+type moment struct {
+	// committed is what the newest reading may not contain; outstanding and before
+	// are what it and the one before do not contain.
+	committed, outstanding, before map[string]int64
+	// open is Ledger.Open by connector.
+	open map[string]map[string]int64
+}
+
+// now asks the ledger about everything at once, so that no order is in one figure
+// and not in the other. before may be nil.
+func (o *orders) now(pool string, newest, before *reading, connectors, skus []string) moment {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	m := moment{
+		committed:   o.ledger.Committed(pool, newest.issued),
+		outstanding: o.ledger.Outstanding(pool, newest.settled),
+		open:        make(map[string]map[string]int64, len(connectors)),
+	}
+	if before != nil {
+		m.before = o.ledger.Outstanding(pool, before.settled)
+	}
+	for _, connector := range connectors {
+		m.open[connector] = make(map[string]int64, len(skus))
+		for _, sku := range skus {
+			m.open[connector][sku] = o.ledger.Open(connector, sku)
+		}
+	}
+	return m
 }
 
 // release is Ledger.Release.

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -15,97 +18,156 @@ import (
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/stock"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/inventory-reconciler/internal/allocation"
 )
 
 const (
 	// minExpiry is how long a question may wait for its turn at the least. What
 	// is read is as of the call, so that a late answer is as good as any; the
-	// expiry only clears away what an earlier process asked.
+	// expiry clears away what an earlier process asked, and old writes.
 	minExpiry = 10 * time.Second
-	// heldPause is the first wait after a question that ended in the Error Hold,
-	// and maxHeldPause the longest: each such end is an entry there, and a text to
-	// somebody, and asking at once would only add another.
-	heldPause    = 30 * time.Second
-	maxHeldPause = 15 * time.Minute
+	// confirmAfter is when a reading that says less than a channel shows is
+	// followed by another, if readEvery is longer: by then calls that were cut
+	// off by a crash have been repeated.
+	confirmAfter = 2 * time.Second
 )
 
-// reading is what the source had, as of no earlier moment than issued.
+// errClock ends the work on a pool whose source was read at an earlier time than
+// before: the ledger has forgotten what the earlier reading contained.
+var errClock = errors.New("the dispatcher's clock went back: begin anew with all orders")
+
+// reading is what the source had at a moment between issued and settled, by the
+// dispatcher's clock.
 type reading struct {
-	issued    time.Time
-	available map[string]int64
+	issued, settled time.Time
+	available       map[string]int64
 }
 
 // poolWorker keeps one pool in step: one goroutine reads the source, one for
 // each channel compares and writes, so that no outage of one holds up the others.
 type poolWorker struct {
-	name   string
-	spec   v1alpha1.StockPoolSpec
-	orders *orders
-	asker  *asker
-	log    *slog.Logger
+	name    string
+	spec    v1alpha1.StockPoolSpec
+	catalog *catalog.Store
+	orders  *orders
+	asker   *asker
+	reads   *allowances
+	log     *slog.Logger
+	tracer  trace.Tracer
+	// connectors are those of the channels, each once.
+	connectors []string
+	// turns lets one question at a time go to each connector.
+	turns map[string]chan struct{}
+	// unsure asks for a reading before its time.
+	unsure chan struct{}
 
-	mu     sync.Mutex
-	newest *reading
-	// read is closed and replaced with each newer reading.
-	read chan struct{}
+	mu sync.Mutex
+	// newest is nil before the first reading, before until the second.
+	newest, before *reading
+	// read is closed and replaced with each reading.
+	read      chan struct{}
+	sightings sightings
 }
 
-func newPoolWorker(config Config, name string, pool *v1alpha1.StockPool, o *orders, a *asker) *poolWorker {
-	return &poolWorker{
-		name: name, spec: pool.Spec, orders: o, asker: a,
-		log: config.Logger.With("pool", name), read: make(chan struct{}),
+func newPoolWorker(config Config, name string, pool *v1alpha1.StockPool, o *orders, a *asker, reads *allowances) *poolWorker {
+	w := &poolWorker{
+		name: name, spec: pool.Spec, catalog: config.Catalog, orders: o, asker: a, reads: reads,
+		log: config.Logger.With("pool", name), tracer: config.Telemetry.Tracer(Role),
+		turns: map[string]chan struct{}{}, unsure: make(chan struct{}, 1), read: make(chan struct{}), sightings: newSightings(),
 	}
+	w.turns[pool.Spec.Source.Connector] = make(chan struct{}, 1)
+	for _, channel := range pool.Spec.Channels {
+		w.turns[channel.Connector] = make(chan struct{}, 1)
+		if !slices.Contains(w.connectors, channel.Connector) {
+			w.connectors = append(w.connectors, channel.Connector)
+		}
+	}
+	return w
 }
 
 // run works until ctx is done; an error is one that a new start may heal.
 func (w *poolWorker) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.readSource(ctx) })
-	for _, c := range w.spec.Channels {
-		channel := newChannelWorker(w, c)
+	for _, place := range w.spec.Channels {
+		channel := newChannelWorker(w, place)
 		group.Go(func() error { return channel.run(ctx) })
 	}
 	return group.Wait()
 }
 
-// readSource reads the source every readEvery, one read at a time.
+// readSource reads the source every readEvery, one read at a time. While the
+// source is away the one read waits at the dispatcher, and is the first call
+// after it is back.
 func (w *poolWorker) readSource(ctx context.Context) error {
-	source := w.spec.Source
-	pauses := &pauses{}
+	source := v1alpha1.StockChannel{Connector: w.spec.Source.Connector, Location: w.spec.Source.Location}
+	pauses, missing := newPauses(w.catalog, w.log.With("connector", source.Connector)), missing{log: w.log, where: "source"}
 	for {
-		next := time.Now().Add(source.ReadEvery.Duration)
-		result, err := w.asker.ask(ctx, w.question(source.Connector, source.Location, 0, connectors.OperationReadStock,
-			stock.Read{SKUs: w.spec.SKUs, Location: source.Location}.Arguments()))
+		started := time.Now()
+		result, err := w.ask(ctx, source, 0, connectors.OperationReadStock, stock.Read{SKUs: w.spec.SKUs, Location: source.Location}.Arguments())
 		if err != nil {
 			return err
 		}
-		figures, err := answered(result)
+		figures, expired, err := answered(result)
 		switch {
 		case err != nil:
-			next = time.Now().Add(pauses.next())
-			w.log.Warn("the source of the pool cannot be read; its channels keep what they show", "connector", source.Connector, "error", err, "again_at", next)
-		case figures != nil:
-			pauses.reset()
-			w.take(result.GetIssuedAt().AsTime(), figures)
+			if err := pauses.wait(ctx, "read the source", err); err != nil {
+				return err
+			}
+			continue
+		case expired:
+			continue
 		}
-		if err := until(ctx, next); err != nil {
+		pauses.reset()
+		missing.report(ctx, w.spec.SKUs, figures)
+		if err := w.take(&reading{issued: result.GetIssuedAt().AsTime(), settled: result.GetSettledAt().AsTime(), available: available(figures)}); err != nil {
+			return err
+		}
+		if err := w.untilNext(ctx, started); err != nil {
 			return err
 		}
 	}
 }
 
-// take makes figures the newest reading, and wakes the channels.
-func (w *poolWorker) take(issued time.Time, figures []stock.Figure) {
-	r := &reading{issued: issued, available: make(map[string]int64, len(figures))}
-	for _, f := range figures {
-		r.available[f.SKU] = f.Available
-	}
-	w.orders.release(w.name, issued)
+// take makes r the newest reading, and wakes the channels.
+func (w *poolWorker) take(r *reading) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.newest = r
+	if w.newest != nil && !r.issued.After(w.newest.issued) {
+		return fmt.Errorf("read at %s after %s: %w", r.issued, w.newest.issued, errClock)
+	}
+	w.before, w.newest = w.newest, r
+	if w.before != nil {
+		// Not what the newest contains: before is asked about still.
+		w.orders.release(w.name, w.before.issued)
+	}
 	close(w.read)
 	w.read = make(chan struct{})
+	return nil
+}
+
+// untilNext waits until the next reading is due: readEvery after the last one
+// started, or sooner where a channel is unsure.
+func (w *poolWorker) untilNext(ctx context.Context, started time.Time) error {
+	due := started.Add(w.spec.Source.ReadEvery.Duration)
+	select {
+	case <-w.unsure: // about an earlier reading
+	default:
+	}
+	timer := time.NewTimer(time.Until(due))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-w.unsure:
+	}
+	if sooner := started.Add(confirmAfter); sooner.Before(due) {
+		due = sooner
+	}
+	return until(ctx, due)
 }
 
 // latest returns the newest reading, nil before the first, and what is closed at
@@ -116,55 +178,88 @@ func (w *poolWorker) latest() (*reading, <-chan struct{}) {
 	return w.newest, w.read
 }
 
-// question makes one question about a part of the SKUs. Its key keeps what is
-// asked about one place in order, over restarts too: a write that an earlier
-// process left behind is over before the first read answers.
-func (w *poolWorker) question(connector, location string, part int, operation string, arguments *structpb.Struct) question {
-	return question{
-		connector: connector, lane: w.spec.Lane, key: fmt.Sprintf("stock_%s_%s_%d", w.name, location, part),
-		operation: operation, arguments: arguments,
-		expires: time.Now().Add(max(minExpiry, 2*w.spec.Source.ReadEvery.Duration)),
-	}
-}
-
-// answered returns the figures of a read, nil where it expired, and an error
-// where it ended in the Error Hold or its answer cannot be read.
-func answered(result *dispatchv1.Result) ([]stock.Figure, error) {
-	switch result.GetOutcome() {
-	case dispatchv1.Outcome_OUTCOME_DELIVERED:
-		if result.GetIssuedAt() == nil {
-			return nil, errors.New("the result does not say when the call was made")
+// evidence returns what is known now about each SKU of a channel's answer. known
+// is Ledger.Open as of before the channel was asked.
+func (w *poolWorker) evidence(place v1alpha1.StockChannel, figures []figure, known map[string]int64) map[string]allocation.Evidence {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	newest, before := w.newest, w.before
+	moment := w.orders.now(w.name, newest, before, w.connectors, w.spec.SKUs)
+	w.sightings.see(place, figures, known, moment.open[place.Connector])
+	all := make(map[string]allocation.Evidence, len(figures))
+	for _, f := range figures {
+		available, ok := newest.available[f.SKU]
+		if !ok {
+			continue
 		}
-		figures, err := stock.ParseValue(result.GetValue())
-		if err != nil {
-			return nil, fmt.Errorf("the answer cannot be read: %w", err)
+		mostUnseen, leastUnseen := w.sightings.unseen(f.SKU, moment.open)
+		free := func(available, committed, unseen int64) int64 {
+			return allocation.Free(allocation.Figures{Available: available, Buffer: w.spec.Buffer, Committed: committed, Unseen: unseen})
 		}
-		return append([]stock.Figure{}, figures...), nil
-	case dispatchv1.Outcome_OUTCOME_EXPIRED:
-		return nil, nil
-	default:
-		return nil, fmt.Errorf("%s ended as %s: %s: %s", result.GetOperation(), result.GetOutcome(), result.GetCause().GetCode(), result.GetCause().GetDetail())
+		e := allocation.Evidence{
+			Least: free(available, moment.committed[f.SKU], mostUnseen),
+			Most:  free(available, moment.outstanding[f.SKU], leastUnseen),
+		}
+		if before != nil {
+			if available, ok := before.available[f.SKU]; ok {
+				e.Before, e.HasBefore = free(available, moment.before[f.SKU], leastUnseen), true
+			}
+		}
+		all[f.SKU] = e
 	}
+	return all
 }
 
-// pauses are waits that double.
-type pauses struct{ last time.Duration }
-
-func (p *pauses) next() time.Duration {
-	p.last = min(maxHeldPause, max(heldPause, 2*p.last))
-	return p.last
-}
-
-func (p *pauses) reset() { p.last = 0 }
-
-// until waits for a moment; an error is ctx's.
-func until(ctx context.Context, at time.Time) error {
-	timer := time.NewTimer(time.Until(at))
-	defer timer.Stop()
+// ask has one call made at a place of the pool. Its key keeps what is asked about
+// one place in order, over restarts too: a write that an earlier process left
+// behind is over before the first read answers.
+func (w *poolWorker) ask(
+	ctx context.Context, place v1alpha1.StockChannel, part int, operation string, arguments *structpb.Struct,
+) (*dispatchv1.Result, error) {
+	turn := w.turns[place.Connector]
 	select {
-	case <-timer.C:
-		return nil
+	case turn <- struct{}{}:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
+	defer func() { <-turn }()
+	if operation == connectors.OperationReadStock {
+		if err := w.reads.take(ctx, place.Connector); err != nil {
+			return nil, err
+		}
+	}
+	return w.asker.ask(ctx, question{
+		connector: place.Connector, lane: w.spec.Lane, key: fmt.Sprintf("stock_%s_%s_%d", w.name, place.Location, part),
+		operation: operation, arguments: arguments,
+		expires: time.Now().Add(max(minExpiry, w.spec.Source.ReadEvery.Duration)),
+	})
+}
+
+func available(figures []figure) map[string]int64 {
+	available := make(map[string]int64, len(figures))
+	for _, f := range figures {
+		available[f.SKU] = f.Available
+	}
+	return available
+}
+
+// missing reports SKUs that a place does not have, once each time they change.
+type missing struct {
+	log      *slog.Logger
+	where    string
+	reported string
+}
+
+func (m *missing) report(ctx context.Context, skus []string, figures []figure) {
+	var absent []string
+	for _, sku := range skus {
+		if !slices.ContainsFunc(figures, func(f figure) bool { return f.SKU == sku }) {
+			absent = append(absent, sku)
+		}
+	}
+	text := strings.Join(absent, ", ")
+	if text != "" && text != m.reported {
+		m.log.WarnContext(ctx, "SKUs of the pool are not known there; channels keep what they show of them", "where", m.where, "skus", text)
+	}
+	m.reported = text
 }

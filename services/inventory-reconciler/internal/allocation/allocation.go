@@ -26,11 +26,12 @@ type Figures struct {
 	Unseen int64
 }
 
-// Target returns the units that a channel may show: never below zero, for a
-// source that is oversold shows a negative figure.
-func Target(f Figures) int64 {
-	return max(0, f.Available-f.Buffer-f.Committed-f.Unseen)
-}
+// Free returns the units that are promised to nobody; below zero where more is
+// promised than there is.
+func Free(f Figures) int64 { return f.Available - f.Buffer - f.Committed - f.Unseen }
+
+// Target returns the units that a channel may show: never below zero.
+func Target(f Figures) int64 { return max(0, Free(f)) }
 
 // Unseen returns the units of open orders that a channel counts and the engine
 // does not know: sales whose webhook is on its way. known is Ledger.Open.

@@ -97,6 +97,8 @@ type Acceptance struct {
 	// Revision is the order revision that was accepted.
 	Revision  int64
 	SettledAt time.Time
+	// IssuedAt as in Delivery.
+	IssuedAt time.Time
 }
 
 // Accept takes in an acceptance that the order's state may not show yet, so that
@@ -107,14 +109,17 @@ func (l *Ledger) Accept(a Acceptance) {
 	if e == nil {
 		return
 	}
-	pending := func(d Delivery) bool { return d.ID == a.Delivery && d.Status == Pending }
-	if !slices.ContainsFunc(e.order.Deliveries, pending) {
+	i := slices.IndexFunc(e.order.Deliveries, func(d Delivery) bool { return d.ID == a.Delivery })
+	if i < 0 {
 		return
 	}
 	if e.accepted == nil {
-		e.accepted = map[string]Acceptance{}
+		e.accepted, e.issued = map[string]Acceptance{}, map[string]time.Time{}
 	}
-	e.accepted[a.Delivery] = a
+	e.issued[a.Delivery] = a.IssuedAt
+	if e.order.Deliveries[i].Status == Pending {
+		e.accepted[a.Delivery] = a
+	}
 	e.applyAccepted()
 }
 
@@ -124,6 +129,7 @@ func (l *Ledger) Accept(a Acceptance) {
 func (e *entry) applyAccepted() {
 	for i := range e.order.Deliveries {
 		d := &e.order.Deliveries[i]
+		d.IssuedAt = e.issued[d.ID]
 		a, ok := e.accepted[d.ID]
 		if !ok {
 			continue
@@ -139,28 +145,40 @@ func (e *entry) applyAccepted() {
 }
 
 // Committed returns, by SKU of the pool, the units that its channels sold and
-// that a read of its source issued at asOf may not contain.
+// that a read of its source issued at asOf may not contain: never too few.
 func (l *Ledger) Committed(name string, asOf time.Time) map[string]int64 {
+	return l.sum(name, surely(asOf), (*entry).committed)
+}
+
+// Outstanding returns, by SKU of the pool, the units that its channels sold and
+// that a read of its source settled at asOf does not contain: never too many, if
+// nothing else was accepted during that read than is known. It is at most
+// Committed, and less by what was accepted while the source was read.
+func (l *Ledger) Outstanding(name string, asOf time.Time) map[string]int64 {
+	return l.sum(name, perhaps(asOf), (*entry).outstanding)
+}
+
+func (l *Ledger) sum(name string, in within, units func(*entry, string, held) int64) map[string]int64 {
 	p := l.pools[name]
 	if p == nil {
 		return nil
 	}
-	committed := make(map[string]int64, len(p.SKUs))
+	sums := make(map[string]int64, len(p.SKUs))
 	for _, sku := range p.SKUs {
-		committed[sku] = 0
+		sums[sku] = 0
 	}
 	for _, e := range p.unreleased {
 		if !counts(e.order, p.Source) {
 			continue
 		}
-		h := e.contained(p.Source, asOf)
+		h := e.contained(p.Source, in)
 		for sku := range e.order.Wanted {
-			if _, ours := committed[sku]; ours {
-				committed[sku] += e.committed(sku, h)
+			if _, ours := sums[sku]; ours {
+				sums[sku] += units(e, sku, h)
 			}
 		}
 	}
-	return committed
+	return sums
 }
 
 // counts reports whether an order takes stock at all: a test order does only
@@ -186,7 +204,7 @@ func (l *Ledger) Release(name string, asOf time.Time) {
 		return
 	}
 	for key, e := range p.unreleased {
-		if e.released(e.contained(p.Source, asOf)) {
+		if e.released(e.contained(p.Source, surely(asOf))) {
 			delete(p.unreleased, key)
 			l.drop(e)
 		}

@@ -56,6 +56,9 @@ type Delivery struct {
 	DeliveredRevision int64
 	// SettledAt is when the reply was in, by the dispatcher's clock.
 	SettledAt time.Time
+	// IssuedAt is when the only attempt at it began; zero where nobody knows, or
+	// an earlier attempt may have had its effect already.
+	IssuedAt time.Time
 }
 
 // span is a run of revisions that wanted the same.
@@ -73,23 +76,26 @@ type entry struct {
 	seen []span
 	// accepted are acceptances that the state may not show yet.
 	accepted map[string]Acceptance
+	// issued keeps Acceptance.IssuedAt, which no state has.
+	issued map[string]time.Time
 }
 
-// held is what a read of a source may be relied on to contain of an order.
+// held is what a read of a source is taken to contain of an order.
 type held struct {
-	// revision is the one that it certainly contains, 0 where there is none.
+	// revision is the one that it contains, 0 where there is none.
 	revision int64
 	// newer: it may contain a newer one, or one is on its way.
 	newer bool
 }
 
-// contained returns what a read of source issued at asOf contains of the order.
+// contained returns what a read of source contains of the order, if it contains
+// the deliveries that in says.
 //
 // The steps that were asked for first, together, make the order known to the
 // source: a customer record alone lowers no stock, so all of them count. Steps
 // that joined later (a payment, a note) say nothing about stock and only matter
 // as a newer revision on its way.
-func (e *entry) contained(source string, asOf time.Time) held {
+func (e *entry) contained(source string, in within) held {
 	first := int64(math.MaxInt64)
 	for _, d := range e.order.Deliveries {
 		if d.Connector == source && d.Status != Closed {
@@ -99,6 +105,21 @@ func (e *entry) contained(source string, asOf time.Time) held {
 	if first == math.MaxInt64 {
 		return held{newer: true}
 	}
+	h := held{revision: e.oldest(source, first, in)}
+	if h.revision == 0 {
+		return held{newer: true}
+	}
+	for _, d := range e.order.Deliveries {
+		if d.Connector == source {
+			h.newer = h.newer || d.newerThan(h.revision, in)
+		}
+	}
+	return h
+}
+
+// oldest returns the oldest revision among what the steps that were first asked
+// for at this revision have delivered into the read, 0 where one has not.
+func (e *entry) oldest(source string, first int64, in within) int64 {
 	steps := map[string]int64{}
 	for _, d := range e.order.Deliveries {
 		if d.Connector == source && d.Status != Closed && d.Asked == first {
@@ -107,37 +128,46 @@ func (e *entry) contained(source string, asOf time.Time) held {
 	}
 	for _, d := range e.order.Deliveries {
 		newest, needed := steps[d.Step]
-		if d.Connector == source && needed && surely(d, asOf) {
+		if d.Connector == source && needed && in(d) {
 			steps[d.Step] = max(newest, d.DeliveredRevision)
 		}
 	}
-	h := held{revision: math.MaxInt64}
+	oldest := int64(math.MaxInt64)
 	for _, newest := range steps {
-		h.revision = min(h.revision, newest)
+		oldest = min(oldest, newest)
 	}
-	if h.revision == 0 {
-		return held{newer: true}
-	}
-	for _, d := range e.order.Deliveries {
-		if d.Connector != source {
-			continue
-		}
-		switch d.Status {
-		case Pending:
-			h.newer = h.newer || d.Revision > h.revision
-		case Delivered:
-			h.newer = h.newer || d.DeliveredRevision > h.revision && !surely(d, asOf)
-		case Closed:
-		}
-	}
-	return h
+	return oldest
 }
 
-// surely reports whether a read issued at asOf contains what d delivered: the
-// acceptance was over before the read began. Both times are of one clock, the
-// dispatcher's; at the same instant nothing is certain.
-func surely(d Delivery, asOf time.Time) bool {
-	return d.Status == Delivered && !d.SettledAt.IsZero() && d.SettledAt.Before(asOf)
+// newerThan reports whether a newer revision may be in the read by this delivery,
+// or is on its way.
+func (d Delivery) newerThan(revision int64, in within) bool {
+	switch d.Status {
+	case Pending:
+		return d.Revision > revision
+	case Delivered:
+		return d.DeliveredRevision > revision && !in(d)
+	default:
+		return false
+	}
+}
+
+// within says which deliveries a read contains.
+type within func(Delivery) bool
+
+// surely is what a read issued at asOf contains for certain: the acceptance was
+// over before the read began. Both times are of one clock, the dispatcher's; at
+// the same instant nothing is certain.
+func surely(asOf time.Time) within {
+	return func(d Delivery) bool {
+		return d.Status == Delivered && !d.SettledAt.IsZero() && d.SettledAt.Before(asOf)
+	}
+}
+
+// perhaps is what a read settled at asOf may contain: the acceptance had begun
+// before the read was over.
+func perhaps(asOf time.Time) within {
+	return func(d Delivery) bool { return d.Status == Delivered && !d.IssuedAt.After(asOf) }
 }
 
 // committed returns the units of sku that the customer is to get and that the
@@ -163,7 +193,7 @@ func (e *entry) committed(sku string, h held) int64 {
 	if !h.newer {
 		return 0
 	}
-	least, known := e.least(sku, h.revision)
+	least, _, known := e.bounds(sku, h.revision)
 	if !known {
 		if e.order.Fulfilled {
 			return 0
@@ -187,21 +217,42 @@ func (e *entry) released(h held) bool {
 	return true
 }
 
-// least returns the smallest quantity of sku in the revisions from the given one
-// to the newest, and whether all of them were seen.
-func (e *entry) least(sku string, from int64) (int64, bool) {
-	least, next := e.order.Wanted[sku], e.order.Revision
+// outstanding returns the units of sku that the customer is to get and that the
+// source does not contain, were the read to contain as much of the order as it may.
+// It is below zero where the source holds more than is wanted any more, and a newer
+// revision that gives it back is on its way.
+func (e *entry) outstanding(sku string, h held) int64 {
+	wanted := e.order.Wanted[sku]
+	switch {
+	case h.revision == 0:
+		return wanted
+	case !h.newer:
+		return 0
+	}
+	_, most, known := e.bounds(sku, h.revision)
+	if !known {
+		return 0
+	}
+	return wanted - most
+}
+
+// bounds returns the smallest and the largest quantity of sku in the revisions from
+// the given one to the newest, and whether all of them were seen.
+func (e *entry) bounds(sku string, from int64) (least, most int64, known bool) {
+	least = e.order.Wanted[sku]
+	most = least
+	next := e.order.Revision
 	for _, s := range slices.Backward(e.seen) {
 		if s.to < next {
-			return 0, false
+			return 0, 0, false
 		}
-		least = min(least, s.wanted[sku])
+		least, most = min(least, s.wanted[sku]), max(most, s.wanted[sku])
 		if s.from <= from {
-			return least, true
+			return least, most, true
 		}
 		next = s.from - 1
 	}
-	return 0, false
+	return 0, 0, false
 }
 
 // remember adds the newest revision to the spans; bounded, for an order that is

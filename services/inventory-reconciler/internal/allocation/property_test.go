@@ -1,6 +1,7 @@
 package allocation_test
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -19,7 +20,7 @@ import (
 func TestTargetsAgainstAWorld(t *testing.T) {
 	for name, counts := range map[string]bool{"the shop counts its open orders": true, "the shop shows only what is available": false} {
 		t.Run(name, func(t *testing.T) {
-			writes, exposed := 0, int64(0)
+			writes, judged, exposed := 0, 0, int64(0)
 			rapid.Check(t, func(t *rapid.T) {
 				w := newWorld(rapid.Int64Range(0, 40).Draw(t, "stock"), rapid.Int64Range(0, 3).Draw(t, "buffer"), counts)
 				w.settle()
@@ -30,9 +31,10 @@ func TestTargetsAgainstAWorld(t *testing.T) {
 				w.settle()
 				checkQuiet(t, w)
 				writes += r.written
+				judged += r.judged
 				exposed += r.exposed
 			})
-			t.Logf("%d writes, which gave back %d units of sales not heard of", writes, exposed)
+			t.Logf("%d writes, which gave back %d units of sales not heard of; %d decisions judged in full", writes, exposed, judged)
 		})
 	}
 }
@@ -41,6 +43,8 @@ type run struct {
 	*world
 	written int
 	exposed int64
+	// judged counts decisions whose evidence could be judged in full.
+	judged int
 }
 
 // act draws one thing that happens.
@@ -103,21 +107,62 @@ func (r *run) act(t *rapid.T) {
 	}
 }
 
-// check holds a target against the truth of the moment.
+// check holds what is decided and written against the truth of the moment.
 func (r *run) check(t *rapid.T, written bool) {
 	c := r.cycle
-	if c.stage == 4 && c.target > max(0, r.knownFree()) {
-		t.Fatalf("target %d of %+v, and only %d units are free as far as the engine has heard", c.target, c.figures, r.knownFree())
+	if c.stage == 4 {
+		r.checkEvidence(t)
 	}
 	if !written {
 		return
 	}
 	r.written++
 	free := max(0, r.free())
-	if c.target > free+c.exposed {
-		t.Fatalf("wrote %d of %+v, with %d units free and %d of sales not heard of", c.target, c.figures, free, c.exposed)
+	if c.target > c.shown && c.target > free+c.exposed {
+		t.Fatalf("raised %d to %d of %+v, with %d units free and %d of sales not heard of", c.shown, c.target, c.figures, free, c.exposed)
 	}
-	r.exposed += max(0, c.target-free)
+	if c.target > c.shown {
+		r.exposed += max(0, c.target-free)
+	}
+}
+
+// checkEvidence: the least is never too much. Where all is heard that concerns a
+// read, the most is never too little, and nothing is taken off sale that is free.
+func (r *run) checkEvidence(t *rapid.T) {
+	c := r.cycle
+	if c.evidence.Least > r.knownFree()-r.buffer {
+		t.Fatalf("at least %d of %+v, and only %d units are free as far as the engine has heard", c.evidence.Least, c.figures, r.knownFree())
+	}
+	if c.counted != r.counted() || slices.ContainsFunc(r.keys(func(*sale) bool { return true }), r.obscure) {
+		return
+	}
+	// What has come in since a read is not in it.
+	freeOf := func(s *source) int64 { return r.free() - r.buffer - (r.stock - s.stock) }
+	if free := freeOf(c.source); c.source.heard() && c.evidence.Most < free {
+		t.Fatalf("at most %d, and %d units are free; %+v", c.evidence.Most, free, c)
+	}
+	if !c.before.heard() {
+		return
+	}
+	if free := freeOf(c.before); c.shown <= free && c.target < c.shown {
+		t.Fatalf("%d shown, %d free, and %d is to be written by %+v", c.shown, free, c.target, c.evidence)
+	}
+	r.judged++
+}
+
+// obscure reports whether the engine cannot know what the source and the shop
+// think of a sale.
+func (r *run) obscure(key string) bool {
+	s := r.sales[key]
+	switch {
+	case len(s.webhooks) > 0 || s.gap:
+		return true
+	case !s.shop.cancelled:
+		return false
+	}
+	// Units of a cancelled order are the source's until it is told, and nothing in
+	// the ledger remembers them.
+	return s.contained > 0 || s.claimed != nil || r.cycle.source.has(s.claims) || r.cycle.before.has(s.claims)
 }
 
 func checkQuiet(t *rapid.T, w *world) {

@@ -31,8 +31,13 @@ type sale struct {
 	state     allocation.Order
 	number    int
 	published []allocation.Order
-	// claimed is what the dispatcher sent, inside source what took effect there.
+	// followed is the newest state that the ledger has read; gap: not all before.
+	followed allocation.Order
+	gap      bool
+	// claimed is what the dispatcher sent, claims are all that it ever sent, and
+	// contained is what took effect at the source.
 	claimed   *claim
+	claims    []*claim
 	contained int64
 }
 
@@ -41,7 +46,24 @@ type claim struct {
 	revision  int64
 	quantity  int64
 	committed bool
+	issued    time.Time
 	settled   time.Time
+	// known: the ledger was told of the settlement.
+	known bool
+}
+
+// source is one read of the source: what it answered, and the claims that had
+// taken effect by then.
+type source struct {
+	issued, settled time.Time
+	// stock is the world's as of the answer.
+	stock, available int64
+	claims           []*claim
+}
+
+// heard reports whether the ledger knows by now of all that the read contains.
+func (s *source) heard() bool {
+	return s != nil && !slices.ContainsFunc(s.claims, func(c *claim) bool { return !c.known })
 }
 
 // world is a shop, a source and an engine in between, with every delay between
@@ -59,16 +81,25 @@ type world struct {
 	versions uint64
 }
 
+// has reports whether a claim is in the read.
+func (s *source) has(claims []*claim) bool {
+	return s != nil && slices.ContainsFunc(claims, func(c *claim) bool { return slices.Contains(s.claims, c) })
+}
+
 // cycle is the reconciler's one cycle under way.
 type cycle struct {
-	stage  int
-	issued time.Time
-	source int64
-	// shown, counted and truth are as of the channel's read.
-	shown, counted int64
-	target         int64
-	figures        allocation.Figures
-	exposed        int64
+	stage int
+	// source is the newest read, before the one before it, nil after a restart.
+	source, before *source
+	// shown, counted and known are as of the channel's read.
+	shown, counted, known int64
+	evidence              allocation.Evidence
+	figures               allocation.Figures
+	// target is what is to be shown.
+	target  int64
+	exposed int64
+	// heard is what the engine knew of each sale when it computed.
+	heard map[string]int64
 }
 
 func newWorld(stock, buffer int64, counts bool) *world {
@@ -137,7 +168,24 @@ func (w *world) exposed() int64 {
 	if w.counts {
 		return min(sold, hidden)
 	}
+	// Heard of since it was computed is too late.
+	for key, s := range w.sales {
+		if known := w.cycle.heard[key]; known < s.state.Wanted[sku] && !s.state.Cancelled {
+			sold += max(0, min(s.shop.quantity, s.state.Wanted[sku])-known)
+		}
+	}
 	return sold
+}
+
+// counted is what the shop says about its open orders.
+func (w *world) counted() int64 {
+	counted := int64(0)
+	for _, s := range w.sales {
+		if !s.shop.fulfilled {
+			counted += s.shop.quantity
+		}
+	}
+	return counted
 }
 
 func (w *world) sell(quantity int64, refused bool) {
@@ -203,8 +251,19 @@ func (w *world) follow(s *sale, newestOnly bool) {
 	}
 	for _, state := range s.published {
 		w.ledger.Observe(state)
+		s.gap = s.gap || state.Revision > s.followed.Revision+1
+		s.followed = state
 	}
 	s.published = nil
+	for _, c := range s.claims {
+		i := slices.IndexFunc(s.followed.Deliveries, func(d allocation.Delivery) bool { return d.ID == c.delivery })
+		if i < 0 {
+			continue
+		}
+		// An acceptance ahead of the state counts for the newest revision only.
+		delivered := s.followed.Deliveries[i].Status == allocation.Delivered
+		c.known = delivered || c.known && c.revision >= s.followed.Revision
+	}
 }
 
 // restart forgets everything but the streams.
@@ -212,7 +271,10 @@ func (w *world) restart() {
 	w.ledger, w.cycle = newLedger(), cycle{}
 	for _, key := range w.keys(func(s *sale) bool { return s.state.Revision > 0 }) {
 		s := w.sales[key]
-		s.published = []allocation.Order{s.state}
+		for _, c := range s.claims {
+			c.known = false
+		}
+		s.published, s.followed = []allocation.Order{s.state}, allocation.Order{}
 		w.follow(s, true)
 	}
 }
@@ -224,7 +286,8 @@ func (w *world) dispatch(s *sale) {
 	switch c := s.claimed; {
 	case last < 0 || s.state.Deliveries[last].Status != allocation.Pending || s.refused:
 	case c == nil:
-		s.claimed = &claim{delivery: s.state.Deliveries[last].ID, revision: s.state.Revision, quantity: s.state.Wanted[sku]}
+		s.claimed = &claim{delivery: s.state.Deliveries[last].ID, revision: s.state.Revision, quantity: s.state.Wanted[sku], issued: w.tick()}
+		s.claims = append(s.claims, s.claimed)
 	case !c.committed:
 		w.tick()
 		c.committed, s.contained = true, c.quantity
@@ -245,43 +308,47 @@ func (w *world) dispatch(s *sale) {
 // accept tells the ledger of a settled claim ahead of the state.
 func (w *world) accept(s *sale) {
 	if c := s.claimed; c != nil && !c.settled.IsZero() {
-		w.ledger.Accept(allocation.Acceptance{Key: s.key, Delivery: c.delivery, Revision: c.revision, SettledAt: c.settled})
+		w.ledger.Accept(allocation.Acceptance{Key: s.key, Delivery: c.delivery, Revision: c.revision, SettledAt: c.settled, IssuedAt: c.issued})
+		// The ledger takes it in only where it knows of the delivery.
+		c.known = c.revision >= s.followed.Revision &&
+			slices.ContainsFunc(s.followed.Deliveries, func(d allocation.Delivery) bool { return d.ID == c.delivery })
 	}
 }
 
 // step moves the reconciler's cycle: the source's read is issued, answered, the
-// channel is read, the target is computed, and written if the channel still shows
-// what was read. It returns whether a target was written.
+// channel is read, it is decided what it is to show, and that is written if the
+// channel still shows what was read. It returns whether the figure was changed.
 func (w *world) step() bool {
 	c := &w.cycle
 	c.stage++
 	switch c.stage {
 	case 1:
-		c.issued = w.tick()
+		c.before, c.source = c.source, &source{issued: w.tick()}
 	case 2:
 		w.tick()
-		c.source = w.stock
+		c.source.stock, c.source.available = w.stock, w.stock
 		for _, s := range w.sales {
-			c.source -= s.contained
-		}
-	case 3:
-		c.shown, c.counted = w.available, 0
-		for _, s := range w.sales {
-			if !s.shop.fulfilled {
-				c.counted += s.shop.quantity
+			c.source.available -= s.contained
+			for _, claim := range s.claims {
+				if claim.committed {
+					c.source.claims = append(c.source.claims, claim)
+				}
 			}
 		}
+		c.source.settled = w.tick()
+	case 3:
+		c.shown, c.counted, c.known = w.available, w.counted(), w.ledger.Open("shop", sku)
 	case 4:
 		w.compute()
 	default:
+		c.stage = 0
 		// A shop that shows the same figure again may have sold one order and
 		// cancelled another since.
-		written := w.available == c.shown
+		written := w.available == c.shown && c.target != c.shown
 		if written {
 			c.exposed = max(c.exposed, w.exposed())
 			w.available = c.target
 		}
-		*c = cycle{figures: c.figures, target: c.target, exposed: c.exposed}
 		return written
 	}
 	return false
@@ -292,16 +359,31 @@ func (w *world) compute() {
 	for _, key := range w.keys(func(s *sale) bool { return len(s.published) > 0 }) {
 		w.follow(w.sales[key], false)
 	}
-	c.figures = allocation.Figures{Available: c.source, Buffer: w.buffer, Committed: w.ledger.Committed("main", c.issued)[sku]}
-	c.exposed = w.exposed()
-	if w.counts {
-		c.figures.Unseen = allocation.Unseen(c.counted, w.ledger.Open("shop", sku))
+	c.figures = allocation.Figures{Available: c.source.available, Buffer: w.buffer, Committed: w.ledger.Committed("main", c.source.issued)[sku]}
+	c.heard = map[string]int64{}
+	for key, s := range w.sales {
+		if c.heard[key] = s.state.Wanted[sku]; s.state.Cancelled {
+			c.heard[key] = 0
+		}
 	}
-	c.target = allocation.Target(c.figures)
-	w.ledger.Release("main", c.issued)
+	c.exposed = w.exposed()
+	most := c.figures
+	if w.counts {
+		known := w.ledger.Open("shop", sku)
+		c.figures.Unseen = allocation.Unseen(c.counted, known)
+		most.Unseen = allocation.Unseen(c.counted, max(c.known, known))
+	}
+	most.Committed = w.ledger.Outstanding("main", c.source.settled)[sku]
+	c.evidence = allocation.Evidence{Least: allocation.Free(c.figures), Most: allocation.Free(most)}
+	if c.before != nil {
+		most.Available, most.Committed = c.before.available, w.ledger.Outstanding("main", c.before.settled)[sku]
+		c.evidence.Before, c.evidence.HasBefore = allocation.Free(most), true
+		w.ledger.Release("main", c.before.issued)
+	}
+	c.target, _ = allocation.Decide(c.shown, c.evidence)
 }
 
-// settle lets everything arrive that is under way, and runs one undisturbed cycle.
+// settle lets everything arrive that is under way, and runs undisturbed cycles.
 func (w *world) settle() {
 	for _, key := range w.keys(func(*sale) bool { return true }) {
 		s := w.sales[key]
@@ -315,7 +397,10 @@ func (w *world) settle() {
 			w.follow(s, false)
 		}
 	}
-	w.cycle = cycle{}
-	for !w.step() {
+	// A read may be under way; then it takes two more to lower what is shown.
+	for range 3 {
+		w.cycle.stage = 0
+		for w.step(); w.cycle.stage > 0; w.step() {
+		}
 	}
 }
