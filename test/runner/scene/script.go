@@ -78,11 +78,12 @@ func Real() Script {
 }
 
 // Scaled is the same script with another number of orders: what happens, happens
-// at the same shares of them.
+// at the same shares of them, and the maintenance is as long in proportion.
 func (s Script) Scaled(orders int) Script {
 	share := func(n int) int { return n * orders / s.Orders }
 	s.BadOrder, s.ReceiptAt, s.MaintenanceAt = max(share(s.BadOrder), 1), share(s.ReceiptAt), share(s.MaintenanceAt)
-	s.Units, s.Receipt, s.Orders = max(share(s.Units), orders+1), max(share(s.Receipt), 1), orders
+	s.Maintenance = jsontime.Duration(max(s.Maintenance.Std()*time.Duration(orders)/time.Duration(s.Orders), time.Second))
+	s.Units, s.Orders = max(share(s.Units), s.Units), orders
 	return s
 }
 

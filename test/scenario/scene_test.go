@@ -1,0 +1,38 @@
+package scenario
+
+import (
+	"testing"
+	"time"
+
+	"github.com/peppasync/peppasync/test/runner/scene"
+)
+
+// TestScene is Saturday, 2:47 PM, with every promise.
+func TestScene(t *testing.T) {
+	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, false)})
+	judge(t, stage, stage.Play(t.Context(), scene.Acts(), nil))
+	if n := lines(t, stage.Log()); n > 40 {
+		t.Errorf("the product's log has %d lines; it must not have one for each order", n)
+	}
+}
+
+// TestKilled is the same, with the product killed in the middle of the burst and
+// again while it feeds, and started on what it left.
+func TestKilled(t *testing.T) {
+	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, false)})
+	fed := func(n int) func(scene.Progress) bool { return func(p scene.Progress) bool { return p.Fed >= n } }
+	acts := []scene.Act{
+		scene.BurstKilled(400, 500*time.Millisecond),
+		scene.Receipt(),
+		scene.KillAfter("the product is killed while it feeds", fed(480), 3*time.Second),
+		scene.Maintenance(),
+	}
+	judge(t, stage, stage.Play(t.Context(), acts, nil))
+}
+
+// TestApart is a short scene with NATS and every role as a process of its own,
+// under the race detector, which costs pace and memory.
+func TestApart(t *testing.T) {
+	stage := open(t, scene.Options{Script: scene.Saturday().Scaled(150), Binary: binary(t, true), Apart: true})
+	judge(t, stage, stage.Play(t.Context(), scene.Acts(), nil), "memory", "pace")
+}
