@@ -125,7 +125,8 @@ func (s *settler) aside(a *arrival, cause fault.Cause) task {
 }
 
 func (s *settler) startEvent(ctx context.Context, a *arrival) (context.Context, trace.Span) {
-	return s.tracer.Start(telemetry.Extract(ctx, a.event.GetTraceparent(), a.event.GetTracestate()), "logic-gate event", //nolint:spancheck // both callers end it
+	ctx = telemetry.Extract(ctx, a.event.GetTraceparent(), a.event.GetTracestate())
+	return s.tracer.Start(ctx, "logic-gate event", //nolint:spancheck // both callers end it
 		trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(
 			attribute.String("peppasync.connector", a.event.GetConnector()),

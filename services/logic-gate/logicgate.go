@@ -116,10 +116,10 @@ func (g *Gate) Stats() Stats {
 // not there. It may be called once.
 func (g *Gate) Run(ctx context.Context) error {
 	ingest, err := g.countShards(ctx)
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // told to stop before it had begun
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil // told to stop before it had begun
-		}
 		return err
 	}
 	queue := newKeyed()

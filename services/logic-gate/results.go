@@ -21,7 +21,8 @@ func (r results) split(ctx context.Context, m *bus.Incoming) []task {
 	result := &dispatchv1.Result{}
 	if err := proto.Unmarshal(m.Data, result); err != nil {
 		// Whose it is cannot be told; it stays in the stream for a week.
-		r.log.ErrorContext(ctx, "a result cannot be read; its delivery stays open", "stream", m.Stream, "sequence", m.Sequence, "subject", m.Subject, "error", err)
+		r.log.ErrorContext(ctx, "a result cannot be read; its delivery stays open",
+			"stream", m.Stream, "sequence", m.Sequence, "subject", m.Subject, "error", err)
 		return nil
 	}
 	return []task{{result.GetKey(), func(ctx context.Context) error { return r.result(ctx, m, result) }}}

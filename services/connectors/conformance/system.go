@@ -168,15 +168,16 @@ func (s System) checkRequest(t *testing.T, request connectors.Request) {
 	if slices.Contains(strings.Split(target.Path, "/"), "..") && slices.Contains(strings.Split(target.EscapedPath(), "/"), "..") {
 		t.Errorf("path %q climbs out of the endpoint", request.Path)
 	}
-	if _, err := http.NewRequest(request.Method, target.String(), bytes.NewReader(request.Body)); err != nil {
+	if _, err := http.NewRequestWithContext(t.Context(), request.Method, target.String(), bytes.NewReader(request.Body)); err != nil {
 		t.Errorf("no HTTP request: %v", err)
 	}
-	written := request.Method + "\n" + request.Path + "\n" + string(request.Body)
+	var written strings.Builder
+	written.WriteString(request.Method + "\n" + request.Path + "\n" + string(request.Body))
 	for name, values := range request.Header {
 		if http.CanonicalHeaderKey(name) != name {
 			t.Errorf("header %q is not in canonical form, %q, so others do not find it", name, http.CanonicalHeaderKey(name))
 		}
-		written += "\n" + name + ": " + strings.Join(values, ", ")
+		written.WriteString("\n" + name + ": " + strings.Join(values, ", "))
 		if strings.ContainsAny(strings.Join(values, ""), "\r\n") {
 			t.Errorf("header %q breaks its line", name)
 		}
@@ -185,7 +186,7 @@ func (s System) checkRequest(t *testing.T, request connectors.Request) {
 		t.Error("the request signs itself in: that is Authorize's part")
 	}
 	for key, value := range s.Secret {
-		if value != "" && strings.Contains(written, value) {
+		if value != "" && strings.Contains(written.String(), value) {
 			t.Errorf("the request holds the secret's %q", key)
 		}
 	}
@@ -214,6 +215,11 @@ func (s System) testAccepted(t *testing.T, c Case) {
 func (s System) testTable(t *testing.T, c Case) {
 	page := []byte("<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Sorry</h1></body></html>")
 	html := http.Header{"Content-Type": {"text/html"}}
+	throttled := func(wait string) connectors.Reply {
+		return connectors.Reply{Status: 429, Header: http.Header{"Retry-After": {wait}}, Written: true}
+	}
+	cut := connectors.Reply{Status: 429, Body: page[:9], Err: io.ErrUnexpectedEOF, Written: true}
+	elsewhere := http.Header{"Location": {"https://elsewhere.example/"}}
 	query := s.System.Operations(s.Spec)[c.Call.Operation].Effect == connectors.EffectNone
 	uncertain := fault.Unknown
 	if query {
@@ -229,9 +235,9 @@ func (s System) testTable(t *testing.T, c Case) {
 		"cut after it was written":            {connectors.Reply{Err: io.EOF, Written: true}, fault.Unknown, 0, false},
 		"unauthorized":                        {connectors.Reply{Status: 401, Written: true}, fault.Auth, 0, false},
 		"throttled by a page":                 {connectors.Reply{Status: 429, Header: html, Body: page, Written: true}, fault.Throttled, 0, false},
-		"throttled with a decimal wait":       {connectors.Reply{Status: 429, Header: http.Header{"Retry-After": {"2.5"}}, Written: true}, fault.Throttled, 2500 * time.Millisecond, false},
-		"throttled until a date":              {connectors.Reply{Status: 429, Header: http.Header{"Retry-After": {"Mon, 23 Nov 2026 12:00:09 GMT"}}, Written: true}, fault.Throttled, 9 * time.Second, false},
-		"throttled with a body that is cut":   {connectors.Reply{Status: 429, Body: page[:9], Err: io.ErrUnexpectedEOF, Written: true}, fault.Throttled, 0, false},
+		"throttled with a decimal wait":       {throttled("2.5"), fault.Throttled, 2500 * time.Millisecond, false},
+		"throttled until a date":              {throttled("Mon, 23 Nov 2026 12:00:09 GMT"), fault.Throttled, 9 * time.Second, false},
+		"throttled with a body that is cut":   {cut, fault.Throttled, 0, false},
 		"maintenance by a page":               {connectors.Reply{Status: 503, Header: html, Body: page, Written: true}, fault.Transient, 0, true},
 		"a gateway gave up waiting":           {connectors.Reply{Status: 504, Header: html, Body: page, Written: true}, uncertain, 0, true},
 		"a server error":                      {connectors.Reply{Status: 500, Body: page, Written: true}, uncertain, 0, false},
@@ -239,7 +245,7 @@ func (s System) testTable(t *testing.T, c Case) {
 		"a refusal that no table has":         {connectors.Reply{Status: 418, Written: true}, fault.Permanent, 0, false},
 		"a page that says that all is well":   {connectors.Reply{Status: 999, Header: html, Body: page, Written: true}, fault.Unknown, 0, false},
 		"a status line that makes no sense":   {connectors.Reply{Status: 7, Written: true}, fault.Unknown, 0, false},
-		"a redirect, which is never followed": {connectors.Reply{Status: 307, Header: http.Header{"Location": {"https://elsewhere.example/"}}, Written: true}, uncertain, 0, true},
+		"a redirect, which is never followed": {connectors.Reply{Status: 307, Header: elsewhere, Written: true}, uncertain, 0, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -253,7 +259,10 @@ func (s System) testTable(t *testing.T, c Case) {
 	}
 }
 
-var hostile = []string{"", ".", "..", "../../admin", "a/../../b", "a/b", "a?b=c", "a#b", "//evil.example/x", "@evil.example", "a\r\nX: y", "a b", "\x00", "ä\xff", "%2e%2e", "'; DROP", `"}`, strings.Repeat("x", 10_000)}
+var hostile = []string{
+	"", ".", "..", "../../admin", "a/../../b", "a/b", "a?b=c", "a#b", "//evil.example/x", "@evil.example",
+	"a\r\nX: y", "a b", "\x00", "ä\xff", "%2e%2e", "'; DROP", `"}`, strings.Repeat("x", 10_000),
+}
 
 // testHostile checks that no external id and no argument leads a request astray.
 func (s System) testHostile(t *testing.T, c Case) {
@@ -299,21 +308,27 @@ func (s System) Check(t *testing.T, call connectors.Call, reply connectors.Reply
 	if answer.Value != nil && answer.Class != fault.OK {
 		t.Errorf("a value with class %s", answer.Class)
 	}
-	if answer.Class != fault.OK && (!causeCode.MatchString(answer.Cause.Code) || len(answer.Cause.Code) > 64) {
-		t.Errorf("cause code %q of class %s: want short lower-case words joined by '-'", answer.Cause.Code, answer.Class)
-	}
 	if answer.Cause.Status != reply.Status {
 		t.Errorf("cause status %d for a reply of status %d", answer.Cause.Status, reply.Status)
+	}
+	checkTexts(t, answer)
+	if _, err := proto.Marshal(answer.Value); err != nil {
+		t.Errorf("the value cannot be stored: %v", err)
+	}
+	return answer
+}
+
+// checkTexts checks what people read.
+func checkTexts(t *testing.T, answer connectors.Answer) {
+	t.Helper()
+	if answer.Class != fault.OK && (!causeCode.MatchString(answer.Cause.Code) || len(answer.Cause.Code) > 64) {
+		t.Errorf("cause code %q of class %s: want short lower-case words joined by '-'", answer.Cause.Code, answer.Class)
 	}
 	for _, text := range []string{answer.Cause.Detail, answer.Reference} {
 		if len(text) > 300 || !utf8.ValidString(text) || strings.ContainsAny(text, "\r\n\x00") {
 			t.Errorf("text %q: want one short line of UTF-8", text)
 		}
 	}
-	if _, err := proto.Marshal(answer.Value); err != nil {
-		t.Errorf("the value cannot be stored: %v", err)
-	}
-	return answer
 }
 
 // FuzzRead feeds arbitrary replies to every operation.

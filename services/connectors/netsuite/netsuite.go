@@ -126,7 +126,7 @@ func stockQuery(read stock.Read) (string, error) {
 }
 
 func suiteQL(query string) connectors.Request {
-	body, _ := json.Marshal(map[string]string{"q": query}) // a string always encodes
+	body, _ := json.Marshal(map[string]string{"q": query}) //nolint:errchkjson // a text always encodes
 	return connectors.Request{
 		Method: http.MethodPost,
 		Path:   fmt.Sprintf("/services/rest/query/v1/suiteql?limit=%d", maxRows),

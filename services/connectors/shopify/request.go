@@ -2,6 +2,7 @@ package shopify
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -40,7 +41,7 @@ const setStockMutation = `mutation SetStock($input: InventorySetQuantitiesInput!
   }
 }`
 
-const probeQuery = `{ shop { id } }`
+const probeBody = `{"query":"{ shop { id } }"}`
 
 type graphQL struct {
 	Query     string `json:"query"`
@@ -113,8 +114,7 @@ func (Shopify) Request(spec *v1alpha1.ConnectorSpec, call connectors.Call) (conn
 
 // Probe asks for the shop's id, which costs one point.
 func (Shopify) Probe(spec *v1alpha1.ConnectorSpec) connectors.Request {
-	body, _ := json.Marshal(graphQL{Query: probeQuery}) // a string always encodes
-	return request(spec, body)
+	return request(spec, []byte(probeBody))
 }
 
 func setVariablesOf(call connectors.Call) (setVariables, error) {
@@ -126,7 +126,7 @@ func setVariablesOf(call connectors.Call) (setVariables, error) {
 		return setVariables{}, fmt.Errorf("%d items, of which one call holds %d: split them", len(set.Items), maxItems)
 	}
 	if call.IdempotencyKey == "" {
-		return setVariables{}, fmt.Errorf("no idempotency key, which Shopify demands for every set")
+		return setVariables{}, errors.New("no idempotency key, which Shopify demands for every set")
 	}
 	quantities := make([]setQuantity, len(set.Items))
 	for i, item := range set.Items {

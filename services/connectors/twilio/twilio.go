@@ -3,6 +3,7 @@ package twilio
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -39,7 +40,7 @@ func (Twilio) Authorize(spec *v1alpha1.ConnectorSpec, secret connectors.Secret) 
 		return nil, fmt.Errorf("%w: key \"authToken\" is missing or empty", connectors.ErrSecret)
 	}
 	if spec.Twilio == nil {
-		return nil, fmt.Errorf("spec.twilio is missing: it holds accountSID and from")
+		return nil, errors.New("spec.twilio is missing: it holds accountSID and from")
 	}
 	credentials := base64.StdEncoding.EncodeToString([]byte(spec.Twilio.AccountSID + ":" + token))
 	return http.Header{"Authorization": {"Basic " + credentials}}, nil
@@ -51,12 +52,12 @@ func (Twilio) Request(spec *v1alpha1.ConnectorSpec, call connectors.Call) (conne
 		return connectors.Request{}, fmt.Errorf("operation %q: Twilio has %s", call.Operation, connectors.OperationSendMessage)
 	}
 	if spec.Twilio == nil {
-		return connectors.Request{}, fmt.Errorf("spec.twilio is missing: it holds accountSID and from")
+		return connectors.Request{}, errors.New("spec.twilio is missing: it holds accountSID and from")
 	}
 	fields := call.Arguments.GetFields()
 	to, body := fields["to"].GetStringValue(), fields["body"].GetStringValue()
 	if to == "" || body == "" {
-		return connectors.Request{}, fmt.Errorf("sendMessage: want the arguments to and body, texts that are not empty")
+		return connectors.Request{}, errors.New("sendMessage: want the arguments to and body, texts that are not empty")
 	}
 	form := url.Values{"To": {to}, "From": {spec.Twilio.From}, "Body": {cut(body)}}
 	return connectors.Request{

@@ -103,7 +103,7 @@ func (b *Bus) consume(ctx context.Context, o ConsumerOptions, handle func(ctx co
 		err := c.session(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // told to stop, which may be why it failed
 		case permanent(err):
 			return describe(err, "consume %s of %s", c.name(), o.Stream)
 		case b.nc.IsClosed():
@@ -119,7 +119,7 @@ func (b *Bus) consume(ctx context.Context, o ConsumerOptions, handle func(ctx co
 			backoff = consumeBackoffMin
 		} else if text := err.Error(); text != logged {
 			logged = text
-			b.log.Warn("consumer interrupted, starting it again", "stream", o.Stream, "consumer", c.name(), "error", err)
+			b.log.WarnContext(ctx, "consumer interrupted, starting it again", "stream", o.Stream, "consumer", c.name(), "error", err)
 		}
 		pause(ctx, backoff/2+rand.N(backoff))
 		backoff = min(2*backoff, consumeBackoffMax)

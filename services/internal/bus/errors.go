@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -72,12 +73,7 @@ func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 	if api == nil {
 		return false
 	}
-	for _, code := range codes {
-		if api.ErrorCode == code {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(codes, api.ErrorCode)
 }
 
 // describe wraps err with what was tried, and turns the library's several ways

@@ -92,7 +92,8 @@ func (b *Bus) Healthy(ctx context.Context) error {
 			return fmt.Errorf("bus: whether the server syncs every write cannot be seen: %w", err)
 		}
 		if !always {
-			return errors.New("bus: the server does not sync every write to disk; set sync_interval: always in its jetstream section, or a power loss costs acknowledged orders")
+			return errors.New("bus: the server does not sync every write to disk; set sync_interval: always in its jetstream section, " +
+				"or a power loss costs acknowledged orders")
 		}
 	}
 	if _, err := b.js.AccountInfo(bounded); err != nil {

@@ -10,7 +10,7 @@ import (
 // ends when it is lost.
 type link struct {
 	mu  sync.Mutex
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // it is the life that is followed, and is handed to whoever ends with it
 	end context.CancelCauseFunc
 	// made is closed while the connection is up.
 	made chan struct{}

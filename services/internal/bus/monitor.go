@@ -47,7 +47,7 @@ func (m monitor) syncAlways(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer reply.Body.Close() //nolint:errcheck // only read from
+	defer reply.Body.Close()
 	if reply.StatusCode != http.StatusOK {
 		return false, fmt.Errorf("%s answers %s", m.url, reply.Status)
 	}

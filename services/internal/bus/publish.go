@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +59,7 @@ type Ack struct {
 }
 
 // Sequence returns n for Message.ExpectLast.
-func Sequence(n uint64) *uint64 { return &n }
+func Sequence(n uint64) *uint64 { return new(n) }
 
 // Publish writes one message and returns once it is on disk (on a quorum, where
 // the stream is replicated). The trace of ctx goes along in the headers unless
@@ -124,9 +125,7 @@ func (b *Bus) Schedule(ctx context.Context, m Message, at time.Time, target stri
 // batch.
 func Scheduled(m Message, at time.Time, target string) Message {
 	header := make(map[string]string, len(m.Header)+3)
-	for name, value := range m.Header {
-		header[name] = value
-	}
+	maps.Copy(header, m.Header)
 	// With nanoseconds: nats.go's own option cuts to whole seconds, which fires
 	// up to a second early.
 	header[headerSchedule] = "@at " + at.UTC().Format(time.RFC3339Nano)

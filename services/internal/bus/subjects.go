@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"strconv"
@@ -182,7 +183,7 @@ func Text(token string) (string, error) {
 		return "", nil
 	}
 	if token == "" {
-		return "", fmt.Errorf("bus: an empty subject token stands for nothing")
+		return "", errors.New("bus: an empty subject token stands for nothing")
 	}
 	var b strings.Builder
 	for i := 0; i < len(token); i++ {
@@ -195,10 +196,11 @@ func Text(token string) (string, error) {
 			return "", fmt.Errorf("bus: subject token %q: byte %d is neither plain nor a whole escape", token, i)
 		}
 		high, low := strings.IndexByte(upperHex, token[i+1]), strings.IndexByte(upperHex, token[i+2])
-		if high < 0 || low < 0 || plain(byte(high<<4|low)) {
+		escaped := byte(high<<4 | low) //nolint:gosec // of two digits both are below 16; without two it is not used
+		if high < 0 || low < 0 || plain(escaped) {
 			return "", fmt.Errorf("bus: subject token %q: byte %d begins no escape that Token writes", token, i)
 		}
-		b.WriteByte(byte(high<<4 | low))
+		b.WriteByte(escaped)
 		i += 2
 	}
 	return b.String(), nil

@@ -1,6 +1,7 @@
 package expr_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -236,7 +237,7 @@ func TestMappingIsDeterministic(t *testing.T) {
 			t.Fatal(err)
 		}
 		second, err := mapping.Eval(order, "x-1")
-		if err != nil || string(first) != string(second) {
+		if err != nil || !bytes.Equal(first, second) {
 			t.Fatalf("%s then %s, %v", first, second, err)
 		}
 		var back struct {

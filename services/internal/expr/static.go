@@ -55,7 +55,7 @@ func (c *outputChecker) value(expression celast.Expr) {
 	case celast.ListKind:
 		list := expression.AsList()
 		for i, element := range list.Elements() {
-			if !list.IsOptional(int32(i)) { //nolint:gosec // the length of a list literal is bounded by the source limit
+			if !list.IsOptional(int32(i)) {
 				c.value(element)
 			}
 		}

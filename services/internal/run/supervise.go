@@ -31,7 +31,7 @@ func Supervise(ctx context.Context, log *slog.Logger, name string, fn func(conte
 		started := time.Now()
 		err := fn(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // told to stop, which may be why it failed
 		}
 		if time.Since(started) >= healthy {
 			wait, logged = backoffMin, ""
@@ -42,7 +42,7 @@ func Supervise(ctx context.Context, log *slog.Logger, name string, fn func(conte
 		}
 		if text != logged {
 			logged = text
-			log.Error("a part stopped and is started again", "part", name, "error", text)
+			log.ErrorContext(ctx, "a part stopped and is started again", "part", name, "error", text)
 		}
 		if !sleep(ctx, wait/2+rand.N(wait)) {
 			return nil

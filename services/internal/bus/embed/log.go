@@ -1,6 +1,7 @@
 package embed
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -29,16 +30,19 @@ func (a *logAdapter) fatal() string {
 	return a.lastFatal
 }
 
-func (a *logAdapter) Noticef(format string, v ...any) { a.log.Debug(fmt.Sprintf(format, v...)) }
-func (a *logAdapter) Warnf(format string, v ...any)   { a.log.Warn(fmt.Sprintf(format, v...)) }
-func (a *logAdapter) Errorf(format string, v ...any)  { a.log.Error(fmt.Sprintf(format, v...)) }
+func (a *logAdapter) Noticef(format string, v ...any) { a.write(slog.LevelDebug, format, v) }
+func (a *logAdapter) Warnf(format string, v ...any)   { a.write(slog.LevelWarn, format, v) }
+func (a *logAdapter) Errorf(format string, v ...any)  { a.write(slog.LevelError, format, v) }
 func (a *logAdapter) Debugf(string, ...any)           {}
 func (a *logAdapter) Tracef(string, ...any)           {}
 
 func (a *logAdapter) Fatalf(format string, v ...any) {
-	text := fmt.Sprintf(format, v...)
 	a.mu.Lock()
-	a.lastFatal = text
+	a.lastFatal = fmt.Sprintf(format, v...)
 	a.mu.Unlock()
-	a.log.Error(text)
+	a.write(slog.LevelError, format, v)
+}
+
+func (a *logAdapter) write(level slog.Level, format string, v []any) {
+	a.log.Log(context.Background(), level, fmt.Sprintf(format, v...)) //nolint:sloglint // the words are the server's
 }
