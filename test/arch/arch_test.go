@@ -94,7 +94,9 @@ var refusals = map[string]struct{ files, want []string }{
 			`proto/peppasync/order/v1/order.go: import "github.com/peppasync/peppasync/services/api/v1alpha1"`,
 			`services/api/v1alpha1/flow.go: import "github.com/peppasync/peppasync/services/internal/expr"`,
 			`services/internal/catalog/compile.go: import "github.com/peppasync/peppasync/services/api/v1alpha1"`,
+			`services/internal/catalog/connector.go: import "github.com/peppasync/peppasync/services/connectors"`,
 			`services/internal/order/order.go: import "github.com/peppasync/peppasync/services/connectors"`,
+			`services/connectors/http/http.go: import "github.com/peppasync/peppasync/services/internal/catalog"`,
 			`services/connectors/shopify/shopify.go: import "github.com/peppasync/peppasync/services/up"`,
 			`services/connectors/wms/wms.go: import "github.com/peppasync/peppasync/services/connectors"`,
 			`services/connectors/netsuite/netsuite.go: import "github.com/peppasync/peppasync/services/throttle-dispatcher"`,
@@ -110,6 +112,7 @@ var refusals = map[string]struct{ files, want []string }{
 		want: []string{
 			"proto/peppasync/order/v1/order.go imports github.com/peppasync/peppasync/services/api/v1alpha1",
 			"services/api/v1alpha1/flow.go imports github.com/peppasync/peppasync/services/internal/expr",
+			"services/connectors/http/http.go imports github.com/peppasync/peppasync/services/internal/catalog",
 			"services/connectors/netsuite/netsuite.go imports github.com/peppasync/peppasync/services/throttle-dispatcher",
 			"services/connectors/shopify/shopify.go imports github.com/peppasync/peppasync/services/up",
 			"services/ingest/ingest.go imports github.com/peppasync/peppasync/services/peppasync",

@@ -32,6 +32,7 @@ var purePackages = []string{
 	"services/throttle-dispatcher/internal/ledger",
 	"services/inventory-reconciler/internal/allocation",
 	"services/logic-gate/internal/plan",
+	"services/notifier/internal/message",
 	"services/internal/order",
 	"services/internal/fault",
 }
@@ -91,8 +92,8 @@ var rules = []rule{
 	},
 	{
 		name: "imports point downwards",
-		reason: "test > peppasync main > up, operator > service facades > their shells > their pure packages > connectors > " +
-			"services/internal > proto, services/api; an import that goes up makes two layers one",
+		reason: "test > peppasync main > up, operator > service facades > their shells > their pure packages > catalog > connectors > " +
+			"the rest of services/internal > proto, services/api; an import that goes up makes two layers one",
 		check: checkDirection,
 	},
 	{
@@ -243,6 +244,9 @@ const (
 	contracts
 	shared
 	connectors
+	// The catalog asks the connectors' contract what a system can do, so that a
+	// configuration that asks for more is refused before it runs.
+	configuration
 	pure
 	shell
 	facade
@@ -268,6 +272,8 @@ func layerOf(folder string) int {
 		return facade
 	case within(folder, "services/connectors"):
 		return connectors
+	case within(folder, "services/internal/catalog"):
+		return configuration
 	case within(folder, "services/internal"):
 		return shared
 	case within(folder, "services/api"), within(folder, "proto"):
