@@ -38,6 +38,7 @@ type account struct {
 }
 
 func newAccount(t testing.TB) *account {
+	t.Helper()
 	a := &account{}
 	a.Server = httptest.NewServer(http.HandlerFunc(a.serve))
 	t.Cleanup(a.Close)
@@ -107,6 +108,13 @@ func (a *account) on(path string) []arrival {
 		}
 	}
 	return found
+}
+
+// under returns how many requests are under way.
+func (a *account) under() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.now
 }
 
 // accepted returns how many requests got a 2xx.

@@ -1,9 +1,11 @@
 package throttledispatcher
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,12 +21,32 @@ import (
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
 )
 
-// sendBlock binds at most most deliveries whose turn it is, takes their send
-// times, and writes both in one block before any of them is sent.
-func (w *worker) sendBlock(ctx context.Context, now time.Time, most int) error {
+// sendBlock sends what is due, once one block holds all of it.
+func (w *worker) sendBlock(ctx context.Context, now time.Time) error {
+	most := maxPerBlock
+	if w.sign.onTrial() {
+		most = 1
+	}
+	header, ok := w.signedIn(ctx, now)
+	if !ok {
+		return nil
+	}
+	return w.writeBlock(ctx, w.prepare(ctx, now, header, most, false))
+}
+
+// prepare binds no more than most of the deliveries whose turn it is, takes their send times,
+// and claims them in the next block; harmless leaves out those that must not be
+// repeated.
+func (w *worker) prepare(ctx context.Context, now time.Time, header http.Header, most int, harmless bool) []flight {
 	bound := w.bindSome(ctx, now, most)
+	if harmless && len(bound) > 0 && bound[0].job.operation.Effect == connectors.EffectOnce {
+		w.queue.Retry(bound[0].job.delivery.GetKey(), time.Time{})
+		return nil
+	}
 	permits := w.budget.Reserve(time.Now(), blockHorizon, len(bound))
-	w.grant = max(1, len(permits))
+	if len(bound) > 0 {
+		w.grant = max(1, len(permits))
+	}
 	for _, left := range bound[len(permits):] {
 		// Not claimed, so that it binds anew to what is newest when its turn comes.
 		w.queue.Retry(left.job.delivery.GetKey(), time.Time{})
@@ -32,21 +54,37 @@ func (w *worker) sendBlock(ctx context.Context, now time.Time, most int) error {
 	flights := make([]flight, 0, len(permits))
 	for i, permit := range permits {
 		if f, ok := w.claim(bound[i], permit); ok {
+			f.header = header
 			flights = append(flights, f)
 		}
 	}
-	if len(flights) == 0 && !w.ledger.Pending() {
-		return nil
-	}
-	return w.writeBlock(ctx, flights)
+	return flights
 }
 
-// bindSome takes deliveries whose turn it is and binds them to their calls,
-// side by side; those that end without a call are closed here.
+// bindSome takes deliveries whose turn it is and binds them to their calls; those
+// that end without a call are closed here, and others take their place.
 func (w *worker) bindSome(ctx context.Context, now time.Time, most int) []prepared {
 	// A little more than the last block was given, so that the number follows
 	// the pace without binding the whole backlog each time.
 	most = min(most, 2*w.grant+1, maxPerBlock)
+	var bound []prepared
+	for ended := 0; len(bound) < most && ended < maxPerBlock; {
+		taken := w.takeTurns(now, most-len(bound))
+		if len(taken) == 0 {
+			break
+		}
+		for _, p := range w.bindAll(ctx, taken, now) {
+			if w.keepBound(p, now) {
+				bound = append(bound, p)
+			} else {
+				ended++
+			}
+		}
+	}
+	return bound
+}
+
+func (w *worker) takeTurns(now time.Time, most int) []*job {
 	var taken []*job
 	for len(taken) < most {
 		item, ok := w.queue.Take(now)
@@ -55,6 +93,11 @@ func (w *worker) bindSome(ctx context.Context, now time.Time, most int) []prepar
 		}
 		taken = append(taken, item.Value)
 	}
+	return taken
+}
+
+// bindAll binds side by side.
+func (w *worker) bindAll(ctx context.Context, taken []*job, now time.Time) []prepared {
 	all := make([]prepared, len(taken))
 	var group errgroup.Group
 	group.SetLimit(8)
@@ -65,13 +108,7 @@ func (w *worker) bindSome(ctx context.Context, now time.Time, most int) []prepar
 		})
 	}
 	_ = group.Wait() // each binding carries its own error
-	bound := all[:0]
-	for _, p := range all {
-		if w.keepBound(p, now) {
-			bound = append(bound, p)
-		}
-	}
-	return bound
+	return all
 }
 
 func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
@@ -84,7 +121,9 @@ func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 	}
 	operation, ok := w.system.Operations(&w.spec.Spec)[p.call.Operation]
 	if !ok {
-		return holdWithoutCall(j, nil, fault.Cause{Code: "operation-unknown", Detail: fmt.Sprintf("connector %s has no operation %q", w.spec.Name, p.call.Operation)})
+		return holdWithoutCall(j, nil, fault.Cause{
+			Code: "operation-unknown", Detail: fmt.Sprintf("connector %s has no operation %q", w.spec.Name, p.call.Operation),
+		})
 	}
 	j.operation = operation
 	if j.resend && operation.Effect == connectors.EffectOnce {
@@ -95,6 +134,10 @@ func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 		return prepared{job: j, result: result, hold: hold}
 	}
 	request, err := w.system.Request(&w.spec.Spec, p.call)
+	if err == nil {
+		// What cannot be written is found before it is claimed.
+		_, err = newRequest(ctx, w.spec.Spec.Endpoint, request, nil)
+	}
 	if err != nil {
 		result, hold := heldBy(p.claim, fault.Cause{Code: "request-invalid", Detail: err.Error()}, j.attempts, false)
 		return prepared{job: j, result: result, hold: hold}
@@ -109,17 +152,22 @@ func (w *worker) keepBound(p prepared, now time.Time) bool {
 	j := p.job
 	switch {
 	case p.err != nil:
-		w.log.Warn("a delivery could not be bound; it is tried again", "delivery", j.delivery.GetId(), "error", p.err)
+		if w.unbound.begins(now) {
+			w.log.Warn("deliveries cannot be bound to what is stored; they are tried again", "delivery", j.delivery.GetId(), "error", p.err)
+		}
 		w.queue.Retry(j.delivery.GetKey(), now.Add(w.backoff(1)))
+		return false
 	case p.drop:
 		w.queue.Done(j.delivery.GetKey())
 		w.dropMessage(j)
 	case p.result != nil:
 		w.close(j, p.result, p.hold)
-	default:
-		return true
+		w.queue.Done(j.delivery.GetKey())
 	}
-	return false
+	if lasted, was := w.unbound.ends(now); was {
+		w.log.Info("deliveries can be bound again", "after", lasted)
+	}
+	return !p.drop && p.result == nil
 }
 
 // claim records the delivery and its permit in the next block. What does not fit
@@ -145,6 +193,7 @@ func (w *worker) claim(p prepared, permit budget.Permit) (flight, bool) {
 		w.budget.Void(permit.Number)
 		result, hold := heldBy(p.claim, fault.Cause{Code: "payload-too-large", Detail: err.Error()}, j.attempts, false)
 		w.close(j, result, hold)
+		w.queue.Done(j.delivery.GetKey())
 		return flight{}, false
 	case err != nil:
 		w.budget.Void(permit.Number)
@@ -157,27 +206,24 @@ func (w *worker) claim(p prepared, permit budget.Permit) (flight, bool) {
 }
 
 // writeBlock makes everything known so far durable, and only then starts the
-// flights and tells requesters about the closes. An error means that it is not
-// known whether the block is there: the worker must start again from the
-// ledger, with none of the flights sent.
+// flights and tells requesters about the closes. An error means that another
+// owner writes this ledger, or that it cannot be known whether the block is
+// there: the worker must start again from the ledger, with none of the flights
+// sent.
 func (w *worker) writeBlock(ctx context.Context, flights []flight) error {
-	now := time.Now()
-	block := w.ledger.Build(now, w.budget)
+	if len(flights) == 0 && !w.ledger.Pending() {
+		return nil
+	}
+	block := w.ledger.Build(time.Now(), w.budget)
 	data, err := proto.Marshal(block)
 	if err != nil {
-		return fmt.Errorf("connector %s: encoding a ledger block: %w", w.spec.Name, err)
+		return fmt.Errorf("connector %s: encoding a ledger block: %w", w.name, err)
 	}
-	bounded, cancel := context.WithTimeout(ctx, blockTimeout)
-	defer cancel()
-	last := w.ledger.LastSequence()
-	ack, err := w.config.Bus.Publish(bounded, bus.Message{Subject: bus.LedgerSubject(w.spec.Name), Data: data, ExpectLast: &last})
-	if bus.IsConflict(err) {
-		return fmt.Errorf("connector %s: another dispatcher wrote its ledger; starting again from what it wrote: %w", w.spec.Name, err)
-	}
+	sequence, err := w.store(ctx, data)
 	if err != nil {
-		return fmt.Errorf("connector %s: writing a ledger block: %w", w.spec.Name, err)
+		return err
 	}
-	w.ledger.Committed(ack.Sequence)
+	w.ledger.Committed(sequence)
 	w.lastBlock = time.Now()
 	for _, f := range flights {
 		w.launch(ctx, f)
@@ -186,4 +232,62 @@ func (w *worker) writeBlock(ctx context.Context, flights []flight) error {
 		w.publishClose(ctx, closing)
 	}
 	return nil
+}
+
+// store writes a block by compare-and-set. While the bus is silent it repeats
+// the same block: to give up would cut off the calls that are under way, and
+// leave their outcomes unknown for a reason that has nothing to do with them.
+func (w *worker) store(ctx context.Context, data []byte) (uint64, error) {
+	subject, last := bus.LedgerSubject(w.name), w.ledger.LastSequence()
+	var silence trouble
+	for {
+		sequence, err := w.storeOnce(ctx, subject, last, data)
+		if err == nil {
+			if lasted, was := silence.ends(time.Now()); was {
+				w.log.InfoContext(ctx, "the bus takes the ledger again; sending goes on", "after", lasted)
+			}
+			return sequence, nil
+		}
+		if ctx.Err() != nil || !bus.IsUnavailable(err) && !bus.IsFull(err) {
+			return 0, fmt.Errorf("connector %s: writing a ledger block: %w", w.name, err)
+		}
+		if silence.begins(time.Now()) {
+			w.log.WarnContext(ctx, "the bus does not take the ledger; nothing is sent until it does", "error", err)
+		}
+		select {
+		case <-time.After(blockRetry):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (w *worker) storeOnce(ctx context.Context, subject string, last uint64, data []byte) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, blockTimeout)
+	defer cancel()
+	before := time.Now()
+	ack, err := w.records.Publish(ctx, bus.Message{Subject: subject, Data: data, ExpectLast: &last})
+	switch {
+	case err == nil:
+		w.watchStore(ctx, time.Since(before))
+		return ack.Sequence, nil
+	case !bus.IsConflict(err):
+		return 0, err
+	}
+	// An attempt whose answer was lost conflicts with its own repetition.
+	newest, lastErr := w.records.Last(ctx, bus.StreamLedger, subject)
+	switch {
+	case lastErr != nil:
+		return 0, lastErr
+	case bytes.Equal(newest.Data, data):
+		return newest.Sequence, nil
+	}
+	return 0, fmt.Errorf("another dispatcher wrote its ledger (sequence %d): %w", newest.Sequence, err)
+}
+
+// watchStore tells the log, now and then, that the store is too slow for the pace.
+func (w *worker) watchStore(ctx context.Context, took time.Duration) {
+	if now := time.Now(); took > blockSlow && now.Sub(w.toldSlow) > time.Minute {
+		w.toldSlow = now
+		w.log.WarnContext(ctx, "the bus was slow to store a block of the ledger; calls were late, and the pace suffered", "took", took)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -27,14 +28,13 @@ type flight struct {
 	job     *job // nil for a probe
 	call    connectors.Call
 	request connectors.Request
+	header  http.Header // signs it in
 }
 
 // outcome is what came of a flight.
 type outcome struct {
 	flight
 	result transport.Outcome
-	// refused is set where the credentials could not be had; nothing was sent.
-	refused error
 }
 
 // launch starts the flight; its outcome comes to the loop in any case.
@@ -45,25 +45,23 @@ func (w *worker) launch(ctx context.Context, f flight) {
 }
 
 func (w *worker) fly(ctx context.Context, client *transport.Transport, connector *v1alpha1.Connector, f flight) outcome {
-	header, err := w.authorize(ctx, &connector.Spec)
-	if err != nil {
-		return outcome{flight: f, refused: err}
-	}
 	if f.job != nil && f.job.span != nil {
 		ctx = trace.ContextWithSpan(ctx, f.job.span)
 	}
-	request, err := newRequest(ctx, connector.Spec.Endpoint, f.request, header)
+	request, err := newRequest(ctx, connector.Spec.Endpoint, f.request, f.header)
 	if err != nil {
-		return outcome{flight: f, refused: err}
+		now := time.Now()
+		return outcome{flight: f, result: transport.Outcome{Reply: connectors.Reply{Err: err, At: now}, SettledAt: now}}
 	}
 	// The span starts when the call may go: waiting for the pace is part of the
 	// delivery's span, not of the call's.
-	ctx, span := w.tracer.Start(ctx, f.request.Method+" "+connector.Name, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(f.permit.SendAt), trace.WithAttributes(
-		attribute.String("http.request.method", f.request.Method),
-		attribute.String("server.address", request.URL.Host),
-		attribute.String("url.path", request.URL.Path),
-		attribute.Int64("peppasync.permit", f.permit.Number),
-	))
+	ctx, span := w.tracer.Start(ctx, f.request.Method+" "+connector.Name,
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(f.permit.SendAt), trace.WithAttributes(
+			attribute.String("http.request.method", f.request.Method),
+			attribute.String("server.address", request.URL.Host),
+			attribute.String("url.path", request.URL.Path),
+			attribute.Int64("peppasync.permit", f.permit.Number),
+		))
 	defer span.End()
 	result := client.Do(ctx, request.WithContext(ctx), f.permit)
 	span.SetAttributes(attribute.Int("http.response.status_code", result.Status))
@@ -73,22 +71,6 @@ func (w *worker) fly(ctx context.Context, client *transport.Transport, connector
 		span.SetStatus(codes.Error, http.StatusText(result.Status))
 	}
 	return outcome{flight: f, result: result}
-}
-
-func (w *worker) authorize(ctx context.Context, spec *v1alpha1.ConnectorSpec) (http.Header, error) {
-	if spec.Auth == nil {
-		return http.Header{}, nil
-	}
-	name := spec.Auth.SecretRef.Name
-	secret, err := w.config.Secrets.Secret(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("secret %q: %w", name, err)
-	}
-	header, err := w.system.Authorize(spec, secret)
-	if err != nil {
-		return nil, fmt.Errorf("secret %q: %w", name, err)
-	}
-	return header, nil
 }
 
 func newRequest(ctx context.Context, endpoint string, r connectors.Request, signIn http.Header) (*http.Request, error) {
@@ -110,11 +92,19 @@ func newRequest(ctx context.Context, endpoint string, r connectors.Request, sign
 
 // isVoid reports whether nothing of the request can have reached anybody, so
 // that its permit counts as never handed out.
-func (o outcome) isVoid() bool {
-	return o.refused != nil || !o.result.Written
-}
+func (o outcome) isVoid() bool { return !o.result.Written }
 
-// wasLate reports whether the permit's time had passed before it was used.
+// wasLate reports whether the permit's time had passed before it was used: a
+// stall on this side, which says nothing about the other.
 func (o outcome) wasLate() bool {
 	return errors.Is(o.result.Err, transport.ErrPermitExpired)
+}
+
+// isOutage reports whether the call met a system that does not work as a whole.
+func (o outcome) isOutage(answer connectors.Answer) bool {
+	switch o.result.Status {
+	case 0, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return answer.Outage
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -24,7 +25,9 @@ import (
 // acknowledgment of its message.
 type job struct {
 	delivery *dispatchv1.Delivery
-	message  *bus.Incoming
+	// message is the newest of the messages that asked for it: it may come again
+	// while its close is being published.
+	message atomic.Pointer[bus.Incoming]
 	// claim is nil until the delivery is bound to a payload; from then on every
 	// attempt repeats it.
 	claim     *ledgerv1.Claim
@@ -34,7 +37,11 @@ type job struct {
 	// resend: the claim came from the ledger of an earlier owner, which may have
 	// sent it.
 	resend bool
-	span   trace.Span
+	// refusals counts the times that credentials were refused for it, the first at
+	// refusedAt.
+	refusals  int
+	refusedAt time.Time
+	span      trace.Span
 }
 
 // prepared is what late binding made of a delivery: a claim to send, or its end
@@ -55,7 +62,7 @@ type prepared struct {
 
 // binder maps deliveries to calls at the moment of their claim.
 type binder struct {
-	bus     *bus.Bus
+	records records
 	catalog Catalog
 	shards  int
 }
@@ -68,7 +75,7 @@ func (b binder) bind(ctx context.Context, j *job, now time.Time) prepared {
 	// RESULT remembers every closed delivery for a week. A requester that
 	// crashed between its state and its acknowledgment publishes a delivery
 	// again, perhaps long after it was closed here.
-	_, err := b.bus.Last(ctx, bus.StreamResult, bus.ResultSubject(d.GetRequester(), d.GetId()))
+	_, err := b.records.Last(ctx, bus.StreamResult, bus.ResultSubject(d.GetRequester(), d.GetId()))
 	switch {
 	case err == nil:
 		return prepared{job: j, drop: true}
@@ -88,7 +95,7 @@ func (b binder) bind(ctx context.Context, j *job, now time.Time) prepared {
 
 func (b binder) bindStep(ctx context.Context, j *job, step *dispatchv1.OrderStep) prepared {
 	d := j.delivery
-	record, err := b.bus.Last(ctx, bus.OrderStream(bus.OrderShard(d.GetKey(), b.shards)), bus.OrderStateSubject(d.GetKey()))
+	record, err := b.records.Last(ctx, bus.OrderStream(bus.OrderShard(d.GetKey(), b.shards)), bus.OrderStateSubject(d.GetKey()))
 	if errors.Is(err, bus.ErrNotFound) {
 		return holdWithoutCall(j, nil, fault.Cause{Code: "order-missing", Detail: "the order's state is not in the store"})
 	}
@@ -101,7 +108,9 @@ func (b binder) bindStep(ctx context.Context, j *job, step *dispatchv1.OrderStep
 	}
 	when, mapping, ok := b.catalog.Step(step.GetFlow(), step.GetStep())
 	if !ok {
-		return holdWithoutCall(j, state, fault.Cause{Code: "step-missing", Detail: fmt.Sprintf("the catalog no longer has step %q of flow %q with a mapping; put it back, or release the order under another flow", step.GetStep(), step.GetFlow())})
+		return holdWithoutCall(j, state, fault.Cause{Code: "step-missing", Detail: fmt.Sprintf(
+			"the catalog no longer has step %q of flow %q with a mapping; put it back, or release the order under another flow", step.GetStep(), step.GetFlow(),
+		)})
 	}
 	// The condition held when the order was taken; what waited for hours may
 	// have been cancelled or refunded since.

@@ -14,13 +14,16 @@ import (
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
 )
 
-// finishRetry is the pause between attempts to publish a result while the bus
-// is away.
-const finishRetry = 500 * time.Millisecond
+const (
+	// finishRetry is the pause between attempts to publish a result while the bus
+	// is away.
+	finishRetry = 500 * time.Millisecond
+	ackTimeout  = 2 * time.Second
+)
 
 // close ends a delivery: the next block makes it durable, and then its result
-// is published and its message acknowledged. The next delivery of its key may
-// be claimed in the same block already.
+// is published and its message acknowledged. The caller takes it out of the
+// queue; the next delivery of its key may be claimed in the same block already.
 func (w *worker) close(j *job, result *dispatchv1.Result, hold *dispatchv1.Hold) {
 	id := j.delivery.GetId()
 	if hold != nil {
@@ -40,7 +43,6 @@ func (w *worker) close(j *job, result *dispatchv1.Result, hold *dispatchv1.Hold)
 	}
 	w.closed[id] = closing
 	delete(w.open, id)
-	w.queue.Done(j.delivery.GetKey())
 }
 
 // publishClose tells the requester, and the Error Hold, what became of a closed
@@ -53,33 +55,49 @@ func (w *worker) publishClose(ctx context.Context, closing *ledgerv1.Close) {
 		// Closed by an earlier owner: its message has not come again yet.
 		return
 	}
-	w.finishers.Go(func() {
-		w.finishing <- struct{}{}
-		defer func() { <-w.finishing }()
-		if j.span != nil {
-			ctx = trace.ContextWithSpan(ctx, j.span)
-			defer j.span.End()
+	w.finishers.Go(func() { w.finish(ctx, j, closing) })
+}
+
+func (w *worker) finish(ctx context.Context, j *job, closing *ledgerv1.Close) {
+	w.finishing <- struct{}{}
+	defer func() { <-w.finishing }()
+	id := closing.GetResult().GetDeliveryId()
+	if j.span != nil {
+		ctx = trace.ContextWithSpan(ctx, j.span)
+		defer j.span.End()
+	}
+	for {
+		err := w.publishOnce(ctx, closing)
+		if err == nil {
+			err = w.acknowledge(ctx, j)
 		}
-		for {
-			err := w.publishOnce(ctx, closing)
-			if err == nil {
-				err = j.message.Ack(ctx)
-			}
-			if err == nil {
-				break
-			}
-			w.log.Warn("a result could not be published; it is tried again", "delivery", id, "error", err)
-			select {
-			case <-time.After(finishRetry):
-			case <-ctx.Done():
-				return
-			}
+		if err == nil {
+			break
+		}
+		if ctx.Err() == nil && w.unpublished.CompareAndSwap(false, true) {
+			w.log.WarnContext(ctx, "results cannot be published; they are tried again until they can", "delivery", id, "error", err)
 		}
 		select {
-		case w.finished <- id:
+		case <-time.After(finishRetry):
 		case <-ctx.Done():
+			return
 		}
-	})
+	}
+	if w.unpublished.CompareAndSwap(true, false) {
+		w.log.InfoContext(ctx, "results can be published again", "delivery", id)
+	}
+	select {
+	case w.finished <- id:
+	case <-ctx.Done():
+	}
+}
+
+// acknowledge takes the delivery's message out of its queue. An acknowledgment of
+// a message that comes again meanwhile is not answered; the newest one's is.
+func (w *worker) acknowledge(ctx context.Context, j *job) error {
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	return w.records.Ack(ctx, j.message.Load())
 }
 
 func (w *worker) publishOnce(ctx context.Context, closing *ledgerv1.Close) error {
@@ -100,7 +118,7 @@ func (w *worker) publishNew(ctx context.Context, subject string, message proto.M
 		return err
 	}
 	none := uint64(0)
-	_, err = w.config.Bus.Publish(ctx, bus.Message{Subject: subject, Data: data, ExpectLast: &none})
+	_, err = w.records.Publish(ctx, bus.Message{Subject: subject, Data: data, ExpectLast: &none})
 	if bus.IsConflict(err) {
 		return nil
 	}
@@ -113,7 +131,7 @@ func (w *worker) dropMessage(j *job) {
 	if j.span != nil {
 		j.span.End()
 	}
-	if err := j.message.AckAsync(); err != nil {
+	if err := j.message.Load().AckAsync(); err != nil {
 		w.log.Warn("a message of a closed delivery could not be acknowledged; it comes again", "delivery", j.delivery.GetId(), "error", err)
 	}
 }
@@ -137,7 +155,8 @@ func (w *worker) drain(ctx context.Context) error {
 		case id := <-w.finished:
 			w.forget(id)
 		case <-grace.C:
-			w.log.Warn("calls were still under way at the end of the grace period; their outcomes are looked at on the next start", "calls", w.flying)
+			w.log.WarnContext(ctx, "calls were still under way at the end of the grace period; their outcomes are looked at on the next start",
+				"calls", w.flying)
 			return w.flush(ctx)
 		}
 	}

@@ -22,11 +22,16 @@ import (
 const keepPerLane = 512
 
 // startIntake reads every lane of the connector into the loop until ctx is
-// done. The channel closes when the last reader has ended.
-func (w *worker) startIntake(ctx context.Context) <-chan struct{} {
+// done, and looks after what earlier owners left. The channel closes when all of
+// that has ended.
+func (w *worker) startIntake(ctx context.Context, left leftover) <-chan struct{} {
 	done := make(chan struct{})
 	var readers errgroup.Group
-	name := w.spec.Name
+	name := w.name
+	readers.Go(func() error {
+		w.tidy(ctx, left)
+		return nil
+	})
 	for _, lane := range w.spec.Spec.Lanes {
 		readers.Go(func() error {
 			return run.Supervise(ctx, w.log, "lane "+lane.Name, func(ctx context.Context) error {
@@ -59,39 +64,49 @@ func (w *worker) hand(ctx context.Context, m *bus.Incoming) {
 func (w *worker) take(ctx context.Context, m *bus.Incoming) {
 	d := &dispatchv1.Delivery{}
 	if err := proto.Unmarshal(m.Data, d); err != nil || d.GetId() == "" {
-		w.log.Error("a message of DISPATCH cannot be read; it is left in the stream", "subject", m.Subject, "sequence", m.Sequence, "error", err)
+		w.log.ErrorContext(ctx, "a message of DISPATCH cannot be read; it is left in the stream",
+			"subject", m.Subject, "sequence", m.Sequence, "error", err)
 		return
 	}
 	id := d.GetId()
 	if known, ok := w.jobs[id]; ok {
 		// A redelivery of what still waits here, or of what is being finished.
-		known.message = m
+		known.message.Store(m)
 		return
 	}
-	j := &job{delivery: d, message: m}
+	j := &job{delivery: d}
+	j.message.Store(m)
 	w.jobs[id] = j
 	if closing, ok := w.closed[id]; ok {
 		w.publishClose(ctx, closing)
 		return
 	}
+	item := queue.Item[*job]{ID: id, Key: d.GetKey(), Lane: d.GetLane(), Sequence: m.Sequence, Value: j}
 	if claim, ok := w.open[id]; ok {
 		j.claim, j.call, j.attempts = claim, recalled(claim), int(claim.GetAttempt())
-		j.resend = claim.GetNextAttemptAt() == nil
+		if next := claim.GetNextAttemptAt(); next != nil {
+			item.NotBefore = next.AsTime()
+		} else {
+			j.resend = true
+		}
 		delete(w.open, id)
 	}
-	_, j.span = w.tracer.Start(m.Context(ctx), "dispatch "+d.GetOperation(),
+	if expires := d.GetExpiresAt(); expires != nil {
+		w.expiresAt(expires.AsTime())
+	}
+	_, j.span = w.tracer.Start(m.Context(ctx), "dispatch "+d.GetOperation(), //nolint:spancheck // it ends with the delivery, in finish or dropMessage
 		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 			attribute.String("peppasync.connector", d.GetConnector()),
 			attribute.String("peppasync.key", d.GetKey()),
 			attribute.String("peppasync.delivery", id),
 		))
-	w.queue.Add(queue.Item[*job]{ID: id, Key: d.GetKey(), Lane: d.GetLane(), Sequence: m.Sequence, Value: j})
+	w.queue.Add(item)
 }
 
 // keepAlive tells JetStream that the messages held here are being worked on.
 func (w *worker) keepAlive() {
 	for id, j := range w.jobs {
-		if err := j.message.InProgress(); err != nil {
+		if err := j.message.Load().InProgress(); err != nil {
 			w.log.Warn("could not renew the hold on waiting messages; they may come again, which does no harm", "delivery", id, "error", err)
 			return
 		}
@@ -116,7 +131,7 @@ func (w *worker) respec(connector *v1alpha1.Connector) error {
 	if err := w.ledger.SetLimits(limits); err != nil {
 		return err
 	}
-	w.breaker.Set(outageSettings(connector))
+	w.breaker.Set(outageSettings(limits))
 	w.log.Info("the connector's spec changed", "limits", len(connector.Spec.Limits), "paused", connector.Spec.Paused)
 	return nil
 }

@@ -59,19 +59,19 @@ func maxConcurrency(connector *v1alpha1.Connector) int {
 	return most
 }
 
-// outageSettings returns how often a connector that is down may be asked: twice
-// a second, and never with more than half of its tightest window.
-func outageSettings(connector *v1alpha1.Connector) outage.Settings {
+// outageSettings returns how often a connector that is down may be asked: twice a
+// second, and with at most half of each window that is not paced, so that the
+// other half is there when it is back. Where the pace spreads calls evenly, a
+// probe takes nothing from those that come after it.
+func outageSettings(limits budget.Limits) outage.Settings {
 	settings := outage.Settings{Threshold: outageThreshold, ProbeEvery: probeEvery}
-	for i := range connector.Spec.Limits {
-		window := connector.Spec.Limits[i].RollingWindow
-		if window == nil {
+	for _, window := range limits.Windows {
+		if limits.Paced(window) {
 			continue
 		}
-		half := max(1, int(window.Calls/2))
-		per := window.Per.Duration
-		if settings.ProbeBudget == 0 || per/time.Duration(half) > settings.ProbeWindow/time.Duration(settings.ProbeBudget) {
-			settings.ProbeBudget, settings.ProbeWindow = half, per
+		half := max(1, window.Calls/2)
+		if settings.ProbeBudget == 0 || window.Per/time.Duration(half) > settings.ProbeWindow/time.Duration(settings.ProbeBudget) {
+			settings.ProbeBudget, settings.ProbeWindow = half, window.Per
 		}
 	}
 	return settings

@@ -1,8 +1,6 @@
 package throttledispatcher
 
 import (
-	"context"
-	"net/http"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -30,23 +28,22 @@ func (w *worker) settle(o outcome) {
 		w.probing = false
 	}
 	switch {
-	case o.refused != nil:
-		w.log.Error("no credentials for this connector; nothing is sent until they are there", "error", o.refused)
-		w.quietUntil = now.Add(throttleWait)
-		w.again(o, now)
-		return
 	case o.wasLate():
 		w.again(o, now)
-		return
-	}
-	answer := w.system.Read(&w.spec.Spec, o.call, o.result.Reply)
-	w.watchHealth(o, answer, now)
-	if o.job != nil {
-		w.conclude(o, answer, now)
+	case o.isVoid():
+		w.fail(o, now)
+		w.again(o, now)
+	default:
+		answer := w.system.Read(&w.spec.Spec, o.call, o.result.Reply)
+		w.watchHealth(o, answer, now)
+		if o.job != nil {
+			w.conclude(o, answer, now)
+		}
 	}
 }
 
-// again puts a delivery back whose request was never written.
+// again puts a delivery back whose request was never written: no attempt is
+// spent.
 func (w *worker) again(o outcome, now time.Time) {
 	if o.job == nil {
 		return
@@ -57,34 +54,44 @@ func (w *worker) again(o outcome, now time.Time) {
 
 // watchHealth learns from an answer how the connector as a whole is doing.
 func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time) {
-	switch answer.Class {
-	case fault.Throttled:
-		wait := answer.Wait
-		if wait <= 0 {
-			wait = throttleWait
-		}
-		w.log.Warn("the external system throttled a call; the connector pauses", "wait", wait, "detail", answer.Cause.Detail)
-		w.budget.Close(now.Add(wait))
+	switch {
+	case answer.Class == fault.Throttled:
+		w.throttle(answer, now)
+	case answer.Class == fault.Auth:
+		w.refuse(o.header, answer, now)
+	case o.isOutage(answer):
+		w.fail(o, now)
 		return
-	case fault.Auth:
-		w.log.Error("the external system refused the credentials; the connector pauses until they work", "status", answer.Cause.Status, "detail", answer.Cause.Detail)
-		w.quietUntil = now.Add(authWait)
-		return
+	case answer.Class == fault.OK:
+		w.accept(now)
 	}
-	if answer.Outage || o.result.Err != nil || isGateway(o.result.Status) {
-		if w.breaker.Failure(now) {
-			w.log.Warn("the external system is down; everything for it is kept, and it is asked twice a second", "status", o.result.Status, "error", o.result.Err)
-		}
-		return
-	}
+	w.replies = true
 	since := w.breaker.Since()
 	if w.breaker.Success() {
 		w.log.Info("the external system is back; feeding goes on", "after", now.Sub(since).Round(time.Millisecond), "waiting", w.queue.Len())
 	}
 }
 
-func isGateway(status int) bool {
-	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
+// fail takes in a sign that the external system is down.
+func (w *worker) fail(o outcome, now time.Time) {
+	w.replies = o.result.Status != 0
+	if w.breaker.Failure(now) {
+		w.log.Warn("the external system is down; everything for it is kept, and it is asked again and again",
+			"status", o.result.Status, "error", o.result.Err)
+	}
+}
+
+// throttle closes the connector for as long as the external system asked.
+func (w *worker) throttle(answer connectors.Answer, now time.Time) {
+	wait := answer.Wait
+	if wait <= 0 {
+		wait = throttleWait
+	}
+	// Calls that were under way together are refused together.
+	if !now.Before(w.budget.ClosedUntil()) {
+		w.log.Warn("the external system throttled a call; the connector pauses", "wait", wait, "detail", answer.Cause.Detail)
+	}
+	w.budget.Close(now.Add(wait))
 }
 
 // conclude does with the delivery what the answer asks for.
@@ -97,6 +104,14 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 	}
 	bounds := retryBounds{maxAttempts: int(w.spec.Spec.Retry.MaxAttempts), maxAge: w.spec.Spec.Retry.MaxAge.Duration}
 	act, inDoubt := decide(answer, j.operation.Effect, j.attempts, age, bounds)
+	at := now
+	if answer.Class == fault.Auth {
+		if w.refusedAlone(j, now) {
+			act = actionHold
+		}
+		// Another one is the next trial.
+		at = now.Add(refusedWait)
+	}
 	switch act {
 	case actionDeliver, actionConflict:
 		outcomes := map[action]dispatchv1.Outcome{actionDeliver: dispatchv1.Outcome_OUTCOME_DELIVERED, actionConflict: dispatchv1.Outcome_OUTCOME_CONFLICT}
@@ -105,13 +120,15 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 		result.Attempts = int32(j.attempts) //nolint:gosec // attempts are bounded by spec.retry
 		w.stamp(result, o)
 		w.close(j, result, nil)
+		w.queue.Done(j.delivery.GetKey())
 	case actionHold:
 		result, hold := heldBy(j.claim, answer.Cause, j.attempts, inDoubt)
 		w.stamp(result, o)
 		w.close(j, result, hold)
+		w.queue.Done(j.delivery.GetKey())
 	case actionWait:
 		j.attempts--
-		w.putBack(o, now)
+		w.putBack(o, at)
 	case actionRetry:
 		w.putBack(o, now.Add(max(w.backoff(j.attempts), answer.Wait)))
 	}
@@ -136,36 +153,4 @@ func (w *worker) putBack(o outcome, at time.Time) {
 func (w *worker) stamp(result *dispatchv1.Result, o outcome) {
 	result.IssuedAt = timestamppb.New(o.result.FirstByteAt)
 	result.SettledAt = timestamppb.New(o.result.SettledAt)
-}
-
-// stepOutage does what is due while the connector is down: asks whether it is
-// back, and keeps the books.
-func (w *worker) stepOutage(ctx context.Context, now time.Time) error {
-	at, _ := w.breaker.NextProbe(now)
-	if w.probing || w.spec.Spec.Paused || now.Before(at) {
-		if w.flushDue(now) {
-			return w.writeBlock(ctx, nil)
-		}
-		return nil
-	}
-	w.breaker.Probed(now)
-	prober, ok := w.system.(connectors.Prober)
-	if !ok || prober.Probe(&w.spec.Spec).Path == "" {
-		// No harmless question to ask: the next delivery is the probe.
-		return w.sendBlock(ctx, now, 1)
-	}
-	permits := w.budget.Reserve(now, blockHorizon, 1)
-	if len(permits) == 0 {
-		return nil
-	}
-	permit := permits[0]
-	if sooner := permit.SendAt.Add(probeTimeout); sooner.Before(permit.Deadline) {
-		permit.Deadline = sooner
-	}
-	if err := w.ledger.Permit(permit, ""); err != nil {
-		w.budget.Void(permit.Number)
-		return w.writeBlock(ctx, nil)
-	}
-	w.probing = true
-	return w.writeBlock(ctx, []flight{{permit: permit, call: connectors.Call{Operation: operationProbe}, request: prober.Probe(&w.spec.Spec)}})
 }

@@ -6,6 +6,7 @@ package throttledispatcher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -49,46 +50,52 @@ type Config struct {
 
 // Dispatcher runs one worker for each connector of the catalog.
 type Dispatcher struct {
-	config Config
+	config  Config
+	records records
 }
 
 // New returns a dispatcher that does nothing until Run.
 func New(config Config) (*Dispatcher, error) {
 	if config.Bus == nil || config.Catalog == nil || config.Secrets == nil || config.Logger == nil || config.Telemetry == nil {
-		return nil, fmt.Errorf("throttle-dispatcher: Bus, Catalog, Secrets, Logger and Telemetry are required")
+		return nil, errors.New("throttle-dispatcher: Bus, Catalog, Secrets, Logger and Telemetry are required")
 	}
 	if len(config.Systems) == 0 || config.Owner == "" {
-		return nil, fmt.Errorf("throttle-dispatcher: Systems and Owner are required")
+		return nil, errors.New("throttle-dispatcher: Systems and Owner are required")
 	}
-	return &Dispatcher{config: config}, nil
+	return &Dispatcher{config: config, records: busRecords{config.Bus}}, nil
 }
 
 // Run works until ctx is done, then lets calls that are under way end, records
 // what became of them, and returns nil. Connectors come and go with the
 // catalog; a worker that fails is started again from the ledger.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	shards, err := d.config.Bus.Shards(ctx, "ORDER")
+	shards, err := d.config.Bus.Shards(ctx, bus.PrefixOrder)
 	if err != nil {
 		return fmt.Errorf("throttle-dispatcher: counting the order shards: %w", err)
 	}
 	running := map[string]*runningWorker{}
+	// leaving holds the end of workers that were stopped: one that comes again
+	// under the same name waits for it, because they would share a ledger.
+	leaving := map[string]<-chan struct{}{}
 	var group sync.WaitGroup
 	defer group.Wait()
 	for {
 		changed := d.config.Catalog.Changed()
-		connectors := d.config.Catalog.Connectors()
+		named := d.config.Catalog.Connectors()
 		for name, worker := range running {
-			if _, kept := connectors[name]; !kept {
+			if _, kept := named[name]; !kept {
 				worker.stop()
+				leaving[name] = worker.done
 				delete(running, name)
 			}
 		}
-		for name, connector := range connectors {
+		for name, connector := range named {
 			if worker, ok := running[name]; ok {
 				worker.update(connector)
 				continue
 			}
-			running[name] = d.start(ctx, &group, connector, shards)
+			running[name] = d.start(ctx, &group, connector, shards, leaving[name])
+			delete(leaving, name)
 		}
 		select {
 		case <-ctx.Done():
@@ -99,12 +106,16 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 }
 
 // runningWorker is a worker's handle: newest holds the newest spec, of which
-// the worker takes what is there when it looks.
+// the worker takes what is there when it looks; done is closed when the worker
+// has ended.
 type runningWorker struct {
 	stop   context.CancelFunc
 	newest chan *v1alpha1.Connector
+	done   chan struct{}
 }
 
+// update hands over a newer spec. Only Run's goroutine sends, and it empties the
+// channel first, so it never blocks.
 func (r *runningWorker) update(connector *v1alpha1.Connector) {
 	select {
 	case <-r.newest:
@@ -113,25 +124,33 @@ func (r *runningWorker) update(connector *v1alpha1.Connector) {
 	r.newest <- connector
 }
 
-func (d *Dispatcher) start(ctx context.Context, group *sync.WaitGroup, connector *v1alpha1.Connector, shards int) *runningWorker {
+// start runs a worker after the end of the one before it, if there was one.
+func (d *Dispatcher) start(ctx context.Context, group *sync.WaitGroup, connector *v1alpha1.Connector, shards int, after <-chan struct{}) *runningWorker {
 	ctx, stop := context.WithCancel(ctx)
-	// Only Run's goroutine sends, after it emptied the channel, so a send never
-	// blocks.
-	handle := &runningWorker{stop: stop, newest: make(chan *v1alpha1.Connector, 1)}
+	handle := &runningWorker{stop: stop, newest: make(chan *v1alpha1.Connector, 1), done: make(chan struct{})}
 	logger := d.config.Logger.With("connector", connector.Name)
+	binder := binder{records: d.records, catalog: d.config.Catalog, shards: shards}
 	group.Go(func() {
+		defer close(handle.done)
 		defer stop()
+		if after != nil {
+			<-after
+		}
 		_ = run.Supervise(ctx, logger, "connector "+connector.Name, func(ctx context.Context) error {
-			select {
-			case connector = <-handle.newest:
-			default:
+			for {
+				select {
+				case connector = <-handle.newest:
+				default:
+				}
+				worker, err := newWorker(ctx, d.config, d.records, binder, connector, handle.newest)
+				if err != nil {
+					return err
+				}
+				connector, err = worker.run(ctx)
+				if !errors.Is(err, errRespecified) {
+					return err
+				}
 			}
-			worker, err := newWorker(ctx, d.config, connector, shards, handle.newest)
-			if err != nil {
-				return err
-			}
-			connector, err = worker.run(ctx)
-			return err
 		})
 	})
 	return handle

@@ -134,7 +134,7 @@ func (p *problems) duration(what string, d *time.Duration, standard time.Duratio
 func (l Limits) Gap() time.Duration {
 	var gap time.Duration
 	for _, w := range l.Windows {
-		if !l.paced(w) {
+		if !l.Paced(w) {
 			continue
 		}
 		n := time.Duration(w.Calls - w.Headroom)
@@ -155,11 +155,13 @@ func (l Limits) Retention() time.Duration {
 	return longest + 4*l.ClockTolerance
 }
 
-func (l Limits) paced(w Window) bool { return l.Pacing == Even && w.Per <= pacedUpTo }
+// Paced reports whether calls are spread evenly over the window, so that Gap
+// holds for it.
+func (l Limits) Paced(w Window) bool { return l.Pacing == Even && w.Per <= pacedUpTo }
 
 // count is how many permits may be live under w, the next one included.
 func (l Limits) count(w Window) int {
-	if l.paced(w) {
+	if l.Paced(w) {
 		return w.Calls
 	}
 	return w.Calls - w.Headroom

@@ -13,8 +13,10 @@ type Settings struct {
 	// ProbeEvery is the time from one probe to the next.
 	ProbeEvery time.Duration
 	// At most ProbeBudget probes go out in any ProbeWindow: probes are calls,
-	// and they must not use up what the backlog needs on the day after. 0 means
-	// no such bound.
+	// and they must not use up what the backlog needs when the outage is over. One
+	// half of them may go at once, so that a short outage is asked often; the
+	// other half is spread over the window, so that a long one is never left
+	// unasked. 0 means no such bound.
 	ProbeBudget int
 	ProbeWindow time.Duration
 }
@@ -26,7 +28,8 @@ type Breaker struct {
 	open     bool
 	since    time.Time
 	next     time.Time
-	probes   []time.Time
+	// full is when the stock of probes will be whole again.
+	full time.Time
 }
 
 // New returns a closed breaker.
@@ -67,16 +70,15 @@ func (b *Breaker) Success() bool {
 }
 
 // NextProbe returns when the next probe may go; false while closed.
-func (b *Breaker) NextProbe(now time.Time) (time.Time, bool) {
+func (b *Breaker) NextProbe() (time.Time, bool) {
 	if !b.open {
 		return time.Time{}, false
 	}
 	at := b.next
-	b.forget(now)
-	if b.settings.ProbeBudget > 0 && len(b.probes) >= b.settings.ProbeBudget {
-		free := b.probes[len(b.probes)-b.settings.ProbeBudget].Add(b.settings.ProbeWindow)
-		if free.After(at) {
-			at = free
+	if stock, refill := b.settings.stock(); stock > 0 {
+		// One is left as soon as fewer than all of them are missing.
+		if left := b.full.Add(-time.Duration(stock-1) * refill); left.After(at) {
+			at = left
 		}
 	}
 	return at, true
@@ -84,14 +86,23 @@ func (b *Breaker) NextProbe(now time.Time) (time.Time, bool) {
 
 // Probed says that a probe went out at now.
 func (b *Breaker) Probed(now time.Time) {
-	b.probes = append(b.probes, now)
 	b.next = now.Add(b.settings.ProbeEvery)
+	if _, refill := b.settings.stock(); refill > 0 {
+		if b.full.Before(now) {
+			b.full = now
+		}
+		b.full = b.full.Add(refill)
+	}
 }
 
-func (b *Breaker) forget(now time.Time) {
-	keep := 0
-	for keep < len(b.probes) && !b.probes[keep].Add(b.settings.ProbeWindow).After(now) {
-		keep++
+// stock returns how many probes may go at once, and the time in which one more
+// is there: stock + window/refill is at most the budget.
+func (s Settings) stock() (stock int, refill time.Duration) {
+	if s.ProbeBudget <= 0 {
+		return 0, 0
 	}
-	b.probes = b.probes[keep:]
+	stock = max(1, s.ProbeBudget/2)
+	spread := max(1, s.ProbeBudget-stock)
+	// A nanosecond more, so that a closed window holds one less, not one more.
+	return stock, s.ProbeWindow/time.Duration(spread) + 1
 }

@@ -26,7 +26,7 @@ func TestOneBadReplyIsNotAnOutage(t *testing.T) {
 	if !b.Failure(start) || !b.Open() {
 		t.Fatal("closed after two failures in a row")
 	}
-	if at, ok := b.NextProbe(start); !ok || !at.Equal(start.Add(500*time.Millisecond)) {
+	if at, ok := b.NextProbe(); !ok || !at.Equal(start.Add(500*time.Millisecond)) {
 		t.Errorf("first probe at %v, want half a second after the outage began", at)
 	}
 	if !b.Success() || b.Open() {
@@ -40,7 +40,7 @@ func TestProbesStayWithinTheirBudget(t *testing.T) {
 	var sent []time.Time
 	now := start
 	for now.Before(start.Add(10 * time.Minute)) {
-		at, ok := b.NextProbe(now)
+		at, ok := b.NextProbe()
 		if !ok {
 			t.Fatal("breaker closed by itself")
 		}
@@ -50,14 +50,48 @@ func TestProbesStayWithinTheirBudget(t *testing.T) {
 	}
 	for i := range sent {
 		inWindow := 0
-		for j := i; j < len(sent) && sent[j].Sub(sent[i]) < time.Minute; j++ {
+		for j := i; j < len(sent) && sent[j].Sub(sent[i]) <= time.Minute; j++ {
 			inWindow++
 		}
 		if inWindow > 50 {
 			t.Fatalf("%d probes in the minute from %v, want at most 50", inWindow, sent[i])
 		}
+		if i > 0 && sent[i].Sub(sent[i-1]) > 2500*time.Millisecond {
+			t.Fatalf("unasked for %v, want the second half of the budget spread over the window", sent[i].Sub(sent[i-1]))
+		}
 	}
-	if len(sent) < 490 {
-		t.Errorf("%d probes in 10 minutes, want nearly 500: half a window each minute", len(sent))
+	if len(sent) < 25+9*25 {
+		t.Errorf("%d probes in 10 minutes, want half of the budget at once and half in each minute", len(sent))
+	}
+	if atOnce := sent[24].Sub(sent[0]); atOnce != 24*500*time.Millisecond {
+		t.Errorf("the first 25 probes took %v, want one in each half second", atOnce)
+	}
+}
+
+// An account of few calls a day is asked for as long as its outage lasts.
+func TestLongOutageOfASmallAccountIsNeverLeftUnasked(t *testing.T) {
+	b := outage.New(outage.Settings{Threshold: 1, ProbeEvery: 500 * time.Millisecond, ProbeBudget: 500, ProbeWindow: 24 * time.Hour})
+	b.Failure(start)
+	for n := 0; ; n++ {
+		at, _ := b.NextProbe()
+		if at.After(start.Add(48 * time.Hour)) {
+			if n > 2*500 {
+				t.Errorf("%d probes in two days, want at most 500 a day", n)
+			}
+			return
+		}
+		b.Probed(at)
+		if next, _ := b.NextProbe(); next.Sub(at) > 6*time.Minute {
+			t.Fatalf("unasked for %v after %v of the outage", next.Sub(at), at.Sub(start))
+		}
+	}
+}
+
+func TestOneCallAWindowIsOneProbeAWindow(t *testing.T) {
+	b := outage.New(outage.Settings{Threshold: 1, ProbeEvery: 500 * time.Millisecond, ProbeBudget: 1, ProbeWindow: time.Minute})
+	b.Failure(start)
+	b.Probed(start)
+	if at, _ := b.NextProbe(); at.Before(start.Add(time.Minute)) {
+		t.Errorf("second probe after %v, want a minute", at.Sub(start))
 	}
 }

@@ -4,7 +4,7 @@
 package queue
 
 import (
-	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -19,7 +19,9 @@ type Item[T any] struct {
 	Lane string
 	// Sequence orders the items of a lane: the lowest goes first.
 	Sequence uint64
-	Value    T
+	// NotBefore is when it may go at the earliest; zero for at once.
+	NotBefore time.Time
+	Value     T
 }
 
 // Queue is what waits at one connector.
@@ -27,15 +29,15 @@ type Queue[T any] struct {
 	lanes   map[string]*lane[T]
 	order   []*lane[T]
 	keys    map[string]*key[T]
-	ids     map[string]struct{}
-	delayed delayHeap[T]
+	ids     map[string]*key[T]
+	delayed line[T]
 }
 
 type lane[T any] struct {
 	name    string
 	weight  int
 	current int
-	ready   readyHeap[T]
+	ready   line[T]
 	length  int
 }
 
@@ -62,7 +64,10 @@ type Lane struct {
 
 // New returns an empty queue with these lanes.
 func New[T any](lanes []Lane) *Queue[T] {
-	q := &Queue[T]{lanes: map[string]*lane[T]{}, keys: map[string]*key[T]{}, ids: map[string]struct{}{}}
+	q := &Queue[T]{
+		lanes: map[string]*lane[T]{}, keys: map[string]*key[T]{}, ids: map[string]*key[T]{},
+		delayed: line[T]{before: func(a, b *key[T]) bool { return a.readyAt.Before(b.readyAt) }},
+	}
 	q.SetLanes(lanes)
 	return q
 }
@@ -77,7 +82,7 @@ func (q *Queue[T]) SetLanes(lanes []Lane) {
 func (q *Queue[T]) lane(name string) *lane[T] {
 	l, ok := q.lanes[name]
 	if !ok {
-		l = &lane[T]{name: name, weight: 1}
+		l = &lane[T]{name: name, weight: 1, ready: line[T]{before: func(a, b *key[T]) bool { return a.items[0].Sequence < b.items[0].Sequence }}}
 		q.lanes[name] = l
 		q.order = append(q.order, l)
 	}
@@ -93,23 +98,37 @@ func (q *Queue[T]) Add(item Item[T]) bool {
 	if _, here := q.ids[item.ID]; here {
 		return false
 	}
-	q.ids[item.ID] = struct{}{}
 	q.lane(item.Lane).length++
 	k, ok := q.keys[item.Key]
 	if !ok {
 		k = &key[T]{name: item.Key}
 		q.keys[item.Key] = k
 	}
+	q.ids[item.ID] = k
 	k.items = append(k.items, item)
 	if len(k.items) == 1 {
-		q.makeReady(k)
+		q.standIn(k)
 	}
 	return true
 }
 
+// standIn puts a key in line by its first item.
+func (q *Queue[T]) standIn(k *key[T]) {
+	if at := k.items[0].NotBefore; !at.IsZero() {
+		q.delay(k, at)
+		return
+	}
+	q.makeReady(k)
+}
+
 func (q *Queue[T]) makeReady(k *key[T]) {
 	k.state = keyReady
-	heap.Push(&q.lane(k.items[0].Lane).ready, k)
+	q.lane(k.items[0].Lane).ready.push(k)
+}
+
+func (q *Queue[T]) delay(k *key[T], at time.Time) {
+	k.state, k.readyAt = keyDelayed, at
+	q.delayed.push(k)
 }
 
 // Take returns the item whose turn it is at now and marks its key busy until
@@ -123,7 +142,7 @@ func (q *Queue[T]) Take(now time.Time) (Item[T], bool) {
 	var best *lane[T]
 	total := 0
 	for _, l := range q.order {
-		if len(l.ready) == 0 {
+		if l.ready.len() == 0 {
 			continue
 		}
 		total += l.weight
@@ -136,7 +155,7 @@ func (q *Queue[T]) Take(now time.Time) (Item[T], bool) {
 		return Item[T]{}, false
 	}
 	best.current -= total
-	k := heap.Pop(&best.ready).(*key[T])
+	k := best.ready.pop()
 	k.state = keyBusy
 	return k.items[0], true
 }
@@ -145,7 +164,7 @@ func (q *Queue[T]) Take(now time.Time) (Item[T], bool) {
 func (q *Queue[T]) Ready(now time.Time) bool {
 	q.wake(now)
 	for _, l := range q.order {
-		if len(l.ready) > 0 {
+		if l.ready.len() > 0 {
 			return true
 		}
 	}
@@ -154,15 +173,15 @@ func (q *Queue[T]) Ready(now time.Time) bool {
 
 // NextReady returns when the first delayed key may go; false if none waits.
 func (q *Queue[T]) NextReady() (time.Time, bool) {
-	if len(q.delayed) == 0 {
+	if q.delayed.len() == 0 {
 		return time.Time{}, false
 	}
-	return q.delayed[0].readyAt, true
+	return q.delayed.first().readyAt, true
 }
 
 func (q *Queue[T]) wake(now time.Time) {
-	for len(q.delayed) > 0 && !q.delayed[0].readyAt.After(now) {
-		q.makeReady(heap.Pop(&q.delayed).(*key[T]))
+	for q.delayed.len() > 0 && !q.delayed.first().readyAt.After(now) {
+		q.makeReady(q.delayed.pop())
 	}
 }
 
@@ -173,15 +192,50 @@ func (q *Queue[T]) Done(keyName string) {
 	if !ok || k.state != keyBusy {
 		return
 	}
-	head := k.items[0]
-	delete(q.ids, head.ID)
-	q.lane(head.Lane).length--
-	k.items = k.items[1:]
+	q.takeOutFirst(k)
+}
+
+// Drop takes an item out that waits, wherever in its key's line it is. It returns
+// false for one that is not here and for one that is taken. Its time grows with
+// what waits in the lane.
+func (q *Queue[T]) Drop(id string) bool {
+	k, ok := q.ids[id]
+	if !ok {
+		return false
+	}
+	i := slices.IndexFunc(k.items, func(item Item[T]) bool { return item.ID == id })
+	if i > 0 {
+		q.takeOut(k, i)
+		return true
+	}
+	switch k.state {
+	case keyBusy:
+		return false
+	case keyReady:
+		q.lane(k.items[0].Lane).ready.remove(k)
+	case keyDelayed:
+		q.delayed.remove(k)
+	}
+	q.takeOutFirst(k)
+	return true
+}
+
+// takeOutFirst takes out the first item of a key that stands in no line; the next
+// one takes its place.
+func (q *Queue[T]) takeOutFirst(k *key[T]) {
+	q.takeOut(k, 0)
 	if len(k.items) == 0 {
-		delete(q.keys, keyName)
+		delete(q.keys, k.name)
 		return
 	}
-	q.makeReady(k)
+	q.standIn(k)
+}
+
+func (q *Queue[T]) takeOut(k *key[T], i int) {
+	item := k.items[i]
+	delete(q.ids, item.ID)
+	q.lane(item.Lane).length--
+	k.items = slices.Delete(k.items, i, i+1)
 }
 
 // Retry puts the key's taken item back at the head of its line, not before at.
@@ -190,8 +244,7 @@ func (q *Queue[T]) Retry(keyName string, at time.Time) {
 	if !ok || k.state != keyBusy {
 		return
 	}
-	k.state, k.readyAt = keyDelayed, at
-	heap.Push(&q.delayed, k)
+	q.delay(k, at)
 }
 
 // Depth returns how many items each lane holds.
@@ -201,40 +254,4 @@ func (q *Queue[T]) Depth() map[string]int {
 		depth[l.name] = l.length
 	}
 	return depth
-}
-
-type readyHeap[T any] []*key[T]
-
-func (h readyHeap[T]) Len() int           { return len(h) }
-func (h readyHeap[T]) Less(i, j int) bool { return h[i].items[0].Sequence < h[j].items[0].Sequence }
-func (h readyHeap[T]) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-
-// Push is part of heap.Interface.
-func (h *readyHeap[T]) Push(x any) { *h = append(*h, x.(*key[T])) }
-
-// Pop is part of heap.Interface.
-func (h *readyHeap[T]) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return last
-}
-
-type delayHeap[T any] []*key[T]
-
-func (h delayHeap[T]) Len() int           { return len(h) }
-func (h delayHeap[T]) Less(i, j int) bool { return h[i].readyAt.Before(h[j].readyAt) }
-func (h delayHeap[T]) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-
-// Push is part of heap.Interface.
-func (h *delayHeap[T]) Push(x any) { *h = append(*h, x.(*key[T])) }
-
-// Pop is part of heap.Interface.
-func (h *delayHeap[T]) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return last
 }

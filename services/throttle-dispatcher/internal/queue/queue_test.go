@@ -61,13 +61,57 @@ func TestWaitingKeyHoldsBackOnlyItself(t *testing.T) {
 	}
 }
 
-// Whatever is added, retried and done: per key the order is that of arrival,
+func TestDroppedItemLetsTheNextOfItsKeyGo(t *testing.T) {
+	for name, wait := range map[string]bool{"ready": false, "put back to wait": true} {
+		t.Run(name, func(t *testing.T) {
+			q := queue.New[int](nil)
+			for i, id := range []string{"a1", "a2", "a3"} {
+				q.Add(queue.Item[int]{ID: id, Key: "a", Sequence: uint64(i)})
+			}
+			if wait {
+				q.Take(start)
+				q.Retry("a", start.Add(time.Hour))
+			}
+			if !q.Drop("a2") || !q.Drop("a1") || q.Drop("a1") || q.Drop("b1") {
+				t.Fatal("want a2 and a1 dropped once, and nothing that is not there")
+			}
+			if item, ok := q.Take(start); !ok || item.ID != "a3" {
+				t.Fatalf("took %q, want a3", item.ID)
+			}
+			if q.Drop("a3") {
+				t.Fatal("dropped what is under way")
+			}
+			q.Done("a")
+			if q.Len() != 0 {
+				t.Errorf("%d left", q.Len())
+			}
+		})
+	}
+}
+
+func TestItemWaitsForItsTime(t *testing.T) {
+	q := queue.New[int](nil)
+	q.Add(queue.Item[int]{ID: "a1", Key: "a", NotBefore: start.Add(time.Second)})
+	if q.Ready(start) {
+		t.Fatal("ready before its time")
+	}
+	if at, ok := q.NextReady(); !ok || !at.Equal(start.Add(time.Second)) {
+		t.Errorf("next ready at %v, want its time", at)
+	}
+	if item, ok := q.Take(start.Add(time.Second)); !ok || item.ID != "a1" {
+		t.Errorf("took %q at its time", item.ID)
+	}
+}
+
+// Whatever is added, dropped, retried and done: per key the order is that of arrival,
 // never two of a key are out at once, and nothing is lost or doubled.
 func TestOrderPerKeyProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := queue.New[int]([]queue.Lane{{Name: "x", Weight: 3}, {Name: "y", Weight: 1}})
 		now := start
 		next := map[string]int{}
+		gone := map[string]bool{}
+		dropped := 0
 		added := map[string]int{}
 		out := map[string]int{}
 		sequence := uint64(0)
@@ -93,10 +137,29 @@ func TestOrderPerKeyProperty(t *testing.T) {
 				if _, busy := out[item.Key]; busy {
 					t.Fatalf("key %s is out twice", item.Key)
 				}
+				for gone[fmt.Sprintf("%s/%d", item.Key, next[item.Key])] {
+					next[item.Key]++
+					dropped--
+				}
 				if item.Value != next[item.Key] {
 					t.Fatalf("key %s: took number %d, want %d", item.Key, item.Value, next[item.Key])
 				}
 				out[item.Key] = item.Value
+			},
+			"drop": func(t *rapid.T) {
+				key := rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "key")
+				if next[key] >= added[key] {
+					return
+				}
+				n := rapid.IntRange(next[key], added[key]-1).Draw(t, "number")
+				id := fmt.Sprintf("%s/%d", key, n)
+				under, busy := out[key]
+				if want := !gone[id] && (!busy || under != n); q.Drop(id) != want {
+					t.Fatalf("drop of %s did not say %v", id, want)
+				} else if want {
+					gone[id] = true
+					dropped++
+				}
 			},
 			"finish": func(t *rapid.T) {
 				for key := range out {
@@ -116,8 +179,8 @@ func TestOrderPerKeyProperty(t *testing.T) {
 				for key, n := range added {
 					left += n - next[key]
 				}
-				if q.Len() != left {
-					t.Fatalf("holds %d, want %d", q.Len(), left)
+				if q.Len() != left-dropped {
+					t.Fatalf("holds %d, want %d", q.Len(), left-dropped)
 				}
 			},
 		})

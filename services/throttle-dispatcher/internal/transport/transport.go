@@ -254,8 +254,9 @@ func (t *Transport) connect(ctx context.Context, network, address string) (*rawC
 	if !strings.EqualFold(address, t.host) {
 		return nil, fmt.Errorf("%s: %w %s", address, ErrForeignHost, t.host)
 	}
-	dialer := net.Dialer{Timeout: t.config.DialTimeout}
-	connection, err := dialer.DialContext(ctx, network, address)
+	ctx, cancel := context.WithTimeout(ctx, t.config.DialTimeout)
+	defer cancel()
+	connection, err := reach(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,70 @@
+package throttledispatcher
+
+import (
+	"context"
+	"time"
+
+	"github.com/peppasync/peppasync/services/connectors"
+)
+
+const (
+	// probeTimeout bounds a probe's reply, so that a system that comes back is
+	// noticed within a second even if it swallowed the probe before.
+	probeTimeout = 900 * time.Millisecond
+	probeEvery   = 500 * time.Millisecond
+)
+
+func (w *worker) mayProbe(now time.Time) bool {
+	at, _ := w.breaker.NextProbe()
+	if w.probing || w.spec.Spec.Paused || now.Before(w.quietUntil) || now.Before(at) {
+		return false
+	}
+	free, ok := w.budget.Next(now)
+	return ok && free.Sub(now) <= blockLead
+}
+
+// probe asks a system that is down whether it is back: by a harmless question,
+// or by a call that may be repeated.
+func (w *worker) probe(ctx context.Context, now time.Time) error {
+	w.breaker.Probed(now)
+	header, ok := w.signedIn(ctx, now)
+	if !ok {
+		return nil
+	}
+	question := w.question()
+	if question.Path == "" || w.byCall() {
+		if flights := w.prepare(ctx, now, header, 1, question.Path != ""); len(flights) > 0 || question.Path == "" {
+			return w.writeBlock(ctx, flights)
+		}
+	}
+	permits := w.budget.Reserve(now, blockHorizon, 1)
+	if len(permits) == 0 {
+		return nil
+	}
+	permit := permits[0]
+	if sooner := permit.SendAt.Add(probeTimeout); sooner.Before(permit.Deadline) {
+		permit.Deadline = sooner
+	}
+	if err := w.ledger.Permit(permit, ""); err != nil {
+		w.budget.Void(permit.Number)
+		return w.writeBlock(ctx, nil)
+	}
+	w.probing = true
+	return w.writeBlock(ctx, []flight{{permit: permit, call: connectors.Call{Operation: operationProbe}, request: question, header: header}})
+}
+
+// question is the system's harmless request; without a path where it has none.
+func (w *worker) question() connectors.Request {
+	if prober, ok := w.system.(connectors.Prober); ok {
+		return prober.Probe(&w.spec.Spec)
+	}
+	return connectors.Request{}
+}
+
+// byCall reports whether a call is the better question: where the pace leaves
+// room for one request in half a second, the first call would come a whole gap
+// after the probe that finds the system back. Only where it answers at once: a
+// call may not be cut off as soon as a probe may.
+func (w *worker) byCall() bool {
+	return w.replies && w.flying == 0 && w.budget.Limits().Gap() >= probeEvery
+}

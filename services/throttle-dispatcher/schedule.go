@@ -1,0 +1,124 @@
+package throttledispatcher
+
+import (
+	"context"
+	"time"
+
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/backoff"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+)
+
+// step writes the next block if one is due, and starts its calls.
+func (w *worker) step(calls context.Context) error {
+	now := time.Now()
+	w.expire(now)
+	switch {
+	case w.breaker.Open() && w.mayProbe(now):
+		return w.probe(calls, now)
+	case !w.breaker.Open() && w.maySend(now):
+		return w.sendBlock(calls, now)
+	case w.flushDue(now):
+		return w.writeBlock(calls, nil)
+	}
+	return nil
+}
+
+func (w *worker) maySend(now time.Time) bool {
+	if w.spec.Spec.Paused || now.Before(w.quietUntil) || w.sign.onTrial() && w.flying > 0 || !w.queue.Ready(now) {
+		return false
+	}
+	at, ok := w.budget.Next(now)
+	return ok && at.Sub(now) <= blockLead
+}
+
+func (w *worker) flushDue(now time.Time) bool {
+	return w.ledger.Pending() && now.Sub(w.lastBlock) >= flushEvery
+}
+
+// untilNext returns how long nothing is due.
+func (w *worker) untilNext(now time.Time) time.Duration {
+	wait := time.Hour
+	sooner := func(at time.Time) { wait = min(wait, max(0, at.Sub(now))) }
+	if w.ledger.Pending() {
+		sooner(w.lastBlock.Add(flushEvery))
+	}
+	if !w.nextExpiry.IsZero() {
+		sooner(w.nextExpiry)
+	}
+	if at, ok := w.nextSend(now); ok {
+		sooner(at)
+	}
+	return wait
+}
+
+// nextSend returns when the next call or probe is due; false where only an event
+// can tell.
+func (w *worker) nextSend(now time.Time) (time.Time, bool) {
+	if w.spec.Spec.Paused {
+		return time.Time{}, false
+	}
+	at := now
+	switch probe, open := w.breaker.NextProbe(); {
+	case open && w.probing, !open && w.sign.onTrial() && w.flying > 0:
+		return time.Time{}, false
+	case open:
+		at = probe
+	case !w.queue.Ready(now):
+		ready, waits := w.queue.NextReady()
+		if !waits {
+			return time.Time{}, false
+		}
+		at = ready
+	}
+	free, ok := w.budget.Next(now)
+	if !ok {
+		return time.Time{}, false
+	}
+	return latest(at, free.Add(-blockLead), w.quietUntil), true
+}
+
+func latest(times ...time.Time) time.Time {
+	last := times[0]
+	for _, t := range times[1:] {
+		if t.After(last) {
+			last = t
+		}
+	}
+	return last
+}
+
+func (w *worker) backoff(attempts int) time.Duration {
+	return backoff.Policy{Base: 500 * time.Millisecond, Max: 30 * time.Second}.Wait(attempts, w.random)
+}
+
+// expire closes what waits here and has run out, whether anything is being sent
+// or not: its requester would wait for nothing.
+func (w *worker) expire(now time.Time) {
+	if w.nextExpiry.IsZero() || now.Before(w.nextExpiry) {
+		return
+	}
+	w.nextExpiry = time.Time{}
+	for _, j := range w.jobs {
+		expires := j.delivery.GetExpiresAt()
+		switch {
+		case expires == nil || !w.mayExpire(j):
+		case now.Before(expires.AsTime()):
+			w.expiresAt(expires.AsTime())
+		case w.queue.Drop(j.delivery.GetId()):
+			w.close(j, newResult(j.delivery, dispatchv1.Outcome_OUTCOME_EXPIRED), nil)
+		}
+		// What is under way is looked at again when it is put back.
+	}
+}
+
+func (w *worker) expiresAt(at time.Time) {
+	if w.nextExpiry.IsZero() || at.Before(w.nextExpiry) {
+		w.nextExpiry = at
+	}
+}
+
+// mayExpire reports whether ending the delivery leaves no effect in doubt.
+func (w *worker) mayExpire(j *job) bool {
+	return j.claim == nil || w.isQuery(j.delivery)
+}
