@@ -111,12 +111,13 @@ func (r *Reconciler) reconcile(ctx context.Context, shards int, pools map[string
 	for shard := range shards {
 		group.Go(func() error { return orders.follow(ctx, shard) })
 	}
-	group.Go(func() error { return asker.listen(ctx, orders.accept) })
 	group.Go(func() error {
-		// Nothing may be written while orders of earlier days are missing.
+		// Nothing may be written while orders of earlier days are missing, and an
+		// acceptance of an order that is not known yet would be lost.
 		if err := orders.sync(ctx); err != nil {
 			return err
 		}
+		group.Go(func() error { return asker.listen(ctx, orders.accept) })
 		for name, pool := range pools {
 			worker := newPoolWorker(r.config, name, pool, orders, asker, reads)
 			group.Go(func() error { return worker.run(ctx) })

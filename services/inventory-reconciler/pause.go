@@ -17,15 +17,16 @@ const (
 )
 
 // pauses are the waits after questions that nobody answers; they double, and end
-// early when the catalog changes, which may be the cure.
+// early when the catalog has changed since the last answer, which may be the cure.
 type pauses struct {
 	catalog *catalog.Store
 	log     *slog.Logger
 	last    time.Duration
+	changed <-chan struct{}
 }
 
 func newPauses(store *catalog.Store, log *slog.Logger) *pauses {
-	return &pauses{catalog: store, log: log}
+	return &pauses{catalog: store, log: log, changed: store.Changed()}
 }
 
 // wait logs what went wrong and waits; an error is ctx's.
@@ -37,14 +38,15 @@ func (p *pauses) wait(ctx context.Context, question string, reason error) error 
 	select {
 	case <-timer.C:
 		return nil
-	case <-p.catalog.Changed():
+	case <-p.changed:
+		p.changed = p.catalog.Changed()
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-func (p *pauses) reset() { p.last = 0 }
+func (p *pauses) reset() { p.last, p.changed = 0, p.catalog.Changed() }
 
 // until waits for a moment; an error is ctx's.
 func until(ctx context.Context, at time.Time) error {
