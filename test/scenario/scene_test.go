@@ -10,7 +10,7 @@ import (
 // TestScene is Saturday, 2:47 PM, with every promise.
 func TestScene(t *testing.T) {
 	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, false)})
-	judge(t, stage, stage.Play(t.Context(), scene.Acts(), nil))
+	judge(t, stage, stage.Play(t.Context(), scene.Acts(), scene.NewView(t.Output(), false).Watch))
 	if n := lines(t, stage.Log()); n > 40 {
 		t.Errorf("the product's log has %d lines; it must not have one for each order", n)
 	}
@@ -27,12 +27,12 @@ func TestKilled(t *testing.T) {
 		scene.KillAfter("the product is killed while it feeds", fed(480), 3*time.Second),
 		scene.Maintenance(),
 	}
-	judge(t, stage, stage.Play(t.Context(), acts, nil))
+	judge(t, stage, stage.Play(t.Context(), acts, scene.NewView(t.Output(), false).Watch))
 }
 
 // TestApart is a short scene with NATS and every role as a process of its own,
 // under the race detector, which costs pace and memory.
 func TestApart(t *testing.T) {
 	stage := open(t, scene.Options{Script: scene.Saturday().Scaled(150), Binary: binary(t, true), Apart: true})
-	judge(t, stage, stage.Play(t.Context(), scene.Acts(), nil), "memory", "pace")
+	judge(t, stage, stage.Play(t.Context(), scene.Acts(), scene.NewView(t.Output(), false).Watch), "memory", "pace")
 }
