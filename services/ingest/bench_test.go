@@ -28,6 +28,7 @@ func bodies(n int) [][]byte {
 
 // report adds the throughput and the quantiles of the latencies.
 func report(b *testing.B, latencies []time.Duration) {
+	b.Helper()
 	slices.Sort(latencies)
 	at := func(q float64) float64 { return float64(latencies[int(q*float64(len(latencies)-1))]) / 1e6 }
 	b.ReportMetric(float64(len(latencies))/b.Elapsed().Seconds(), "acks/s")

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/ingest/internal/groupcommit"
 	"github.com/peppasync/peppasync/services/ingest/internal/notice"
@@ -117,7 +116,7 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 	in := &Ingest{config: config, bounds: limits, notices: notice.New(config.Logger, 10*time.Second)}
 	in.health = &health{check: in.check}
 	in.door = webhook.New(webhook.Config{
-		Connectors:    in.connectors,
+		Connectors:    config.Catalog.Connectors,
 		Sources:       config.Sources,
 		Secrets:       config.Secrets,
 		Committer:     in,
@@ -130,14 +129,6 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 		Patience:      limits.patience,
 	})
 	return in, nil
-}
-
-// connectors is empty while there is no catalog.
-func (in *Ingest) connectors() map[string]*v1alpha1.Connector {
-	if snapshot := in.config.Catalog.Current(); snapshot != nil {
-		return snapshot.Connectors
-	}
-	return nil
 }
 
 // Addr returns where webhooks come in.

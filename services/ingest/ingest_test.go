@@ -89,6 +89,11 @@ func snapshot() *catalog.Snapshot {
 // start runs an ingest; change may alter its bounds.
 func start(t testing.TB, b *bus.Bus, change func(*bounds)) *fixture {
 	t.Helper()
+	return startWith(t, b, catalog.NewStore(snapshot()), change)
+}
+
+func startWith(t testing.TB, b *bus.Bus, store *catalog.Store, change func(*bounds)) *fixture {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +108,7 @@ func start(t testing.TB, b *bus.Bus, change func(*bounds)) *fixture {
 	}
 	f := &fixture{bus: b, logs: new(logs), ended: make(chan error, 1)}
 	f.Ingest, err = newIngest(Config{
-		Bus: b, Catalog: catalog.NewStore(snapshot()), Sources: systems.Sources(),
+		Bus: b, Catalog: store, Sources: systems.Sources(),
 		Secrets:  secrets.Environment([]string{"PEPPASYNC_SECRET_SHOP_SECRET=" + secret}),
 		Listener: listener, Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Telemetry: traces,
 	}, limits)
@@ -161,8 +166,12 @@ func (f *fixture) get(t testing.TB, path string) int {
 
 func (f *fixture) eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patient); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
+	again, late := time.NewTicker(5*time.Millisecond), time.After(patient)
+	defer again.Stop()
+	for !condition() {
+		select {
+		case <-again.C:
+		case <-late:
 			t.Fatalf("not %s after %v; logs:\n%s", what, patient, f.logs)
 		}
 	}
@@ -221,7 +230,7 @@ func (f *fixture) send(r *http.Request) (answer, error) {
 	}
 	if err := json.Unmarshal(body, &problem); err != nil || problem.Status != got.status || problem.Detail == "" ||
 		response.Header.Get("Content-Type") != "application/problem+json" {
-		return got, fmt.Errorf("status %d without problem details: %q (%v)", got.status, body, err)
+		return got, fmt.Errorf("status %d without problem details: %q (%w)", got.status, body, err)
 	}
 	got.kind = problem.Type[strings.LastIndex(problem.Type, "/")+1:]
 	return got, nil

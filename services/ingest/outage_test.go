@@ -2,11 +2,13 @@ package ingest
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/bus/bustest"
+	"github.com/peppasync/peppasync/services/internal/catalog"
 )
 
 func TestAFullStreamIsNeverAcknowledgedAndRecovers(t *testing.T) {
@@ -47,6 +50,83 @@ func TestAFullStreamIsNeverAcknowledgedAndRecovers(t *testing.T) {
 	f.eventually(t, "taking webhooks again", func() bool { return f.deliver(t, "after", order(1), nil).status == http.StatusOK })
 	if byID(stored(t, f.bus))["after"] != 1 {
 		t.Error("what was acknowledged at last is not stored")
+	}
+}
+
+// The disk as a whole may be full, not only the part that ingest may use.
+func TestAFullServerIsNeverAcknowledged(t *testing.T) {
+	f := start(t, bustest.Start(t, bustest.WithMaxStore(256<<10)), nil).ready(t)
+	acknowledged := map[string]bool{}
+	postponed := 0
+	for i := 0; postponed < 5; i++ {
+		if i > 2000 {
+			t.Fatal("2000 orders fit into 256 KiB")
+		}
+		id := fmt.Sprint("w", i)
+		body := append(order(i), slices.Repeat([]byte(" "), 2000)...)
+		switch got := f.deliver(t, id, body, nil); {
+		case got.status == http.StatusOK:
+			acknowledged[id] = true
+		case got == answer{status: 503, kind: "full", retryAfter: "30"}:
+			postponed++
+		default:
+			t.Fatalf("answer %+v, want 200 or 503", got)
+		}
+	}
+	counts := byID(stored(t, f.bus))
+	for id := range acknowledged {
+		if counts[id] != 1 {
+			t.Errorf("%s was acknowledged and is stored %d times", id, counts[id])
+		}
+	}
+	if len(counts) != len(acknowledged) || len(counts) == 0 {
+		t.Errorf("%d are stored and %d acknowledged", len(counts), len(acknowledged))
+	}
+}
+
+// Before there is a catalog nobody knows which connectors there are: senders are
+// to come again, not to give up.
+func TestBeforeThereIsACatalog(t *testing.T) {
+	f := startWith(t, bustest.Start(t), catalog.NewStore(nil), nil)
+	for _, path := range []string{"/v1/webhooks/shop", "/v1/webhooks/nobody"} {
+		got := f.deliver(t, "w1", order(1), func(r *http.Request) { r.URL.Path = path })
+		if got != (answer{status: 503, kind: "no-catalog", retryAfter: "2"}) {
+			t.Errorf("%s: answer %+v", path, got)
+		}
+	}
+	if f.get(t, "/readyz") != http.StatusServiceUnavailable || f.get(t, "/healthz") != http.StatusOK {
+		t.Error("want unready and healthy")
+	}
+	f.config.Catalog.Replace(snapshot())
+	f.ready(t)
+	if got := f.deliver(t, "w1", order(1), nil); got.status != http.StatusOK {
+		t.Errorf("answer %+v with a catalog", got)
+	}
+	if counts := byID(stored(t, f.bus)); len(counts) != 1 || counts["w1"] != 1 {
+		t.Errorf("stored: %v", counts)
+	}
+}
+
+// A connector that is added, changed or removed is so at the next request.
+func TestACatalogThatChanges(t *testing.T) {
+	f := start(t, bustest.Start(t), nil).ready(t)
+	status := func(id string, path string, want int) {
+		t.Helper()
+		if got := f.deliver(t, id, order(1), func(r *http.Request) { r.URL.Path = path }); got.status != want {
+			t.Errorf("%s %s: answer %+v, want %d", id, path, got, want)
+		}
+	}
+	status("a", "/v1/webhooks/shop", 200)
+	status("a", "/v1/webhooks/shop-eu", 404)
+	next := snapshot()
+	next.Connectors["shop-eu"] = next.Connectors["shop"].DeepCopy()
+	next.Connectors["shop-eu"].Name = "shop-eu"
+	next.Connectors["shop"].Spec.Webhook = nil
+	f.config.Catalog.Replace(next)
+	status("b", "/v1/webhooks/shop", 404)
+	status("b", "/v1/webhooks/shop-eu", 200)
+	if counts := byID(stored(t, f.bus)); counts["a"] != 1 || counts["b"] != 1 || len(counts) != 2 {
+		t.Errorf("stored: %v", counts)
 	}
 }
 
@@ -193,7 +273,7 @@ func TestTooManyConnectionsAreClosed(t *testing.T) {
 		}
 		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 		_, err := conn.Read(make([]byte, 1))
-		return err == io.EOF
+		return errors.Is(err, io.EOF)
 	})
 	for _, conn := range conns {
 		_ = conn.Close()
@@ -292,6 +372,12 @@ func TestStoppingLetsRequestsEnd(t *testing.T) {
 		}
 		return err != nil
 	})
+	// Whoever asks now is told that this instance goes.
+	probe := httptest.NewRecorder()
+	f.routes().ServeHTTP(probe, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
+	if probe.Code != http.StatusServiceUnavailable || !strings.Contains(probe.Body.String(), "stopping") {
+		t.Errorf("readyz is %d while it stops: %s", probe.Code, probe.Body)
+	}
 	if _, err := conn.Write(body[10:]); err != nil {
 		t.Fatal(err)
 	}

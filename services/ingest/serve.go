@@ -41,7 +41,7 @@ func (in *Ingest) serve(ctx context.Context) error {
 	defer cancel()
 	if err := server.Shutdown(last); err != nil {
 		// What is left is a slow sender that will come again.
-		in.config.Logger.Warn("requests did not end in time and were cut", "grace", in.bounds.grace.String())
+		in.config.Logger.WarnContext(ctx, "requests did not end in time and were cut", "grace", in.bounds.grace.String())
 		_ = server.Close()
 	}
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {

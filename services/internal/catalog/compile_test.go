@@ -1,9 +1,14 @@
 package catalog_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/peppasync/peppasync/services/internal/catalog"
 )
 
 // What the types allow and the meaning does not.
@@ -294,5 +299,41 @@ func TestEachMistakeInMeaningSaysWhereAndWhatIsExpected(t *testing.T) {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestASystemThatIsNotBuiltIn(t *testing.T) {
+	resources := load(t)
+	_, problems := catalog.Compile(resources, nil)
+	if len(problems) != 4 || !strings.Contains(problems.Error(), "erp.yaml:6: spec.system: NetSuite is not built into this program") {
+		t.Errorf("found %v", problems)
+	}
+}
+
+func TestWhatIsFoundIsShownInShort(t *testing.T) {
+	long := strings.Repeat("ä", 500)
+	for _, e := range []edit{
+		{"flow.yaml", "connector: wms", "connector: " + long}, {"flow.yaml", "operation: putOrder", "operation: " + long},
+		{"erp.yaml", "headroom: 1", "headroom: " + long}, {"erp.yaml", "pacing: Even", long + ": Even"}, {"stock.yaml", "name: main", "name: " + long},
+		{"flow.yaml", "lane: express", "lane: " + long}, {"flow.yaml", "after: [warehouse]", "after: [" + long + "]"}, {"flow.yaml", "order.financial_status", "order." + long},
+	} {
+		got := check(t, folder(t, edited(t, e)))
+		if len(got) == 0 || len(got[0]) > 700 || !utf8.ValidString(got[0]) {
+			t.Errorf("%s: found %q", e.old, got)
+		}
+	}
+}
+
+// A list of what there is helps while somebody reads it.
+func TestManyNamesAreNotListed(t *testing.T) {
+	text := whole(t)["wms.yaml"]
+	edits := []edit{{"flow.yaml", "connector: wms", "connector: wms-07x"}}
+	for i := range 20 {
+		name := fmt.Sprintf("wms-%02d", i)
+		edits = append(edits, edit{name + ".yaml", "", strings.Replace(text, "name: wms", "name: "+name, 1)})
+	}
+	want := []string{`flow.yaml:12: spec.deliver[0].connector: there is no Connector "wms-07x", expected one of the 24 that there are; did you mean wms-07?`}
+	if diff := cmp.Diff(want, check(t, folder(t, edited(t, edits...)))); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 }

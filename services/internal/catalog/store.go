@@ -43,12 +43,12 @@ type Store struct {
 	changed chan struct{}
 }
 
-// NewStore returns a store that holds snapshot.
+// NewStore returns a store that holds snapshot, or nil for none yet.
 func NewStore(snapshot *Snapshot) *Store {
 	return &Store{current: snapshot, changed: make(chan struct{})}
 }
 
-// Current returns the newest snapshot.
+// Current returns the newest snapshot, nil where there was none yet.
 func (s *Store) Current() *Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,13 +72,23 @@ func (s *Store) Replace(snapshot *Snapshot) {
 	s.changed = make(chan struct{})
 }
 
-// Connectors returns the connectors as of now, by name; not to be changed.
-func (s *Store) Connectors() map[string]*v1alpha1.Connector { return s.Current().Connectors }
+// Connectors returns the connectors as of now, by name; not to be changed. It is
+// nil where there is no snapshot yet.
+func (s *Store) Connectors() map[string]*v1alpha1.Connector {
+	if snapshot := s.Current(); snapshot != nil {
+		return snapshot.Connectors
+	}
+	return nil
+}
 
 // Step returns what a step of a flow evaluates, or false where there is no such
 // step with a mapping. The condition is nil where every order is taken.
 func (s *Store) Step(flow, step string) (*expr.Condition, *expr.Mapping, bool) {
-	for _, f := range s.Current().Flows {
+	snapshot := s.Current()
+	if snapshot == nil {
+		return nil, nil, false
+	}
+	for _, f := range snapshot.Flows {
 		if f.Name != flow {
 			continue
 		}

@@ -37,6 +37,10 @@ func TestReplaceIsSeenByWhoWaits(t *testing.T) {
 	if _, _, ok := store.Step("sell", "bare"); ok {
 		t.Error("a step without a mapping is found")
 	}
+	empty := catalog.NewStore(nil)
+	if _, _, ok := empty.Step("sell", "erp"); ok || empty.Connectors() != nil || empty.Current() != nil {
+		t.Error("a store without a snapshot has something in it")
+	}
 	if store.Current().Revision != 2 {
 		t.Errorf("revision %d, want 2", store.Current().Revision)
 	}

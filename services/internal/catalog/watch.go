@@ -16,29 +16,38 @@ import (
 // quiet is how long a role waits for its first catalog before it says so.
 const quiet = 2 * time.Second
 
-// Watch waits for the first configuration that this process can work by, and
-// returns a store that follows it until ctx is done. A document that cannot be
-// read, does not compile or is a newer release's changes nothing, and is one
-// line in the log. The error is ctx's.
-func Watch(ctx context.Context, b *bus.Bus, systems map[string]connectors.System, log *slog.Logger) (*Store, error) {
-	w := &watcher{systems: systems, log: log, first: make(chan struct{})}
+// Follow returns a store that follows the published configuration until ctx is
+// done. Its snapshot is nil until there is one that this process can work by: for
+// a role that has something to say meanwhile. A document that cannot be read,
+// does not compile or is a newer release's changes nothing, and is one line in
+// the log.
+func Follow(ctx context.Context, b *bus.Bus, systems map[string]connectors.System, log *slog.Logger) *Store {
+	w := &watcher{systems: systems, log: log, store: NewStore(nil)}
 	go func() {
 		_ = run.Supervise(ctx, log, "watching the catalog", func(ctx context.Context) error {
 			return b.Watch(ctx, bus.BucketCatalog, key, w.take)
 		})
 	}()
+	return w.store
+}
+
+// Watch is Follow for a role that has nothing to do before the first snapshot: it
+// waits for it. The error is ctx's.
+func Watch(ctx context.Context, b *bus.Bus, systems map[string]connectors.System, log *slog.Logger) (*Store, error) {
+	store := Follow(ctx, b, systems, log)
+	first := store.Changed()
 	remind := time.NewTimer(quiet)
 	defer remind.Stop()
-	for {
+	for store.Current() == nil {
 		select {
-		case <-w.first:
-			return w.store, nil
+		case <-first: // only a snapshot is ever put in
 		case <-remind.C:
 			log.WarnContext(ctx, "waiting for a catalog to work by; \"peppasync apply -f DIR\" publishes one")
 		case <-ctx.Done():
 			return nil, fmt.Errorf("no catalog yet: %w", context.Cause(ctx))
 		}
 	}
+	return store, nil
 }
 
 // watcher turns records of the bucket into snapshots. take runs in one goroutine
@@ -46,10 +55,8 @@ func Watch(ctx context.Context, b *bus.Bus, systems map[string]connectors.System
 type watcher struct {
 	systems map[string]connectors.System
 	log     *slog.Logger
-	// first is closed when store is set.
-	first chan struct{}
-	store *Store
-	last  bus.Record
+	store   *Store
+	last    bus.Record
 }
 
 func (w *watcher) take(record bus.Record) {
@@ -60,15 +67,14 @@ func (w *watcher) take(record bus.Record) {
 	w.last = record
 	snapshot, err := w.compile(record)
 	if err != nil {
+		if w.store.Current() == nil {
+			w.log.Error("the catalog is not taken, and there is no older one to work by", "revision", record.Sequence, "error", err)
+			return
+		}
 		w.log.Error("the new catalog is not taken; the old one stays", "revision", record.Sequence, "error", err)
 		return
 	}
-	if w.store != nil {
-		w.store.Replace(snapshot)
-		return
-	}
-	w.store = NewStore(snapshot)
-	close(w.first)
+	w.store.Replace(snapshot)
 }
 
 func (w *watcher) compile(record bus.Record) (*Snapshot, error) {

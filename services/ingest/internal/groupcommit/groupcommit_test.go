@@ -65,7 +65,7 @@ func event(t interface{ Fatal(...any) }, id string, size int) []byte {
 }
 
 // started returns a running committer, and what stops it and waits for its end.
-func started(t *testing.T, o Options, d *disk) (c *Committer, stop func()) {
+func started(t *testing.T, o Options, d *disk) (*Committer, func()) {
 	t.Helper()
 	o.Write = d.write
 	c, err := New(o)

@@ -42,11 +42,11 @@ func (a *Attempt) Done() <-chan struct{} { return a.done }
 // Err returns how the attempt ended.
 func (a *Attempt) Err() error { return a.err }
 
-// New returns an index of at most max events, each for at most age.
-func New(max int, age time.Duration) *Index {
+// New returns an index of at most so many events, each for at most age.
+func New(most int, age time.Duration) *Index {
 	return &Index{
 		seeds:    [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
-		max:      max,
+		max:      most,
 		age:      age,
 		current:  make(map[Key]struct{}),
 		underWay: make(map[Key]*Attempt),

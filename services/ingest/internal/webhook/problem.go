@@ -28,7 +28,7 @@ const (
 )
 
 func (p problem) write(w http.ResponseWriter) {
-	body, _ := json.Marshal(struct { // strings and a number always encode
+	body, _ := json.Marshal(struct { //nolint:errchkjson // strings and a number always encode
 		Type   string `json:"type"`
 		Title  string `json:"title"`
 		Status int    `json:"status"`

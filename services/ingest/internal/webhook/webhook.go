@@ -42,7 +42,8 @@ type Committer interface {
 
 // Config is what a Handler needs. All fields are required.
 type Config struct {
-	// Connectors returns those that exist now, by name.
+	// Connectors returns those that exist now, by name; nil while that is not
+	// known yet.
 	Connectors func() map[string]*v1alpha1.Connector
 	// Sources by the name that a Connector's spec.system gives.
 	Sources   map[string]connectors.Source
@@ -122,9 +123,15 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		w.Header().Set("Allow", http.MethodPost)
 		return &problem{status: http.StatusMethodNotAllowed, kind: "method-not-allowed", detail: "webhooks are delivered by POST"}
 	}
-	name := strings.TrimPrefix(r.URL.Path, Path)
-	connector := h.config.Connectors()[name]
-	if connector == nil || connector.Spec.Webhook == nil || h.config.Sources[string(connector.Spec.System)] == nil {
+	name, below := strings.CutPrefix(r.URL.Path, Path)
+	known := h.config.Connectors()
+	if known == nil {
+		// A 404 would tell a sender to give up on what is only not known yet.
+		h.config.Notices.Post(slog.LevelError, "no-catalog", "there is no catalog yet, senders are asked to come again")
+		return unavailable("no-catalog", "the connectors are not known yet", soon)
+	}
+	connector := known[name]
+	if !below || connector == nil || connector.Spec.Webhook == nil || h.config.Sources[string(connector.Spec.System)] == nil {
 		h.config.Notices.Post(slog.LevelWarn, "unknown", "a webhook for a connector that does not exist or takes none; check its address at the sender",
 			slog.String("connector", abridged(name)))
 		return &problem{status: http.StatusNotFound, kind: "unknown-connector", detail: "there is no connector of that name that takes webhooks"}
@@ -143,7 +150,8 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		return p
 	}
 	trace.SpanFromContext(ctx).SetAttributes(
-		attribute.String("peppasync.connector", name), attribute.String("peppasync.topic", webhook.Topic), attribute.String("peppasync.event_id", webhook.EventID))
+		attribute.String("peppasync.connector", name), attribute.String("peppasync.topic", webhook.Topic),
+		attribute.String("peppasync.event_id", webhook.EventID))
 	return h.keep(ctx, connector, webhook, body, &held)
 }
 
@@ -231,12 +239,13 @@ func (h *Handler) store(ctx context.Context, connector *v1alpha1.Connector, webh
 		deadline, _ := ctx.Deadline()
 		detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 		defer cancel()
-		if err = h.config.Committer.Commit(detached, event); err == nil {
-			return nil, nil
+		if err = h.config.Committer.Commit(detached, event); err != nil {
+			p = notStored(err)
 		}
-		p = notStored(err)
 	}
-	h.complain(connector, p, err)
+	if p != nil {
+		h.complain(connector, p, err)
+	}
 	return p, err
 }
 
