@@ -129,7 +129,8 @@ func (s *Stage) Play(ctx context.Context, acts []Act, watch func(Progress)) erro
 		if watch != nil {
 			watch(p)
 		}
-		if ended, err := s.Product.Exited(); ended {
+		// An interrupt from the keyboard ends the product too.
+		if ended, err := s.Product.Exited(); ended && ctx.Err() == nil {
 			return fmt.Errorf("the product ended by itself: %w; its log is %s", err, s.Log())
 		}
 		s.sampleMemory()

@@ -111,7 +111,7 @@ func (v *View) line(p Progress) string {
 	switch {
 	case p.Queue() == 0 && p.Captured > 0:
 		eta = "0:00"
-	case orders > 0 && p.Queue() > 0:
+	case orders > 0 && p.Queue() > 0 && !p.Down:
 		eta = clock(time.Duration(float64(p.Queue()) / orders * float64(time.Minute)))
 	}
 	line := fmt.Sprintf("%s  [%s%s] captured %d  fed %d  held %d  queue %d  pace %.0f/min  ETA %s  shop shows %d",
