@@ -32,6 +32,7 @@ type account struct {
 	mu       sync.Mutex
 	reply    func(w http.ResponseWriter, r *http.Request, body string) (status int)
 	delay    time.Duration
+	held     func()
 	arrivals []arrival
 	now      int
 	most     int
@@ -50,12 +51,15 @@ func (a *account) serve(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	a.now++
 	a.most = max(a.most, a.now)
-	delay := a.delay
+	delay, held := a.delay, a.held
 	a.mu.Unlock()
 	data, _ := io.ReadAll(r.Body)
 	seen.body = string(data)
 	if delay > 0 {
 		<-time.After(delay)
+	}
+	if held != nil {
+		held()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -83,6 +87,20 @@ func (a *account) answer(how func(w http.ResponseWriter, r *http.Request, body s
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.reply = how
+}
+
+// setDelay makes every reply take that long.
+func (a *account) setDelay(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.delay = d
+}
+
+// hold calls wait before each reply.
+func (a *account) hold(wait func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held = wait
 }
 
 // status is an answer that is always the same.

@@ -146,7 +146,7 @@ func (w *worker) forget(id string) {
 // drain ends the work in order: calls under way come home, what became of them
 // is recorded and published.
 func (w *worker) drain(ctx context.Context) error {
-	grace := time.NewTimer(stopGrace)
+	grace := time.NewTimer(w.grace)
 	defer grace.Stop()
 	for w.flying > 0 {
 		select {

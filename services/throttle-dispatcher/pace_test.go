@@ -28,7 +28,7 @@ func paced(t testing.TB, arrivals []arrival, gap time.Duration) {
 
 func TestBacklogIsSentAtThePace(t *testing.T) {
 	w := newWorld(t, 600, 30*time.Second)
-	w.account.delay = 50 * time.Millisecond
+	w.account.setDelay(50 * time.Millisecond)
 	const orders = 360
 	for i := range orders {
 		w.want(i, "")

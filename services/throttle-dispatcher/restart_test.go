@@ -93,7 +93,7 @@ func TestClaimWithoutAMessageIsAskedForAgain(t *testing.T) {
 func TestSilentBusCutsNoCall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 100, time.Second)
-	w.account.delay = 1500 * time.Millisecond
+	w.account.setDelay(1500 * time.Millisecond)
 	w.start()
 	const orders = 5
 	for i := range orders {

@@ -72,7 +72,7 @@ func (w *worker) readLedger(ctx context.Context) (ledger.State, error) {
 			return ledger.State{}, err
 		}
 	}
-	return folder.State(), nil
+	return folder.State()
 }
 
 // leftover is what the ledger holds of earlier owners. Mostly its messages come
@@ -113,8 +113,11 @@ func (w *worker) tidy(ctx context.Context, left leftover) {
 			if err != nil || waits {
 				return err
 			}
-			w.log.WarnContext(ctx, "a delivery that is under way has lost its message; it is asked for again", "delivery", d.GetId())
-			return w.publishNew(ctx, bus.DispatchSubject(d.GetConnector(), d.GetLane(), d.GetKey(), d.GetId()), d)
+			select {
+			case w.lost <- claim:
+			case <-ctx.Done():
+			}
+			return nil
 		})
 	}
 }
@@ -157,6 +160,21 @@ func (w *worker) forgetGone(id string) {
 	if w.jobs[id] == nil {
 		w.forget(id)
 	}
+}
+
+// askAgain publishes the delivery of a claim that has lost its message, unless
+// that had come and was taken up meanwhile.
+func (w *worker) askAgain(ctx context.Context, claim *ledgerv1.Claim) {
+	d := claim.GetDelivery()
+	if w.open[d.GetId()] == nil {
+		return
+	}
+	w.log.WarnContext(ctx, "a delivery that is under way has lost its message; it is asked for again", "delivery", d.GetId())
+	w.finishers.Go(func() {
+		w.persist(ctx, d.GetId(), func() error {
+			return w.publishNew(ctx, bus.DispatchSubject(d.GetConnector(), d.GetLane(), d.GetKey(), d.GetId()), d)
+		})
+	})
 }
 
 // isQuery reports whether the delivery asks for no effect.

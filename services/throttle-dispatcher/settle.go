@@ -108,9 +108,10 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 	if answer.Class == fault.Auth {
 		if w.refusedAlone(j, now) {
 			act = actionHold
+			w.sign.refused.ends(now)
 		}
 		// Another one is the next trial.
-		at = now.Add(refusedWait)
+		at = now.Add(time.Duration(min(j.refusals, refusedForGood)) * time.Second)
 	}
 	switch act {
 	case actionDeliver, actionConflict:

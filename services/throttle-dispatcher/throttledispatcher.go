@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
@@ -52,6 +53,7 @@ type Config struct {
 type Dispatcher struct {
 	config  Config
 	records records
+	grace   time.Duration
 }
 
 // New returns a dispatcher that does nothing until Run.
@@ -62,7 +64,7 @@ func New(config Config) (*Dispatcher, error) {
 	if len(config.Systems) == 0 || config.Owner == "" {
 		return nil, errors.New("throttle-dispatcher: Systems and Owner are required")
 	}
-	return &Dispatcher{config: config, records: busRecords{config.Bus}}, nil
+	return &Dispatcher{config: config, records: busRecords{config.Bus}, grace: stopGrace}, nil
 }
 
 // Run works until ctx is done, then lets calls that are under way end, records
@@ -129,7 +131,10 @@ func (d *Dispatcher) start(ctx context.Context, group *sync.WaitGroup, connector
 	ctx, stop := context.WithCancel(ctx)
 	handle := &runningWorker{stop: stop, newest: make(chan *v1alpha1.Connector, 1), done: make(chan struct{})}
 	logger := d.config.Logger.With("connector", connector.Name)
-	binder := binder{records: d.records, catalog: d.config.Catalog, shards: shards}
+	desk := desk{
+		config: d.config, records: d.records, grace: d.grace,
+		binder: binder{records: d.records, catalog: d.config.Catalog, shards: shards},
+	}
 	group.Go(func() {
 		defer close(handle.done)
 		defer stop()
@@ -142,7 +147,7 @@ func (d *Dispatcher) start(ctx context.Context, group *sync.WaitGroup, connector
 				case connector = <-handle.newest:
 				default:
 				}
-				worker, err := newWorker(ctx, d.config, d.records, binder, connector, handle.newest)
+				worker, err := newWorker(ctx, desk, connector, handle.newest)
 				if err != nil {
 					return err
 				}

@@ -43,8 +43,7 @@ const (
 	blockSlow = 500 * time.Millisecond
 	// throttleWait is the pause after a throttled reply that names none.
 	throttleWait = 5 * time.Second
-	// stopGrace is how long calls under way may go on after a stop was asked.
-	stopGrace = 10 * time.Second
+	stopGrace    = 10 * time.Second
 	// ackWait is how long JetStream waits for a sign of life of a message that is
 	// waiting here.
 	ackWait = time.Minute
@@ -53,19 +52,26 @@ const (
 	maxPerBlock = 128
 )
 
+// desk is what all workers of a dispatcher share.
+type desk struct {
+	config  Config
+	records records
+	binder  binder
+	// grace is how long calls under way may go on after a stop was asked.
+	grace time.Duration
+}
+
 // worker is the one writer of a connector's ledger. All of its state belongs to
 // the goroutine of run; calls and bus traffic run beside it and report by
 // channels.
 type worker struct {
-	config  Config
-	records records
+	desk
 	log     *slog.Logger
 	tracer  trace.Tracer
 	name    string // of the connector
 	spec    *v1alpha1.Connector
 	newest  <-chan *v1alpha1.Connector
 	system  connectors.System
-	binder  binder
 	client  *transport.Transport
 	budget  *budget.Budget
 	ledger  *ledger.Recorder
@@ -104,6 +110,8 @@ type worker struct {
 	finished chan string
 	// gone are closes of earlier owners whose message is not in the queue any more.
 	gone chan string
+	// lost are claims of earlier owners likewise.
+	lost chan *ledgerv1.Claim
 
 	finishers sync.WaitGroup
 	// finishing bounds how many closes are made known at the same time.
@@ -112,10 +120,8 @@ type worker struct {
 	unpublished atomic.Bool
 }
 
-func newWorker(
-	ctx context.Context, config Config, records records, binder binder, connector *v1alpha1.Connector, newest <-chan *v1alpha1.Connector,
-) (*worker, error) {
-	system, ok := config.Systems[string(connector.Spec.System)]
+func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, newest <-chan *v1alpha1.Connector) (*worker, error) {
+	system, ok := desk.config.Systems[string(connector.Spec.System)]
 	if !ok {
 		return nil, fmt.Errorf("connector %s: no system %q in this build", connector.Name, connector.Spec.System)
 	}
@@ -124,15 +130,15 @@ func newWorker(
 		return nil, err
 	}
 	w := &worker{
-		config: config, records: records, name: connector.Name, spec: connector, newest: newest, system: system, binder: binder,
-		log:    config.Logger.With("connector", connector.Name),
-		tracer: config.Telemetry.Tracer(Role),
+		desk: desk, name: connector.Name, spec: connector, newest: newest, system: system,
+		log:    desk.config.Logger.With("connector", connector.Name),
+		tracer: desk.config.Telemetry.Tracer(Role),
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{},
 		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
 		grant:    1,
 		incoming: make(chan *bus.Incoming), outcomes: make(chan outcome), issued: make(chan issue, 1024),
-		finished: make(chan string), gone: make(chan string), finishing: make(chan struct{}, 16),
+		finished: make(chan string), gone: make(chan string), lost: make(chan *ledgerv1.Claim), finishing: make(chan struct{}, 16),
 	}
 	if w.budget, err = budget.New(limits); err != nil {
 		return nil, fmt.Errorf("connector %s: %w", connector.Name, err)
@@ -175,11 +181,11 @@ var errRespecified = errors.New("the connector's spec changed")
 // that starts after it, and why it ended: nil after a stop, errRespecified, or
 // the reason why it must start again from the ledger.
 func (w *worker) run(ctx context.Context) (*v1alpha1.Connector, error) {
-	// Calls outlive the wish to stop, by stopGrace: cutting them would leave
+	// Calls outlive the wish to stop, by the grace: cutting them would leave
 	// their outcomes unknown.
 	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopGrace, cut) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(w.grace, cut) })()
 	defer w.client.Close()
 	intake, stopIntake := context.WithCancel(ctx)
 	intakeDone := w.startIntake(intake, w.leftover)
@@ -232,6 +238,8 @@ func (w *worker) loop(ctx, calls context.Context) error {
 			w.forget(id)
 		case id := <-w.gone:
 			w.forgetGone(id)
+		case claim := <-w.lost:
+			w.askAgain(calls, claim)
 		case <-beat.C:
 			w.keepAlive()
 		case <-timer.C:

@@ -261,6 +261,20 @@ func (w *world) delivered(n int) {
 	}
 }
 
+// hold reads the entry of the Error Hold that belongs to a result.
+func (w *world) hold(result *dispatchv1.Result) *dispatchv1.Hold {
+	w.t.Helper()
+	record, err := w.bus.Last(w.t.Context(), bus.StreamErrorHold, bus.HoldSubject(result.GetConnector(), result.GetKey(), result.GetDeliveryId()))
+	if err != nil {
+		w.t.Fatalf("no entry in the Error Hold for %v: %v", result, err)
+	}
+	hold := &dispatchv1.Hold{}
+	if err := proto.Unmarshal(record.Data, hold); err != nil {
+		w.t.Fatal(err)
+	}
+	return hold
+}
+
 // eventually waits until the condition holds.
 func (w *world) eventually(what string, holds func() bool) {
 	w.t.Helper()

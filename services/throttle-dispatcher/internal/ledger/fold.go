@@ -73,7 +73,7 @@ func Fold(records []Record) (State, error) {
 			return State{}, err
 		}
 	}
-	return f.State(), nil
+	return f.State()
 }
 
 // Folder folds records one at a time. It is not safe for concurrent use.
@@ -83,11 +83,17 @@ type Folder struct {
 	claims  map[string]*Claim
 	order   map[string]uint64
 	closes  []Close
+	// parts holds further attempts of claims that were made before the first record
+	// read, with the sequence. They are closed further on: what is open would have
+	// been read in full.
+	parts map[string]uint64
 }
 
 // NewFolder returns an empty one.
 func NewFolder() *Folder {
-	return &Folder{permits: make(map[int64]*Permit), claims: make(map[string]*Claim), order: make(map[string]uint64)}
+	return &Folder{
+		permits: make(map[int64]*Permit), claims: make(map[string]*Claim), order: make(map[string]uint64), parts: make(map[string]uint64),
+	}
 }
 
 // Add folds in the next record; it keeps the block, which must not be changed
@@ -128,12 +134,11 @@ func (f *Folder) Add(r Record) error {
 	for _, c := range b.GetCloses() {
 		delete(f.claims, c.GetResult().GetDeliveryId())
 		delete(f.order, c.GetResult().GetDeliveryId())
+		delete(f.parts, c.GetResult().GetDeliveryId())
 		f.closes = append(f.closes, Close{c, r.Sequence})
 	}
 	for _, c := range b.GetClaims() {
-		if err := f.claim(c, r.Sequence); err != nil {
-			return err
-		}
+		f.claim(c, r.Sequence)
 	}
 	s.LastSequence, s.ReadFrom, s.Owner, s.Epoch = r.Sequence, b.GetReadFrom(), b.GetOwner(), b.GetEpoch()
 	s.WrittenAt, s.LastPermit = b.GetWrittenAt().AsTime(), max(s.LastPermit, b.GetLastPermit())
@@ -144,28 +149,33 @@ func (f *Folder) Add(r Record) error {
 	return nil
 }
 
-func (f *Folder) claim(c *ledgerv1.Claim, sequence uint64) error {
+func (f *Folder) claim(c *ledgerv1.Claim, sequence uint64) {
 	id := c.GetDelivery().GetId()
 	open, ok := f.claims[id]
-	if !ok {
-		if !whole(c) {
-			return fmt.Errorf("%w at sequence %d: it repeats the claim of delivery %q, which no block read before holds; read from an earlier sequence",
-				ErrMalformed, sequence, id)
+	switch {
+	case ok:
+		merge(open.Claim, c)
+		if whole(c) {
+			open.Sequence = sequence
 		}
+	case whole(c):
 		f.claims[id] = &Claim{Claim: proto.CloneOf(c), Sequence: sequence}
 		f.order[id] = sequence
-		return nil
+		delete(f.parts, id)
+	default:
+		f.parts[id] = sequence
 	}
-	merge(open.Claim, c)
-	if whole(c) {
-		open.Sequence = sequence
-	}
-	return nil
 }
 
-// State returns what was folded so far. The claims and closes are shared with
-// the folder.
-func (f *Folder) State() State {
+// State returns what was folded so far, or an error if a claim is open of which
+// only a further attempt was read. The claims and closes are shared with the
+// folder.
+func (f *Folder) State() (State, error) {
+	for id, sequence := range f.parts {
+		return State{}, fmt.Errorf(
+			"%w at sequence %d: it repeats the open claim of delivery %q, which no block read before holds; read from an earlier sequence",
+			ErrMalformed, sequence, id)
+	}
 	s := f.state
 	for _, n := range slices.Sorted(maps.Keys(f.permits)) {
 		s.Permits = append(s.Permits, *f.permits[n])
@@ -178,7 +188,7 @@ func (f *Folder) State() State {
 		return cmp.Or(cmp.Compare(f.order[xid], f.order[yid]), cmp.Compare(xid, yid))
 	})
 	s.Closes = slices.Clone(f.closes)
-	return s
+	return s, nil
 }
 
 // History returns what a budget must know of the owners before.

@@ -68,6 +68,31 @@ func TestAResendRepeatsWhatWasFirstClaimed(t *testing.T) {
 	}
 }
 
+// What is closed need not be read from its beginning: its permits may hold the
+// reading at a further attempt.
+func TestAReadingMayBeginWithAFurtherAttemptOfWhatIsClosed(t *testing.T) {
+	b, r := newOwner(t, State{})
+	must(t, r.Claim(claim("d1", "first")))
+	r.Build(epoch, b)
+	r.Committed(1)
+	must(t, r.Permit(b.Reserve(epoch, time.Second, 1)[0], "d1"))
+	must(t, r.Claim(claim("d1", "first")))
+	second := r.Build(epoch, b)
+	r.Committed(2)
+	must(t, r.Close(closing("d1")))
+	third := r.Build(epoch, b)
+	r.Committed(3)
+	r.Acked("d1")
+	if block := r.Build(epoch, b); block.GetReadFrom() != 2 {
+		t.Fatalf("read from %d, want the block of the permit", block.GetReadFrom())
+	}
+	state, err := Fold([]Record{{2, second}, {3, third}})
+	must(t, err)
+	if len(state.Claims) != 0 || len(state.Permits) != 1 || len(state.Closes) != 1 {
+		t.Errorf("folded %d claims, %d permits and %d closes, want 0, 1 and 1", len(state.Claims), len(state.Permits), len(state.Closes))
+	}
+}
+
 // A delivery whose close did not fit yet must not look as if it had never been
 // sent.
 func TestAClaimIsFoundUntilItsCloseIsWritten(t *testing.T) {

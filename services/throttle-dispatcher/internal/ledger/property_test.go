@@ -109,7 +109,10 @@ func (d *desk) cut() []Record {
 func (d *desk) reserve() {
 	for _, p := range d.budget.Reserve(d.now, 200*time.Millisecond, rapid.IntRange(0, 4).Draw(d.t, "permits")) {
 		id := d.delivery()
-		if err := d.record.Permit(p, id); err != nil {
+		if err := d.record.Permit(p, id); errors.Is(err, ErrBlockFull) {
+			d.budget.Void(p.Number)
+			continue
+		} else if err != nil {
 			d.t.Fatal(err)
 		}
 		d.flying[p.Number] = id
@@ -124,7 +127,12 @@ func (d *desk) reserve() {
 		if rapid.Bool().Draw(d.t, "retry") {
 			c.NextAttemptAt = timestamppb.New(d.now.Add(time.Hour))
 		}
-		if err := d.record.Claim(c); err != nil {
+		if err := d.record.Claim(c); errors.Is(err, ErrBlockFull) {
+			d.record.Void(p.Number)
+			d.budget.Void(p.Number)
+			delete(d.flying, p.Number)
+			continue
+		} else if err != nil {
 			d.t.Fatal(err)
 		}
 		before := d.fresh[id]
@@ -286,9 +294,11 @@ func (d *desk) compare(last int64) {
 	}
 	matter := func(s State) (permits []Permit) {
 		for _, p := range s.Permits {
-			end := p.SettledAt
-			if end.IsZero() {
-				end = p.Deadline.Add(50 * time.Millisecond)
+			// A settlement that comes later than that says nothing new: the bytes were
+			// dead by then.
+			end := p.Deadline.Add(50 * time.Millisecond)
+			if !p.SettledAt.IsZero() && p.SettledAt.Before(end) {
+				end = p.SettledAt
 			}
 			if !end.Add(20*time.Millisecond + 2*time.Second).Before(d.now) {
 				permits = append(permits, p)

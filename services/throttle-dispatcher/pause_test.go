@@ -1,0 +1,104 @@
+package throttledispatcher_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+)
+
+// A paused connector keeps everything and sends nothing, until the catalog says
+// otherwise; what runs out meanwhile is closed.
+func TestPausedConnectorKeepsEverything(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 40, time.Second)
+	pause := func(paused bool) {
+		w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.Paused = paused })
+	}
+	pause(true)
+	w.start()
+	const orders = 10
+	for i := range orders {
+		w.want(i, "")
+	}
+	q := query("stock-1")
+	q.ExpiresAt = timestamppb.New(time.Now().Add(500 * time.Millisecond))
+	w.ask(q)
+	if got := w.results(1)["stock-1"]; got.GetOutcome() != dispatchv1.Outcome_OUTCOME_EXPIRED {
+		t.Errorf("the query that ran out: %v", got)
+	}
+	during(time.Second)
+	if n := len(w.account.seen()); n != 0 {
+		t.Errorf("%d calls while paused", n)
+	}
+	pause(false)
+	w.eventually("some orders", func() bool { return w.account.accepted() > orders/3 })
+	pause(true)
+	during(600 * time.Millisecond) // what was handed out before is used
+	before := len(w.account.seen())
+	during(600 * time.Millisecond)
+	if n := len(w.account.seen()); n != before {
+		t.Errorf("%d calls while paused", n-before)
+	}
+	pause(false)
+	for key, result := range w.results(orders + 1) {
+		if key != "stock-1" && result.GetOutcome() != dispatchv1.Outcome_OUTCOME_DELIVERED {
+			t.Errorf("%s: %v, want delivered", key, result.GetOutcome())
+		}
+	}
+}
+
+// Queries whose time is over are closed without a call, take no send time, and do
+// not hold up what comes behind them.
+func TestExpiredQueriesCostNoCall(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 20, time.Second)
+	const queries, orders = 200, 5
+	past := timestamppb.New(time.Now().Add(-time.Second))
+	for i := range queries {
+		q := query("stock-" + strings.Repeat("x", i+1))
+		q.ExpiresAt = past
+		w.ask(q)
+	}
+	for i := range orders {
+		w.want(i, "")
+	}
+	started := time.Now()
+	w.start()
+	expired := 0
+	for _, result := range w.results(queries + orders) {
+		if result.GetOutcome() == dispatchv1.Outcome_OUTCOME_EXPIRED {
+			expired++
+		}
+	}
+	calls := w.account.seen()
+	if expired != queries || len(calls) != orders {
+		t.Errorf("%d queries expired and %d calls made, want %d and %d", expired, len(calls), queries, orders)
+	}
+	t.Logf("the first order came %v after the start", calls[0].at.Sub(started))
+}
+
+// A query that is being repeated runs out as well.
+func TestQueryRunsOutBetweenAttempts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 40, time.Second)
+	w.account.answer(status(http.StatusInternalServerError))
+	w.start()
+	q := query("stock-1")
+	q.ExpiresAt = timestamppb.New(time.Now().Add(1200 * time.Millisecond))
+	w.ask(q)
+	if got := w.results(1)["stock-1"]; got.GetOutcome() != dispatchv1.Outcome_OUTCOME_EXPIRED {
+		t.Errorf("%v, want expired", got)
+	}
+	if len(w.account.seen()) == 0 {
+		t.Error("it was never tried")
+	}
+	if at := time.Now(); at.After(q.GetExpiresAt().AsTime().Add(time.Second)) {
+		t.Errorf("closed %v after it ran out", at.Sub(q.GetExpiresAt().AsTime()))
+	}
+}
