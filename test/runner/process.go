@@ -27,6 +27,7 @@ func start(ctx context.Context, binary string, log io.Writer, arguments ...strin
 	command := exec.CommandContext(context.WithoutCancel(ctx), binary, arguments...)
 	command.Stdout = log
 	command.Stderr = log
+	leash(command)
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", binary, err)
 	}

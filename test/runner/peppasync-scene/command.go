@@ -63,7 +63,8 @@ is 1 if one was broken; then the product's log and data are kept and named.`,
 	}
 	f := c.Flags()
 	f.BoolVar(&o.real, "real", false, "play it under a limit of 100 calls a minute, fed at 99")
-	f.IntVar(&orders, "orders", o.script.Orders, "number of orders, the rest is played in proportion; below 500 one late call is more than the percent that the pace may lack")
+	f.IntVar(&orders, "orders", o.script.Orders,
+		"number of orders, the rest is played in proportion; of less than 500, one late call is more than the pace may lack")
 	f.IntVar(&limit, "limit", o.script.Limit, "calls that the ERP takes in any 60 seconds")
 	f.Uint64Var(&o.script.Seed, "seed", o.script.Seed, "seed of the reply times")
 	f.StringVarP(&o.output, "output", "o", "table", "how to print the report: table or json; json leaves standard output to it")
