@@ -253,6 +253,13 @@ func TestWhatIsMeantToOverwhelmIsBounded(t *testing.T) {
 			if len(problems) == 0 {
 				t.Fatalf("%d resources and no problem", len(resources))
 			}
+			if documents := 1 + strings.Count(text, "\n---"); len(problems) > 101*documents {
+				t.Errorf("%d problems in %d documents", len(problems), documents)
+			}
+			if tooMany := "found more than 50000 values with all aliases written out"; strings.Contains(name, "very often") &&
+				!strings.Contains(name, "field") && !strings.Contains(problems.Error(), tooMany) {
+				t.Errorf("found %v, want %q", problems, tooMany)
+			}
 			if text := problems.Error(); len(text) > 64<<10 {
 				t.Errorf("the text of %d problems has %d bytes", len(problems), len(text))
 			}

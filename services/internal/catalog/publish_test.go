@@ -126,6 +126,30 @@ func TestPublishRefusesToReplaceANewerReleases(t *testing.T) {
 	}
 }
 
+// Whichever comes first, the newer release's document is there in the end: what
+// was read before it was written must not be written over it.
+func TestPublishNeverOverwritesWhatItHasNotRead(t *testing.T) {
+	b := bustest.Start(t)
+	ours, newer := [][]catalog.Resource{withBuffer(t, 1), withBuffer(t, 2)}, []byte(`{"format":2}`)
+	before := encode(t, load(t))
+	for round := range 200 {
+		put(t, b, before)
+		var writers sync.WaitGroup
+		for _, resources := range ours {
+			writers.Go(func() {
+				if err := catalog.Publish(t.Context(), b, resources...); err != nil && !errors.Is(err, catalog.ErrNewerFormat) {
+					t.Errorf("round %d: %v", round, err)
+				}
+			})
+		}
+		put(t, b, newer)
+		writers.Wait()
+		if record := published(t, b); !bytes.Equal(record.Data, newer) {
+			t.Fatalf("round %d: the newer release's document was overwritten by %s", round, record.Data)
+		}
+	}
+}
+
 func TestPublishAfterADeletion(t *testing.T) {
 	b := bustest.Start(t)
 	publish(t, b, load(t))
