@@ -20,6 +20,8 @@ const (
 	// partSize is how many SKUs one question to a channel is about: what Shopify
 	// takes.
 	partSize = 250
+	// writesPerRead bounds how old the figures are that a write is made by.
+	writesPerRead = 16
 	// gather is how long orders of other channels are collected until a channel
 	// is corrected for them.
 	gather = 100 * time.Millisecond
@@ -120,8 +122,8 @@ func (c *channelWorker) next() *part {
 	return p
 }
 
-// align reads a part of the channel and writes what differs. Where the channel
-// changed in between, the part stays due.
+// align reads a part of the channel and writes what differs. Where not all of it
+// took effect, the part stays due.
 func (c *channelWorker) align(ctx context.Context, p *part) error {
 	known := c.pool.orders.open([]string{c.place.Connector}, p.skus)
 	result, err := c.pool.ask(ctx, c.place, p.index, connectors.OperationReadStock, stock.Read{SKUs: p.skus, Location: c.place.Location}.Arguments())
@@ -137,18 +139,44 @@ func (c *channelWorker) align(ctx context.Context, p *part) error {
 	}
 	p.missing.report(ctx, p.skus, figures)
 	p.sold = c.pool.orders.open(c.others, p.skus)
-	p.due = false
-	for items := range slices.Chunk(c.differences(ctx, figures, known), p.batch) {
-		done, err := c.write(ctx, p, items)
+	items := c.differences(ctx, figures, known)
+	p.due = len(items) > 0
+	if !p.due {
+		c.pauses.reset()
+	}
+	return c.writeAll(ctx, p, items)
+}
+
+// writeAll makes the writes that one read is good for. A conflict concerns its own
+// items; where the outcome is not known, or the call was not made, what the channel
+// shows is read before anything else is written.
+func (c *channelWorker) writeAll(ctx context.Context, p *part, items []stock.SetItem) error {
+	refusedOne := false
+	for range writesPerRead {
+		n := min(p.batch, len(items))
+		if n == 0 {
+			p.due = refusedOne
+			return nil
+		}
+		result, err := c.write(ctx, p, items[:n])
 		if err != nil {
 			return err
 		}
-		if !done {
-			p.due = true
+		switch result.GetOutcome() {
+		case dispatchv1.Outcome_OUTCOME_DELIVERED:
+			c.pauses.reset()
+			p.batch = min(len(p.skus), 2*p.batch)
+		case dispatchv1.Outcome_OUTCOME_CONFLICT:
+			refusedOne = true
+			p.batch = max(1, n/2)
+		case dispatchv1.Outcome_OUTCOME_EXPIRED:
 			return nil
+		default:
+			return c.pauses.wait(ctx, "write the channel", refused(result))
 		}
+		items = items[n:]
 	}
-	c.pauses.reset()
+	p.due = refusedOne || len(items) > 0
 	return nil
 }
 
@@ -182,32 +210,15 @@ func (c *channelWorker) differences(ctx context.Context, figures []figure, known
 	return items
 }
 
-// write makes one compare-and-set and reports whether it took effect. A write
-// whose outcome nobody knows is not repeated: what the channel shows is read
-// before anything else is written.
-func (c *channelWorker) write(ctx context.Context, p *part, items []stock.SetItem) (bool, error) {
+// write makes one compare-and-set, of all of the items or of none.
+func (c *channelWorker) write(ctx context.Context, p *part, items []stock.SetItem) (*dispatchv1.Result, error) {
 	ctx, span := c.pool.tracer.Start(ctx, "correct "+c.place.Connector, trace.WithAttributes(
 		attribute.String("peppasync.pool", c.pool.name), attribute.Int("peppasync.skus", len(items)),
 	))
 	defer span.End()
-	result, err := c.pool.ask(ctx, c.place, p.index, connectors.OperationSetStock, stock.Set{
+	return c.pool.ask(ctx, c.place, p.index, connectors.OperationSetStock, stock.Set{
 		Location: c.place.Location, Reference: "peppasync://stock-pools/" + c.pool.name, Items: items,
 	}.Arguments())
-	if err != nil {
-		return false, err
-	}
-	switch result.GetOutcome() {
-	case dispatchv1.Outcome_OUTCOME_DELIVERED:
-		p.batch = min(len(p.skus), 2*p.batch)
-		return true, nil
-	case dispatchv1.Outcome_OUTCOME_CONFLICT:
-		p.batch = max(1, len(items)/2)
-		return false, nil
-	case dispatchv1.Outcome_OUTCOME_EXPIRED:
-		return false, nil
-	default:
-		return false, c.pauses.wait(ctx, "write the channel", refused(result))
-	}
 }
 
 func count(figures []figure, sku string) int {

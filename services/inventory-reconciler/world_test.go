@@ -202,7 +202,7 @@ func (w *world) eventually(what string, holds func() bool) {
 	defer timeout.Stop()
 	for {
 		w.mu.Lock()
-		done, changed, state := holds(), w.changed, w.String()
+		done, changed := holds(), w.changed
 		w.mu.Unlock()
 		if done {
 			return
@@ -210,15 +210,19 @@ func (w *world) eventually(what string, holds func() bool) {
 		select {
 		case <-changed:
 		case <-timeout.C:
+			w.mu.Lock()
+			state := w.String()
+			w.mu.Unlock()
 			w.t.Fatalf("waited in vain for %s: %s", what, state)
 		}
 	}
 }
 
+// String needs the lock.
 func (w *world) String() string {
-	text := fmt.Sprintf("erp %v, owed %d", w.erp, w.owed())
+	text := fmt.Sprintf("erp %d, owed %d", w.erp[mug], w.owed())
 	for name, s := range w.shops {
-		text += fmt.Sprintf(", %s shows %v", name, s.available)
+		text += fmt.Sprintf(", %s shows %d", name, s.available[mug])
 	}
 	for name, a := range w.accounts {
 		text += fmt.Sprintf(", %s: %d asked, %d reads, %d sets, %d conflicts", name, a.asked, a.reads, a.sets, a.conflicts)
