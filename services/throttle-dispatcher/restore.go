@@ -22,7 +22,7 @@ func (w *worker) restore(ctx context.Context, limits budget.Limits) error {
 	if err != nil {
 		return fmt.Errorf("connector %s: reading its ledger: %w", w.spec.Name, err)
 	}
-	w.budget.Restore(time.Now(), state.History())
+	w.budget.Restore(time.Now(), state.History(w.config.Owner))
 	identity := ledger.Identity{Connector: w.spec.Name, Owner: w.config.Owner}
 	if w.ledger, err = ledger.NewRecorder(identity, limits, state); err != nil {
 		return fmt.Errorf("connector %s: %w", w.spec.Name, err)

@@ -212,6 +212,49 @@ func TestTimesKeepTheMonotonicReading(t *testing.T) {
 	}
 }
 
+func TestRestoreCountsWhatADeadProcessLeft(t *testing.T) {
+	l := Limits{
+		Windows:     []Window{{Name: "strict", Calls: 3, Per: time.Second}},
+		Concurrency: []Concurrency{{Name: "parallel", Calls: 2}}, Pacing: Burst,
+		Tolerance: 100 * millisecond, CallTimeout: 30 * time.Second, Grace: 50 * millisecond, ClockTolerance: 10 * millisecond,
+	}
+	p := newBudget(t, l).Reserve(epoch, 0, 2)
+	left := Past{Permit: p[1], Gone: true}
+	for name, c := range map[string]struct {
+		settled time.Duration // of the first call; 0 for not
+		restart time.Duration
+		arrived time.Duration // after which the second no longer counts but for its window
+		done    time.Duration
+	}{
+		// 50 ms until its bytes are dead everywhere, and twice 10 ms of clocks.
+		"replies are fast":               {10 * millisecond, 0, 70 * millisecond, 70 * millisecond},
+		"replies took 2 s":               {2 * time.Second, 0, 70 * millisecond, 6020 * millisecond},
+		"replies took as long as it may": {20 * time.Second, 0, 70 * millisecond, 30170 * millisecond},
+		"no reply is on record":          {0, 0, 70 * millisecond, 30170 * millisecond},
+		"it had died before":             {10 * millisecond, time.Minute, 30170 * millisecond, 30170 * millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := History{LastPermit: 7, Permits: []Past{left}}
+			if c.settled > 0 {
+				h.Permits = append(h.Permits, Past{Permit: p[0], SettledAt: epoch.Add(c.settled)})
+			}
+			b := newBudget(t, l)
+			b.Restore(epoch.Add(c.restart), h)
+			if at := epoch.Add(c.done); c.done > c.restart && (b.InFlight(at.Add(-1)) != 1 || b.InFlight(at) != 0) {
+				t.Errorf("in flight %d just before %v and %d then, want 1 and 0", b.InFlight(at.Add(-1)), c.done, b.InFlight(at))
+			}
+			b = newBudget(t, l)
+			b.Restore(epoch.Add(c.restart), History{LastPermit: 7, Permits: []Past{left}})
+			if at := epoch.Add(c.arrived + time.Second); c.done > c.restart && (b.Live(at, "strict") != 1 || b.Live(at.Add(1), "strict") != 0) {
+				t.Errorf("live %d a window after %v and %d then, want 1 and 0", b.Live(at, "strict"), c.arrived, b.Live(at.Add(1), "strict"))
+			}
+			if at := epoch.Add(c.restart); c.done < c.restart && (b.InFlight(at) != 0 || b.Live(at, "strict") != 0) {
+				t.Errorf("in flight %d, live %d, want none", b.InFlight(at), b.Live(at, "strict"))
+			}
+		})
+	}
+}
+
 func TestRestoreCountsWhatHasNoSettlement(t *testing.T) {
 	l := Limits{
 		Windows:     []Window{{Name: "strict", Calls: 2, Per: time.Second}, {Name: "declared", Calls: 2, Per: time.Second, ArrivesWithin: 20 * millisecond}},

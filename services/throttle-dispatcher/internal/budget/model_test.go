@@ -25,6 +25,7 @@ const (
 	reserve   kind = iota
 	pause          // lets time pass
 	kill           // the owner is gone, with everything that it had not written
+	restart        // likewise, and its successor bears its name
 	zombie         // the owner lost its place but goes on sending what it holds
 	unwritten      // permits are handed out and the owner dies before the record
 	change         // the first window gets other calls
@@ -65,12 +66,15 @@ const (
 	oneClock
 	// early uses permits before their send time.
 	early
+	// namesake gives a zombie's successor its name.
+	namesake
 )
 
 type arrival struct {
 	at    time.Duration
 	until time.Duration // busy at the server
 	era   int
+	owner int
 }
 
 // event is something that an owner does; a report is heard by the owner in
@@ -94,12 +98,14 @@ type world struct {
 	now      time.Duration
 	offsets  []time.Duration
 	owner    int
+	name     int // of the owner
 	budget   *Budget
 	events   []event
 	eras     []era
 	arrivals []arrival
 
 	history    History
+	names      []int // of those who handed out history.Permits
 	settled    map[int64]time.Time // written
 	void       map[int64]bool      // written
 	unrecorded []func()
@@ -172,12 +178,12 @@ func (w *world) step(st step) error {
 		if _, err := w.reserve(st); err != nil {
 			return err
 		}
-		return w.takeOver()
-	case kill:
-		w.events = slices.DeleteFunc(w.events, func(e event) bool { return e.owner == w.owner })
-		return w.takeOver()
+		return w.takeOver(false)
+	case kill, restart:
+		w.die(st.Kind == restart)
+		return w.takeOver(st.Kind == restart)
 	case zombie:
-		return w.takeOver()
+		return w.takeOver(w.flaw == namesake)
 	case change, replace:
 		limits := w.limits
 		limits.Windows = slices.Clone(limits.Windows)
@@ -234,17 +240,33 @@ func (w *world) record(permits []Permit) {
 	w.unrecorded = nil
 	for _, p := range permits {
 		w.history.Permits = append(w.history.Permits, Past{Permit: p})
+		w.names = append(w.names, w.name)
 	}
 	w.history.LastPermit, w.history.NextSend, w.history.ClosedUntil = w.budget.LastPermit(), w.budget.NextSend(), w.budget.ClosedUntil()
 }
 
-func (w *world) takeOver() error {
+// die ends the owner. Where its successor knows that, the connections were cut
+// by the kernel of the same machine: what is on its way has the grace.
+func (w *world) die(cut bool) {
+	w.events = slices.DeleteFunc(w.events, func(e event) bool { return e.owner == w.owner })
+	dead := w.now + w.limits.Grace
+	for i := range w.arrivals {
+		if a := &w.arrivals[i]; cut && a.owner == w.owner {
+			a.at, a.until = min(a.at, dead), min(a.until, dead)
+		}
+	}
+}
+
+func (w *world) takeOver(sameName bool) error {
 	w.owner++
+	if !sameName {
+		w.name++
+	}
 	w.unrecorded = nil
 	h := w.history
 	h.Permits = nil
-	for _, p := range w.history.Permits {
-		p.SettledAt = w.settled[p.Number]
+	for i, p := range w.history.Permits {
+		p.SettledAt, p.Gone = w.settled[p.Number], w.names[i] == w.name
 		if w.void[p.Number] || w.flaw == forgetful && p.SettledAt.IsZero() {
 			continue
 		}
@@ -291,7 +313,7 @@ func (w *world) use(p Permit, f fate) {
 	// Sending needs a living owner, or a zombie; what is sent arrives in any case.
 	w.events = append(w.events, event{write, owner, false, func() {
 		if !f.Lost {
-			w.arrivals = append(w.arrivals, arrival{arrives, ends, era})
+			w.arrivals = append(w.arrivals, arrival{arrives, ends, era, owner})
 		}
 	}})
 	report(write+f.Report/8, func() { w.budget.Issued(p.Number, clock(w.now)) })

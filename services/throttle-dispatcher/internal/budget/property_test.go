@@ -63,7 +63,7 @@ func scenarios(o universe) *rapid.Generator[scenario] {
 func steps(o universe) *rapid.Generator[step] {
 	kinds := []kind{reserve, reserve, reserve, reserve, pause, closing}
 	if o.crashes {
-		kinds = append(kinds, kill, zombie, unwritten)
+		kinds = append(kinds, kill, restart, zombie, unwritten)
 	}
 	if o.changes {
 		kinds = append(kinds, change, replace)
@@ -126,6 +126,7 @@ func TestTheJudgeNotices(t *testing.T) {
 		"forgetting calls without answer": {forgetful, universe{windows: 1, crashes: true}},
 		"trusting every clock":            {oneClock, universe{windows: 1, crashes: true}},
 		"sending early":                   {early, universe{windows: 1}},
+		"burying the living":              {namesake, universe{windows: 1, crashes: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := scenarios(c.world)

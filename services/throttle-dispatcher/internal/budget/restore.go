@@ -15,13 +15,23 @@ type Past struct {
 	Permit
 	// SettledAt is zero where no settlement is recorded.
 	SettledAt time.Time
+	// Gone: the process that held it is known to be dead, and its connections
+	// with it.
+	Gone bool
 }
+
+// patience is how many times the longest reply on record a call is given that
+// nobody waits for any more, before it no longer counts as parallel: a server
+// does not always stop working when the connection is gone.
+const patience = 3
 
 // Restore adds what owners before have handed out. Their clocks and this one's
 // may be wrong in opposite ways, so every bound is moved by twice the clock
 // tolerance. A permit without a settlement counts as in flight and as not
 // arrived until its deadline and grace; under ArrivesWithin as arrived by then
-// after NotAfter.
+// after NotAfter. Where its holder is gone, the kernel cut its connections when it
+// died: it has arrived by a grace from now or never, and is worked on for no
+// longer than replies were seen to take.
 func (b *Budget) Restore(now time.Time, history History) {
 	b.advance(now)
 	skew := 2 * b.limits.ClockTolerance
@@ -35,15 +45,17 @@ func (b *Budget) Restore(now time.Time, history History) {
 			b.last, b.sent = last, true
 		}
 	}
+	longest := longestReply(history.Permits)
 	for _, p := range history.Permits {
 		b.number = max(b.number, p.Number)
-		settled := p.SettledAt
-		if settled.IsZero() {
-			settled = p.Deadline.Add(b.limits.Grace)
-			b.abandoned.add(b.nanos(settled.Add(skew)))
+		arrived := p.SettledAt
+		if arrived.IsZero() {
+			var done time.Time
+			arrived, done = b.ends(now, p, longest)
+			b.abandoned.add(b.nanos(done.Add(skew)))
 		}
 		for _, w := range b.windows {
-			bound := settled
+			bound := arrived
 			if w.ArrivesWithin > 0 && p.NotAfter.Add(w.ArrivesWithin).Before(bound) {
 				bound = p.NotAfter.Add(w.ArrivesWithin)
 			}
@@ -51,6 +63,38 @@ func (b *Budget) Restore(now time.Time, history History) {
 		}
 	}
 	b.advance(now)
+}
+
+// ends returns by when a call without a settlement has arrived or never will,
+// and by when it no longer counts as parallel.
+func (b *Budget) ends(now time.Time, p Past, longest time.Duration) (arrived, done time.Time) {
+	latest := p.Deadline.Add(b.limits.Grace)
+	dead := now.Add(b.limits.Grace)
+	if !p.Gone || !dead.Before(latest) {
+		return latest, latest
+	}
+	if longest == 0 {
+		return dead, latest // nobody knows how long this system works on a call
+	}
+	if done = p.SendAt.Add(patience * longest); done.Before(dead) {
+		done = dead
+	}
+	if latest.Before(done) {
+		done = latest
+	}
+	return dead, done
+}
+
+// longestReply returns the longest time from a call to its settlement, 0 where
+// none is on record.
+func longestReply(permits []Past) time.Duration {
+	var longest time.Duration
+	for _, p := range permits {
+		if !p.SettledAt.IsZero() {
+			longest = max(longest, p.SettledAt.Sub(p.SendAt))
+		}
+	}
+	return longest
 }
 
 // farthest keeps sums of times and windows inside 64 bits: 73 years from the

@@ -44,6 +44,8 @@ type State struct {
 type Permit struct {
 	budget.Permit
 	DeliveryID string
+	// Owner handed it out.
+	Owner string
 	// SettledAt is zero where no settlement is recorded.
 	SettledAt time.Time
 	// Sequence is that of its block.
@@ -115,7 +117,7 @@ func (f *Folder) Add(r Record) error {
 				Number: p.GetNumber(), SendAt: p.GetSendAt().AsTime(),
 				NotAfter: p.GetNotAfter().AsTime(), Deadline: p.GetDeadline().AsTime(),
 			},
-			DeliveryID: p.GetDeliveryId(), Sequence: r.Sequence,
+			DeliveryID: p.GetDeliveryId(), Owner: b.GetOwner(), Sequence: r.Sequence,
 		}
 	}
 	for _, e := range b.GetSettlements() {
@@ -191,11 +193,13 @@ func (f *Folder) State() (State, error) {
 	return s, nil
 }
 
-// History returns what a budget must know of the owners before.
-func (s State) History() budget.History {
+// History returns what the budget of the next owner must know of those before.
+// An owner's name belongs to one process at a time, so what was handed out under
+// the same name came from one that is gone.
+func (s State) History(next string) budget.History {
 	h := budget.History{LastPermit: s.LastPermit, NextSend: s.NextSend, ClosedUntil: s.ClosedUntil}
 	for _, p := range s.Permits {
-		h.Permits = append(h.Permits, budget.Past{Permit: p.Permit, SettledAt: p.SettledAt})
+		h.Permits = append(h.Permits, budget.Past{Permit: p.Permit, SettledAt: p.SettledAt, Gone: p.Owner == next})
 	}
 	return h
 }

@@ -261,7 +261,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		b, r := newOwner(t, state)
-		b.Restore(epoch, state.History())
+		b.Restore(epoch, state.History("owner"))
 		b.Reserve(epoch, time.Second, 3)
 		again, err := proto.Marshal(r.Build(epoch, b))
 		must(t, err)

@@ -64,7 +64,7 @@ func (d *desk) takeOver() {
 	if d.budget, err = budget.New(limits); err != nil {
 		d.t.Fatal(err)
 	}
-	d.budget.Restore(d.now, state.History())
+	d.budget.Restore(d.now, state.History("owner"))
 	if d.record, err = NewRecorder(Identity{"erp", "owner", d.epochs}, limits, state); err != nil {
 		d.t.Fatal(err)
 	}
