@@ -230,9 +230,8 @@ func newValidate() *cobra.Command {
 
 func load(files string) ([]catalog.Resource, error) {
 	resources, problems := catalog.LoadDir(files)
-	if len(problems) == 0 {
-		_, problems = catalog.Compile(resources, systems.All())
-	}
+	_, more := catalog.Compile(resources, systems.All())
+	problems = append(problems, more...)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("%d problem(s) in %s:\n%w", len(problems), files, problems)
 	}

@@ -35,13 +35,16 @@ type Role struct {
 	Name string
 	// Summary is what --help says about it.
 	Summary string
-	run     func(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error
+	// early: it has something to say before there is a catalog. Senders must get
+	// an answer, not a connection that hangs.
+	early bool
+	run   func(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error
 }
 
 // Roles returns all services, in the order in which data goes through them.
 func Roles() []Role {
 	return []Role{
-		{Name: "ingest", Summary: "Take webhooks in, keep them, and only then answer", run: runIngest},
+		{Name: "ingest", Summary: "Take webhooks in, keep them, and only then answer", early: true, run: runIngest},
 		{Name: "logic-gate", Summary: "Turn events into orders and orders into deliveries", run: runLogicGate},
 		{Name: "throttle-dispatcher", Summary: "Make every call to every external system, within its limits", run: runDispatcher},
 		{Name: "inventory-reconciler", Summary: "Keep the stock that shops show in step with the source of truth", run: runReconciler},
@@ -59,7 +62,7 @@ func (r Role) Run(ctx context.Context, connect bus.Options, e Environment) error
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
 	defer b.Close()
-	store, err := catalog.Watch(ctx, b, systems.All(), e.Logger)
+	store, err := r.catalog(ctx, b, e.Logger)
 	if err != nil {
 		return fmt.Errorf("%s: waiting for the catalog: %w", r.Name, err)
 	}
@@ -67,6 +70,13 @@ func (r Role) Run(ctx context.Context, connect bus.Options, e Environment) error
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
 	return nil
+}
+
+func (r Role) catalog(ctx context.Context, b *bus.Bus, log *slog.Logger) (*catalog.Store, error) {
+	if r.early {
+		return catalog.Follow(ctx, b, systems.All(), log), nil
+	}
+	return catalog.Watch(ctx, b, systems.All(), log)
 }
 
 func runIngest(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error {

@@ -45,7 +45,7 @@ type Config struct {
 // lists every problem; later ones are logged, and the old catalog stays.
 func Run(ctx context.Context, c Config) error {
 	resources, problems := catalog.LoadDir(c.Files)
-	problems = append(problems, compileProblems(resources, problems)...)
+	problems = withCompiled(resources, problems)
 	if len(problems) > 0 {
 		return fmt.Errorf("the configuration in %s has %d problem(s), nothing was started:\n%w", c.Files, len(problems), problems)
 	}
@@ -98,12 +98,11 @@ func Run(ctx context.Context, c Config) error {
 	return nil
 }
 
-func compileProblems(resources []catalog.Resource, found catalog.Problems) catalog.Problems {
-	if len(found) > 0 {
-		return nil
-	}
-	_, problems := catalog.Compile(resources, systems.All())
-	return problems
+// withCompiled adds to what was found on reading the files what compiling them
+// finds, so that all of it can be mended at once.
+func withCompiled(resources []catalog.Resource, found catalog.Problems) catalog.Problems {
+	_, more := catalog.Compile(resources, systems.All())
+	return append(found, more...)
 }
 
 // files takes what the folder says to the catalog. Not safe for concurrent use.
@@ -135,7 +134,7 @@ func (f *files) publish(ctx context.Context, resources []catalog.Resource) error
 // take takes an edited folder in, or says what is wrong with it and keeps what
 // was there.
 func (f *files) take(ctx context.Context, resources []catalog.Resource, problems catalog.Problems) {
-	problems = append(problems, compileProblems(resources, problems)...)
+	problems = withCompiled(resources, problems)
 	for _, problem := range problems {
 		f.log.Error("the edited configuration is not taken; the old one stays", "problem", problem.Error())
 	}

@@ -126,7 +126,11 @@ func environment(t *testing.T, log io.Writer, listener net.Listener) Environment
 	}
 	return Environment{
 		Owner: "test", Telemetry: traces, Webhooks: listener,
-		Secrets: secrets.Environment([]string{"PEPPASYNC_SECRET_SHOP_SECRET=" + secret, "PEPPASYNC_SECRET_SHOP_ACCESSTOKEN=token"}),
+		Secrets: secrets.Environment([]string{
+			"PEPPASYNC_SECRET_SHOP_SECRET=" + secret, "PEPPASYNC_SECRET_SHOP_ACCESSTOKEN=token",
+			"PEPPASYNC_SECRET_SHOPIFY_ACCESSTOKEN=token", "PEPPASYNC_SECRET_NETSUITE_ACCESSTOKEN=token",
+			"PEPPASYNC_SECRET_WMS_TOKEN=token", "PEPPASYNC_SECRET_TWILIO_AUTHTOKEN=token",
+		}),
 		Logger:  slog.New(slog.NewTextHandler(log, nil)),
 	}
 }
@@ -235,13 +239,20 @@ func TestMistakesAtTheStartAreListedAndNothingStarts(t *testing.T) {
 	files := folder(t, map[string]string{
 		"a.yaml": strings.Replace(shop, "endpoint:", "endpiont:", 1),
 		"b.yaml": strings.Replace(strings.Replace(shop, "{name: shop}\nspec", "{name: other}\nspec", 1), "Shopify", "Shopfy", 1),
+		"flow.yaml": `apiVersion: peppasync.io/v1alpha1
+kind: Flow
+metadata: {name: orders}
+spec:
+  from: [{connector: nowhere, topics: [orders/create]}]
+  deliver: [{name: erp, connector: nowhere, operation: putOrder, mapping: "{}"}]
+`,
 	})
 	data := filepath.Join(t.TempDir(), "data")
 	err := Run(t.Context(), Config{Environment: environment(t, io.Discard, nil), Files: files, Data: data})
 	if err == nil {
 		t.Fatal("it started")
 	}
-	for _, want := range []string{"a.yaml:5", "endpiont", "b.yaml:5", "Shopfy", "nothing was started"} {
+	for _, want := range []string{"a.yaml:5", "endpiont", "b.yaml:5", "Shopfy", "flow.yaml", "nowhere", "nothing was started"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in the error:\n%v", want, err)
 		}
