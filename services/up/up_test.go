@@ -127,9 +127,9 @@ func environment(t *testing.T, log io.Writer, listener net.Listener) Environment
 	return Environment{
 		Owner: "test", Telemetry: traces, Webhooks: listener,
 		Secrets: secrets.Environment([]string{
-			"PEPPASYNC_SECRET_SHOP_SECRET=" + secret, "PEPPASYNC_SECRET_SHOP_ACCESSTOKEN=token",
-			"PEPPASYNC_SECRET_SHOPIFY_ACCESSTOKEN=token", "PEPPASYNC_SECRET_NETSUITE_ACCESSTOKEN=token",
-			"PEPPASYNC_SECRET_WMS_TOKEN=token", "PEPPASYNC_SECRET_TWILIO_AUTHTOKEN=token",
+			"PEPPASYNC_SECRET_SHOP_SECRET=" + secret, "PEPPASYNC_SECRET_SHOP_ACCESS_TOKEN=token",
+			"PEPPASYNC_SECRET_SHOPIFY_ACCESS_TOKEN=token", "PEPPASYNC_SECRET_NETSUITE_ACCESS_TOKEN=token",
+			"PEPPASYNC_SECRET_WMS_TOKEN=token", "PEPPASYNC_SECRET_TWILIO_AUTH_TOKEN=token",
 		}),
 		Logger:  slog.New(slog.NewTextHandler(log, nil)),
 	}
