@@ -1,6 +1,12 @@
 // Package queue holds what one connector still has to send: lanes share the
-// sends by weight, what concerns one key stays in order, and a key that waits
-// holds back only itself. It is pure and not safe for concurrent use.
+// sends by weight, what waits long rises, what concerns one key stays in order,
+// and a key that waits holds back only itself. It is pure and not safe for
+// concurrent use.
+//
+// Nothing starves. Inside a lane the oldest key that may go is first, and an item
+// with k older ones in its lane goes within (k+2) * ceil(W/w) + lanes sends,
+// w being its lane's weight and W that of all lanes, whatever arrives in
+// the others. Ageing bounds the wait where weights lie far apart: see rise.
 package queue
 
 import (
@@ -19,6 +25,9 @@ type Item[T any] struct {
 	Lane string
 	// Sequence orders the items of a lane: the lowest goes first.
 	Sequence uint64
+	// Since is when it was asked for, by which its lane rises; zero for what is not
+	// to rise.
+	Since time.Time
 	// NotBefore is when it may go at the earliest; zero for at once.
 	NotBefore time.Time
 	Value     T
@@ -35,8 +44,8 @@ type Queue[T any] struct {
 
 type lane[T any] struct {
 	name    string
-	weight  int
-	current int
+	weight  int64
+	current int64
 	ready   line[T]
 	length  int
 }
@@ -75,7 +84,7 @@ func New[T any](lanes []Lane) *Queue[T] {
 // SetLanes changes the shares; what waits stays.
 func (q *Queue[T]) SetLanes(lanes []Lane) {
 	for _, l := range lanes {
-		q.lane(l.Name).weight = max(1, l.Weight)
+		q.lane(l.Name).weight = max(1, int64(l.Weight))
 	}
 }
 
@@ -140,13 +149,15 @@ func (q *Queue[T]) delay(k *key[T], at time.Time) {
 func (q *Queue[T]) Take(now time.Time) (Item[T], bool) {
 	q.wake(now)
 	var best *lane[T]
-	total := 0
+	var total int64
+	rise := q.rise(now)
 	for _, l := range q.order {
 		if l.ready.len() == 0 {
 			continue
 		}
-		total += l.weight
-		l.current += l.weight
+		weight := l.weight*finely + rise(l)
+		total += weight
+		l.current += weight
 		if best == nil || l.current > best.current {
 			best = l
 		}
@@ -158,6 +169,47 @@ func (q *Queue[T]) Take(now time.Time) (Item[T], bool) {
 	k := best.ready.pop()
 	k.state = keyBusy
 	return k.items[0], true
+}
+
+const (
+	// finely is how many parts a weight has, so that a rise is smooth.
+	finely = 1000
+	// risesFor is the time over which a lane rises.
+	risesFor = 10 * time.Minute
+	// risesTo is what part of all weights a lane gains by then: a quarter.
+	risesTo = 4
+)
+
+// rise returns what a ready lane gains in weight because its oldest item waits: up
+// to a quarter of all ready weights, as far as it waits longer than the oldest
+// of the lane that waits least. So a lane whose weight is a thousandth of another's
+// gets a fifth of the sends after ten minutes, an overload that hits all
+// lanes alike changes no share, and a lane's old backlog never takes more from
+// the others than that: of 7, 2 and 1, express keeps 7 of 12.5 beside an old bulk,
+// and 7 of 15 where standard is as old.
+func (q *Queue[T]) rise(now time.Time) func(*lane[T]) int64 {
+	var weights int64
+	youngest, waiting := time.Duration(-1), 0
+	for _, l := range q.order {
+		if l.ready.len() == 0 {
+			continue
+		}
+		weights += l.weight
+		if since := l.ready.first().items[0].Since; !since.IsZero() {
+			waiting++
+			if age := max(0, now.Sub(since)); youngest < 0 || age < youngest {
+				youngest = age
+			}
+		}
+	}
+	return func(l *lane[T]) int64 {
+		since := l.ready.first().items[0].Since
+		if waiting < 2 || since.IsZero() {
+			return 0
+		}
+		longer := min(max(0, now.Sub(since))-youngest, risesFor)
+		return weights * finely / risesTo * int64(longer/time.Millisecond) / int64(risesFor/time.Millisecond)
+	}
 }
 
 // Ready reports whether Take would return something at now.
