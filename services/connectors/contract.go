@@ -71,6 +71,13 @@ type Operation struct {
 	Effect Effect
 	// NeedsMapping: the payload comes from a flow's mapping of an order.
 	NeedsMapping bool
+	// CommitHorizon is how long after its last possible arrival a call may still
+	// take effect, though its connection is long dead. Until then "not found"
+	// proves nothing.
+	CommitHorizon time.Duration
+	// Overwrites: a call that takes effect late undoes a newer one of the same key,
+	// as an upsert does. What follows in its key waits until it no longer can.
+	Overwrites bool
 }
 
 // The operations that roles other than flows ask for, by the same name in every

@@ -94,6 +94,13 @@ type ConnectorSpec struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('100ms') && duration(self) <= duration('10m')",message="timeout is between 100ms and 10m, such as 30s"
 	// +optional
 	Timeout metav1.Duration `json:"timeout,omitzero"`
+	// How long after its last possible arrival a call whose outcome is unknown may
+	// still take effect: a slow system may commit minutes after the connection was
+	// cut. "Not found" counts only after that, and until then what concerns the
+	// same order waits. Not written means 15m for NetSuite, 1m for HTTP and Twilio.
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('24h')",message="commitHorizon is between 0s and 24h, such as 15m"
+	// +optional
+	CommitHorizon *metav1.Duration `json:"commitHorizon,omitempty"`
 	// How long to go on with a call that fails for a passing reason.
 	// +kubebuilder:default={}
 	// +optional
@@ -257,6 +264,7 @@ type HTTPSettings struct {
 // HTTPOperation is one request that can be made.
 //
 // +kubebuilder:validation:XValidation:rule="self.effect != 'Idempotent' || self.path.contains('{externalId}') || self.method != 'PUT'",message="an idempotent PUT names its record: write {externalId} in path"
+// +kubebuilder:validation:XValidation:rule="!has(self.find) || self.effect == 'Once'",message="find belongs to effect Once: an idempotent request is simply sent again, and one without effect has nothing to find"
 type HTTPOperation struct {
 	// What flows call it, such as putOrder.
 	// +kubebuilder:validation:MaxLength=63
@@ -270,6 +278,44 @@ type HTTPOperation struct {
 	Path string `json:"path"`
 	// What a repetition would do.
 	Effect HTTPEffect `json:"effect"`
+	// How to look up whether a call of effect Once arrived whose outcome is
+	// unknown. Without it a person has to look.
+	// +optional
+	Find *HTTPFind `json:"find,omitempty"`
+}
+
+// HTTPFind is the request that says whether the effect of an operation is there.
+// What it answers for an external id must be true for that id alone.
+type HTTPFind struct {
+	// +kubebuilder:default=GET
+	// +kubebuilder:validation:Enum=GET;HEAD
+	// +optional
+	Method string `json:"method,omitempty"`
+	// Relative to the endpoint, with {externalId} in it.
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^/`
+	// +kubebuilder:validation:XValidation:rule="self.contains('{externalId}')",message="find.path names the record: write {externalId} in it"
+	Path string `json:"path"`
+	// The statuses that say that it is there. 200 where none is written.
+	// +kubebuilder:default={200}
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=set
+	// +optional
+	FoundStatus []int32 `json:"foundStatus,omitempty"`
+	// The statuses that say that it is not there. 404 where none is written. A
+	// page of HTML is a gateway's word, and never counts.
+	// +kubebuilder:default={404}
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=set
+	// +optional
+	AbsentStatus []int32 `json:"absentStatus,omitempty"`
+	// The field that lists what a search found, such as orders or data.items; "."
+	// where the body is the list. An empty list says that it is not there. Not
+	// written where the path names one record.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^(\.|[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*)$`
+	// +optional
+	List string `json:"list,omitempty"`
 }
 
 // HTTPEffect says what a repetition of a request would do.

@@ -26,11 +26,29 @@ func (c *Connector) SetDefaults() {
 	for i := range s.Limits {
 		s.Limits[i].setDefaults()
 	}
+	if s.HTTP != nil {
+		for i := range s.HTTP.Operations {
+			s.HTTP.Operations[i].Find.setDefaults()
+		}
+	}
 	if s.System == SystemShopify {
 		if s.Shopify == nil {
 			s.Shopify = &ShopifySettings{}
 		}
 		setDefault(&s.Shopify.APIVersion, "2026-10")
+	}
+}
+
+func (f *HTTPFind) setDefaults() {
+	if f == nil {
+		return
+	}
+	setDefault(&f.Method, "GET")
+	if len(f.FoundStatus) == 0 {
+		f.FoundStatus = []int32{200}
+	}
+	if len(f.AbsentStatus) == 0 {
+		f.AbsentStatus = []int32{404}
 	}
 }
 

@@ -43,6 +43,9 @@ type Case struct {
 	Reference string
 	// HasValue says that the accepted reply answers a question.
 	HasValue bool
+	// Lookups are replies to a look-up of the call, by what they show; for systems
+	// that are a connectors.Finder.
+	Lookups map[string]Lookup
 }
 
 // At is when replies are in, unless a case says otherwise.
@@ -60,6 +63,7 @@ func (s System) Test(t *testing.T) {
 			t.Run("an accepting reply", func(t *testing.T) { s.testAccepted(t, c) })
 			t.Run("replies that every system may give", func(t *testing.T) { s.testTable(t, c) })
 			t.Run("hostile input", func(t *testing.T) { s.testHostile(t, c) })
+			t.Run("look-ups", func(t *testing.T) { s.testLookups(t, c) })
 		})
 	}
 	t.Run("an operation that does not exist", func(t *testing.T) {
@@ -341,7 +345,11 @@ func (s System) FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, body []byte, retryAfter, contentType string) {
 		header := http.Header{"Retry-After": {retryAfter}, "Content-Type": {contentType}, "Location": {retryAfter}}
 		for _, c := range s.Cases {
-			s.Check(t, c.Call, connectors.Reply{Status: max(status, 0), Header: header, Body: body, Written: true, At: At})
+			reply := connectors.Reply{Status: max(status, 0), Header: header, Body: body, Written: true, At: At}
+			s.Check(t, c.Call, reply)
+			if finder, ok := s.System.(connectors.Finder); ok {
+				s.CheckFound(t, finder, connectors.Lookup{Call: c.Call, Since: Since}, reply)
+			}
 		}
 	})
 }

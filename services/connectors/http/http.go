@@ -10,6 +10,7 @@ import (
 	nethttp "net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
@@ -18,12 +19,18 @@ import (
 // externalIDVariable is what an operation's path holds in place of the external id.
 const externalIDVariable = "{externalId}"
 
-// HTTP implements connectors.System and connectors.Prober. It has no state.
+// commitHorizon is twice what systems and their gateways commonly let a request
+// run.
+const commitHorizon = time.Minute
+
+// HTTP implements connectors.System, connectors.Prober and connectors.Finder. It
+// has no state.
 type HTTP struct{}
 
 var (
 	_ connectors.System = HTTP{}
 	_ connectors.Prober = HTTP{}
+	_ connectors.Finder = HTTP{}
 )
 
 // Operations are those that the Connector lists. All but queries get their body
@@ -34,10 +41,14 @@ func (HTTP) Operations(spec *v1alpha1.ConnectorSpec) map[string]connectors.Opera
 		return operations
 	}
 	for _, o := range spec.HTTP.Operations {
-		operations[o.Name] = connectors.Operation{
-			Effect:       effects[o.Effect],
-			NeedsMapping: hasBody(o.Method),
+		operation := connectors.Operation{Effect: effects[o.Effect], NeedsMapping: hasBody(o.Method)}
+		if operation.Effect != connectors.EffectNone {
+			operation.CommitHorizon = connectors.CommitHorizon(spec, commitHorizon)
 		}
+		// A POST that is idempotent is so by its key, which a late one carries too;
+		// the others are so because they say what is to be.
+		operation.Overwrites = operation.Effect == connectors.EffectIdempotent && o.Method != nethttp.MethodPost
+		operations[o.Name] = operation
 	}
 	return operations
 }
@@ -72,7 +83,7 @@ func (HTTP) Authorize(spec *v1alpha1.ConnectorSpec, secret connectors.Secret) (n
 // itself, so it must only be sent through a transport that asks for a permit for
 // every write.
 func (HTTP) Request(spec *v1alpha1.ConnectorSpec, call connectors.Call) (connectors.Request, error) {
-	operation, ok := find(spec, call.Operation)
+	operation, ok := described(spec, call.Operation)
 	if !ok {
 		return connectors.Request{}, fmt.Errorf("operation %q: spec.http.operations has none of that name", call.Operation)
 	}
@@ -112,7 +123,8 @@ func (HTTP) Probe(spec *v1alpha1.ConnectorSpec) connectors.Request {
 	return connectors.Request{Method: nethttp.MethodGet, Path: path, Header: nethttp.Header{"Accept": {"*/*"}}}
 }
 
-func find(spec *v1alpha1.ConnectorSpec, name string) (v1alpha1.HTTPOperation, bool) {
+// described returns the operation as the Connector describes it.
+func described(spec *v1alpha1.ConnectorSpec, name string) (v1alpha1.HTTPOperation, bool) {
 	if spec.HTTP != nil {
 		for _, operation := range spec.HTTP.Operations {
 			if operation.Name == name {

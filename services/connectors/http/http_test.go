@@ -23,7 +23,10 @@ func spec() *v1alpha1.ConnectorSpec {
 		Auth:     &v1alpha1.Authentication{SecretRef: v1alpha1.SecretReference{Name: "wms"}},
 		HTTP: &v1alpha1.HTTPSettings{ProbePath: "/health", Operations: []v1alpha1.HTTPOperation{
 			{Name: "putOrder", Method: "PUT", Path: "/orders/{externalId}", Effect: v1alpha1.HTTPEffectIdempotent},
-			{Name: "createShipment", Method: "POST", Path: "/shipments?order={externalId}", Effect: v1alpha1.HTTPEffectOnce},
+			{Name: "createShipment", Method: "POST", Path: "/shipments?order={externalId}", Effect: v1alpha1.HTTPEffectOnce, Find: &v1alpha1.HTTPFind{
+				Method: "GET", Path: "/shipments?order={externalId}", FoundStatus: []int32{200}, AbsentStatus: []int32{404}, List: "data.shipments",
+			}},
+			{Name: "book", Method: "POST", Path: "/bookings", Effect: v1alpha1.HTTPEffectOnce, Find: &v1alpha1.HTTPFind{Path: "/bookings/{externalId}"}},
 			{Name: "deleteOrder", Method: "DELETE", Path: "/orders/{externalId}", Effect: v1alpha1.HTTPEffectIdempotent},
 			{Name: "getOrder", Method: "GET", Path: "/orders/{externalId}", Effect: v1alpha1.HTTPEffectNone},
 		}},
@@ -45,7 +48,21 @@ func system() conformance.System {
 		Secret: connectors.Secret{"token": "a-wms-token"},
 		Cases: []conformance.Case{
 			{Call: call("putOrder", `{"lines":[]}`), Accepted: connectors.Reply{Status: 200, Body: []byte(`{"id":77,"state":"new"}`)}, Reference: "77"},
-			{Call: call("createShipment", `{}`), Accepted: connectors.Reply{Status: 201, Header: nethttp.Header{"Location": {"/shipments/s-1"}}}, Reference: "s-1"},
+			{Call: call("createShipment", `{}`), Accepted: connectors.Reply{Status: 201, Header: nethttp.Header{"Location": {"/shipments/s-1"}}}, Reference: "s-1", Lookups: map[string]conformance.Lookup{
+				"one":               {Reply: connectors.Reply{Status: 200, Body: []byte(`{"data":{"shipments":[{"id":"s-1"},{"id":"s-2"}]}}`)}, Presence: connectors.Present, Reference: "s-1"},
+				"one without an id": {Reply: connectors.Reply{Status: 200, Body: []byte(`{"data":{"shipments":["x"]}}`)}, Presence: connectors.Present},
+				"none":              {Reply: connectors.Reply{Status: 200, Body: []byte(`{"data":{"shipments":[]}}`)}, Presence: connectors.Absent},
+				"no list":           {Reply: connectors.Reply{Status: 200, Body: []byte(`{"data":{}}`)}},
+				"a list elsewhere":  {Reply: connectors.Reply{Status: 200, Body: []byte(`{"shipments":[]}`)}},
+				"another status":    {Reply: connectors.Reply{Status: 204}},
+			}},
+			{Call: call("book", `{}`), Accepted: connectors.Reply{Status: 201, Body: []byte(`{"id":5}`)}, Reference: "5", Lookups: map[string]conformance.Lookup{
+				"there":                    {Reply: connectors.Reply{Status: 200, Body: []byte(`{"id":5}`)}, Presence: connectors.Present, Reference: "5"},
+				"not there":                {Reply: connectors.Reply{Status: 404, Body: []byte(`{"type":"https://x/unknown-booking","status":404}`)}, Presence: connectors.Absent},
+				"not there, no words":      {Reply: connectors.Reply{Status: 404}, Presence: connectors.Absent},
+				"a list in its place":      {Reply: connectors.Reply{Status: 200, Body: []byte(`[]`)}},
+				"gone, which find has not": {Reply: connectors.Reply{Status: 410}},
+			}},
 			{Call: call("deleteOrder", ""), Accepted: connectors.Reply{Status: 204}},
 			{Call: call("getOrder", ""), Accepted: connectors.Reply{Status: 200, Body: []byte(`{"id":77}`)}, HasValue: true},
 		},

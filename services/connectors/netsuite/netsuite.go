@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
@@ -19,22 +20,34 @@ import (
 // record as SuiteTalk REST takes it.
 const OperationUpsertSalesOrder = "upsertSalesOrder"
 
+// salesOrderByExternalID is the path of a sales order, up to the external id.
+const salesOrderByExternalID = "/services/rest/record/v1/salesOrder/eid:"
+
 // maxRows is the largest page of a SuiteQL reply.
 const maxRows = 1000
 
-// NetSuite implements connectors.System and connectors.Prober. It has no state.
+// commitHorizon is how long NetSuite itself lets a request run.
+const commitHorizon = 15 * time.Minute
+
+// NetSuite implements connectors.System, connectors.Prober and
+// connectors.Finder. It has no state.
 type NetSuite struct{}
 
 var (
 	_ connectors.System = NetSuite{}
 	_ connectors.Prober = NetSuite{}
+	_ connectors.Finder = NetSuite{}
 )
 
 // Operations are upsertSalesOrder, where the same PUT has the same outcome, and
-// readStock.
-func (NetSuite) Operations(*v1alpha1.ConnectorSpec) map[string]connectors.Operation {
+// readStock. An upsert that commits late writes the order as it was then over
+// what it has become.
+func (NetSuite) Operations(spec *v1alpha1.ConnectorSpec) map[string]connectors.Operation {
 	return map[string]connectors.Operation{
-		OperationUpsertSalesOrder:     {Effect: connectors.EffectIdempotent, NeedsMapping: true},
+		OperationUpsertSalesOrder: {
+			Effect: connectors.EffectIdempotent, NeedsMapping: true,
+			CommitHorizon: connectors.CommitHorizon(spec, commitHorizon), Overwrites: true,
+		},
 		connectors.OperationReadStock: {Effect: connectors.EffectNone},
 	}
 }
@@ -85,7 +98,7 @@ func upsert(call connectors.Call) (connectors.Request, error) {
 	}
 	return connectors.Request{
 		Method: http.MethodPut,
-		Path:   "/services/rest/record/v1/salesOrder/eid:" + call.ExternalID + "?replace=item",
+		Path:   salesOrderByExternalID + call.ExternalID + "?replace=item",
 		Header: http.Header{
 			"Content-Type": {"application/json"},
 			"Accept":       {"application/json"},

@@ -37,6 +37,30 @@ var (
 		{"links":[],"sku":"mug-1","quantityavailable":"7"}],"offset":0,"totalResults":3}`)
 )
 
+var lookups = map[string]conformance.Lookup{
+	"the order, by the case that it was made with": {
+		Reply:    connectors.Reply{Status: 200, Body: []byte(`{"links":[],"id":"881","externalId":"Shopify-5001","otherRefNum":"#1001"}`)},
+		Presence: connectors.Present, Reference: "881",
+	},
+	"the order, with a number for its id": {
+		Reply:    connectors.Reply{Status: 200, Body: []byte(`{"id":881,"externalId":"shopify-5001"}`)},
+		Presence: connectors.Present, Reference: "881",
+	},
+	"the order, without an id": {
+		Reply:    connectors.Reply{Status: 200, Body: []byte(`{"externalId":"shopify-5001"}`)},
+		Presence: connectors.Present, Reference: "eid:shopify-5001",
+	},
+	"another order": {Reply: connectors.Reply{Status: 200, Body: []byte(`{"id":"882","externalId":"shopify-5002"}`)}},
+	"no order": {
+		Reply: connectors.Reply{Status: 404, Body: []byte(`{"title":"Not Found","status":404,"o:errorDetails":[` +
+			`{"detail":"The record instance does not exist. Provide a valid record instance ID.","o:errorCode":"NONEXISTENT_ID"}]}`)},
+		Presence: connectors.Absent,
+	},
+	"no such path": {Reply: connectors.Reply{Status: 404, Body: []byte(`{"title":"Not Found","status":404,"o:errorDetails":[{"o:errorCode":"INVALID_URL"}]}`)}},
+	"an order that the role may not see": {Reply: connectors.Reply{Status: 403, Body: []byte(
+		`{"status":403,"o:errorDetails":[{"detail":"Permission Violation","o:errorCode":"INSUFFICIENT_PERMISSION"}]}`)}},
+}
+
 func spec() *v1alpha1.ConnectorSpec {
 	return &v1alpha1.ConnectorSpec{
 		System:   v1alpha1.SystemNetSuite,
@@ -52,7 +76,7 @@ func system() conformance.System {
 		Spec:   spec(),
 		Secret: connectors.Secret{"accessToken": "an-access-token"},
 		Cases: []conformance.Case{
-			{Call: upsertCall, Accepted: connectors.Reply{Status: 204, Header: location}, Reference: "881"},
+			{Call: upsertCall, Accepted: connectors.Reply{Status: 204, Header: location}, Reference: "881", Lookups: lookups},
 			{Call: readCall, Accepted: connectors.Reply{Status: 200, Body: rows}, HasValue: true},
 		},
 	}
@@ -176,6 +200,10 @@ func TestReplies(t *testing.T) {
 		"an unexpected error with 400": {upsertCall, 400, errorBody("UNEXPECTED_ERROR", "x"), want{fault.Unknown, 0, false, "unexpected-error", "x"}},
 		"changed under our hands":      {upsertCall, 409, errorBody("RCRD_HAS_BEEN_CHANGED", "x"), want{fault.Transient, 0, false, "rcrd-has-been-changed", "x"}},
 		"submitted before":             {upsertCall, 400, errorBody("IDEMPOTENCY_ERROR", "x"), want{fault.AlreadyDone, 0, false, "idempotency-error", "x"}},
+		"made by another request meanwhile": {upsertCall, 400, errorBody("USER_ERROR", "This record already exists"),
+			want{fault.AlreadyDone, 0, false, "user-error", "This record already exists"}},
+		"made by another, says a broken server": {upsertCall, 500, errorBody("USER_ERROR", "This record already exists"),
+			want{fault.Unknown, 0, false, "user-error", "This record already exists"}},
 		"a job that was not asked for": {upsertCall, 202, ``, want{fault.Unknown, 0, false, "accepted-asynchronously", "status 202 for a synchronous request"}},
 		"rows that are none":           {readCall, 200, `{"count":1}`, want{fault.Unknown, 0, false, "unreadable-reply", `status 200 with a body that is no whole SuiteQL reply: {"count":1}`}},
 		"a figure that is none":        {readCall, 200, `{"items":[{"sku":"A","quantityavailable":"NaN"}]}`, want{fault.Unknown, 0, false, "unreadable-reply", "quantityavailable of A is no figure of stock"}},

@@ -86,6 +86,11 @@ func refine(verdict fault.Verdict, r connectors.Reply, effect connectors.Effect)
 	verdict.Cause.Code = reply.Slug(deciding.Code, verdict.Cause.Code)
 	verdict.Cause.Detail = reply.Shorten(deciding.Detail)
 	class, known := classes[deciding.Code]
+	if deciding.Code == "USER_ERROR" && strings.Contains(deciding.Detail, "record already exists") {
+		// Another request for the same external id was faster, perhaps an earlier
+		// one of this call. NetSuite has no code of its own for it.
+		class = fault.AlreadyDone
+	}
 	if !known || r.Status == http.StatusServiceUnavailable || r.Status == http.StatusTooManyRequests {
 		// These two statuses say more than any code below them.
 		return verdict
@@ -93,7 +98,7 @@ func refine(verdict fault.Verdict, r connectors.Reply, effect connectors.Effect)
 	if class == fault.Unknown && effect == connectors.EffectNone {
 		class = fault.Transient
 	}
-	if class == fault.Permanent && verdict.Class == fault.Unknown {
+	if (class == fault.Permanent || class == fault.AlreadyDone) && verdict.Class == fault.Unknown {
 		// A server error is never the request's fault for certain.
 		return verdict
 	}

@@ -76,6 +76,19 @@ func ByStatus(r connectors.Reply, effect connectors.Effect) fault.Verdict {
 	return verdict
 }
 
+// Told is the answer of a reply that says what it was asked.
+func Told(r connectors.Reply) connectors.Answer {
+	return connectors.Answer{Verdict: fault.Verdict{Class: fault.OK, Cause: fault.Cause{Status: r.Status}}}
+}
+
+// Unreadable is the answer of a reply to a query that does not say what it was
+// asked.
+func Unreadable(r connectors.Reply, detail string) connectors.Answer {
+	return connectors.Answer{Verdict: fault.Verdict{
+		Class: fault.Unknown, Cause: fault.Cause{Code: "unreadable-reply", Detail: Shorten(detail), Status: r.Status},
+	}}
+}
+
 func classOf(status int, effect connectors.Effect) fault.Class {
 	switch {
 	case status >= 200 && status < 300:

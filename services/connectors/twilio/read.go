@@ -62,9 +62,14 @@ func (t Twilio) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r conne
 		_ = json.Unmarshal(r.Body, &message)
 		return connectors.Answer{Verdict: verdict, Reference: reply.Shorten(message.SID)}
 	}
+	return connectors.Answer{Verdict: byCode(verdict, r)}
+}
+
+// byCode replaces what the status says by what Twilio's code says.
+func byCode(verdict fault.Verdict, r connectors.Reply) fault.Verdict {
 	var body errorBody
 	if json.Unmarshal(r.Body, &body) != nil || body.Code == 0 {
-		return connectors.Answer{Verdict: verdict}
+		return verdict
 	}
 	verdict.Cause.Code = "twilio-" + strconv.Itoa(body.Code)
 	for _, text := range []string{body.Message, body.Detail, body.Title} {
@@ -79,5 +84,5 @@ func (t Twilio) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r conne
 		verdict.Class, verdict.Cause.Code = known.class, known.cause
 		verdict.Wait = reply.WaitOf(r, known.class)
 	}
-	return connectors.Answer{Verdict: verdict}
+	return verdict
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -17,19 +18,25 @@ import (
 // maxBody is the longest text that Twilio takes, in characters.
 const maxBody = 1600
 
-// Twilio implements connectors.System and connectors.Prober. It has no state.
+// commitHorizon is for a message to be made and to be listed, both of which take
+// seconds; a text that is a minute late is better than one that comes twice.
+const commitHorizon = time.Minute
+
+// Twilio implements connectors.System, connectors.Prober and connectors.Finder.
+// It has no state.
 type Twilio struct{}
 
 var (
 	_ connectors.System = Twilio{}
 	_ connectors.Prober = Twilio{}
+	_ connectors.Finder = Twilio{}
 )
 
 // Operations are sendMessage, which has no idempotency key: sent twice, a text
 // arrives twice.
-func (Twilio) Operations(*v1alpha1.ConnectorSpec) map[string]connectors.Operation {
+func (Twilio) Operations(spec *v1alpha1.ConnectorSpec) map[string]connectors.Operation {
 	return map[string]connectors.Operation{
-		connectors.OperationSendMessage: {Effect: connectors.EffectOnce},
+		connectors.OperationSendMessage: {Effect: connectors.EffectOnce, CommitHorizon: connectors.CommitHorizon(spec, commitHorizon)},
 	}
 }
 
@@ -54,18 +61,23 @@ func (Twilio) Request(spec *v1alpha1.ConnectorSpec, call connectors.Call) (conne
 	if spec.Twilio == nil {
 		return connectors.Request{}, errors.New("spec.twilio is missing: it holds accountSID and from")
 	}
-	fields := call.Arguments.GetFields()
-	to, body := fields["to"].GetStringValue(), fields["body"].GetStringValue()
+	to, body := text(call)
 	if to == "" || body == "" {
 		return connectors.Request{}, errors.New("sendMessage: want the arguments to and body, texts that are not empty")
 	}
-	form := url.Values{"To": {to}, "From": {spec.Twilio.From}, "Body": {cut(body)}}
+	form := url.Values{"To": {to}, "From": {spec.Twilio.From}, "Body": {body}}
 	return connectors.Request{
 		Method: http.MethodPost,
 		Path:   accountPath(spec) + "/Messages.json",
 		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
 		Body:   []byte(form.Encode()),
 	}, nil
+}
+
+// text returns a call's recipient and its text as it is sent.
+func text(call connectors.Call) (to, body string) {
+	fields := call.Arguments.GetFields()
+	return fields["to"].GetStringValue(), cut(fields["body"].GetStringValue())
 }
 
 // Probe reads the account.

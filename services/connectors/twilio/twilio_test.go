@@ -1,6 +1,8 @@
 package twilio_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -41,6 +43,38 @@ func call(to, body string) connectors.Call {
 	}
 }
 
+// page is a reply that lists messages; each is its text and how long after Since
+// it was made.
+func page(next string, messages ...any) connectors.Reply {
+	list := []map[string]any{}
+	for i := 0; i < len(messages); i += 2 {
+		made := conformance.Since.Add(messages[i+1].(time.Duration)).Format(time.RFC1123Z)
+		list = append(list, map[string]any{
+			"sid": fmt.Sprint("SM", i), "to": "+15550123", "body": messages[i], "status": "queued", "date_created": made, "date_sent": nil,
+		})
+	}
+	body, err := json.Marshal(map[string]any{"messages": list, "page": 0, "next_page_uri": map[bool]any{true: nil, false: next}[next == ""]})
+	if err != nil {
+		panic(err)
+	}
+	return connectors.Reply{Status: 200, Body: body}
+}
+
+func lookups() map[string]conformance.Lookup {
+	const text = "Order #500 & more is held"
+	return map[string]conformance.Lookup{
+		"the text":                          {Reply: page("", "another", time.Hour, text, time.Second), Presence: connectors.Present, Reference: "SM2"},
+		"the text of an account on trial":   {Reply: page("", "Sent from your Twilio trial account - "+text, time.Second), Presence: connectors.Present, Reference: "SM0"},
+		"the text, by a clock behind ours":  {Reply: page("", text, -20*time.Second), Presence: connectors.Present, Reference: "SM0"},
+		"the same text, a day before":       {Reply: page("", text, -24*time.Hour), Presence: connectors.Absent},
+		"another text":                      {Reply: page("", text+"!", time.Second), Presence: connectors.Absent},
+		"no text":                           {Reply: page(""), Presence: connectors.Absent},
+		"a full page that goes back enough": {Reply: page("/next", "another", time.Second, "older", -time.Hour), Presence: connectors.Absent},
+		"a full page of newer ones":         {Reply: page("/next", "another", 2*time.Hour, "another", time.Hour)},
+		"an account that is not there":      {Reply: connectors.Reply{Status: 404, Body: []byte(`{"code":20404,"message":"not found","status":404}`)}},
+	}
+}
+
 func system() conformance.System {
 	return conformance.System{
 		System: twilio.Twilio{},
@@ -49,7 +83,7 @@ func system() conformance.System {
 		Cases: []conformance.Case{{
 			Call:      call("+15550123", "Order #500 & more is held"),
 			Accepted:  connectors.Reply{Status: 201, Body: []byte(`{"sid":"SM1","status":"queued","error_code":null}`)},
-			Reference: "SM1",
+			Reference: "SM1", Lookups: lookups(),
 		}},
 	}
 }

@@ -44,6 +44,9 @@ func (c *compiler) connector(e *entry[*v1alpha1.Connector]) {
 	c.lanes(e)
 	enum(c, e.Resource, "spec.pacing", spec.Pacing, enums["Pacing"])
 	c.between(e.Resource, "spec.timeout", spec.Timeout.Duration, 100*time.Millisecond, 10*time.Minute)
+	if horizon := spec.CommitHorizon; horizon != nil {
+		c.between(e.Resource, "spec.commitHorizon", horizon.Duration, 0, 24*time.Hour)
+	}
 	c.count(e.Resource, "spec.retry.maxAttempts", int64(spec.Retry.MaxAttempts), 1, 1000)
 	c.between(e.Resource, "spec.retry.maxAge", spec.Retry.MaxAge.Duration, time.Second, 720*time.Hour)
 	c.settings(e)
@@ -236,6 +239,7 @@ func (c *compiler) httpOperation(r *Resource, field string, o *v1alpha1.HTTPOper
 	enum(c, r, field+".method", o.Method, []string{"GET", "POST", "PUT", "PATCH", "DELETE"})
 	enum(c, r, field+".effect", o.Effect, enums["HTTPEffect"])
 	c.path(r, field+".path", strings.ReplaceAll(o.Path, externalIDToken, "x"))
+	c.httpFind(r, field+".find", o)
 	if o.Method == http.MethodPut && o.Effect == v1alpha1.HTTPEffectIdempotent && !strings.Contains(o.Path, externalIDToken) {
 		c.reportf(r, field+".path", "found %q, expected %s in it: an idempotent PUT names its record", shorten(o.Path), externalIDToken)
 	}

@@ -262,6 +262,11 @@ type Claim struct {
 	OrderName  string `protobuf:"bytes,8,opt,name=order_name,json=orderName,proto3" json:"order_name,omitempty"`
 	// When the next attempt is due; absent while the call is on its way.
 	NextAttemptAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=next_attempt_at,json=nextAttemptAt,proto3" json:"next_attempt_at,omitempty"`
+	// By when the requests of attempts with an unknown outcome have arrived, if
+	// they arrive at all; absent where no outcome is unknown.
+	ArrivedBy *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=arrived_by,json=arrivedBy,proto3" json:"arrived_by,omitempty"`
+	// The first attempt's send time: a look-up ignores what is older.
+	SentAt        *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=sent_at,json=sentAt,proto3" json:"sent_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -359,6 +364,20 @@ func (x *Claim) GetNextAttemptAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Claim) GetArrivedBy() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ArrivedBy
+	}
+	return nil
+}
+
+func (x *Claim) GetSentAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SentAt
+	}
+	return nil
+}
+
 // Settlement ends a permit: its reply is in or its connection is dead.
 type Settlement struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -426,7 +445,10 @@ type Close struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Result *v1.Result             `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
 	// Set where the delivery goes to the Error Hold.
-	Hold          *v1.Hold `protobuf:"bytes,2,opt,name=hold,proto3" json:"hold,omitempty"`
+	Hold *v1.Hold `protobuf:"bytes,2,opt,name=hold,proto3" json:"hold,omitempty"`
+	// What follows in the key waits until then: an attempt whose outcome stayed
+	// unknown could undo it. Absent where nothing can.
+	KeyFreeAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=key_free_at,json=keyFreeAt,proto3" json:"key_free_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -475,6 +497,13 @@ func (x *Close) GetHold() *v1.Hold {
 	return nil
 }
 
+func (x *Close) GetKeyFreeAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.KeyFreeAt
+	}
+	return nil
+}
+
 var File_peppasync_ledger_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
@@ -502,7 +531,7 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\tnot_after\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x126\n" +
 	"\bdeadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x1f\n" +
 	"\vdelivery_id\x18\x05 \x01(\tR\n" +
-	"deliveryId\"\xde\x02\n" +
+	"deliveryId\"\xce\x03\n" +
 	"\x05Claim\x12;\n" +
 	"\bdelivery\x18\x01 \x01(\v2\x1f.peppasync.dispatch.v1.DeliveryR\bdelivery\x12\x16\n" +
 	"\x06permit\x18\x02 \x01(\x03R\x06permit\x12\x18\n" +
@@ -514,16 +543,21 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"externalId\x12\x1d\n" +
 	"\n" +
 	"order_name\x18\b \x01(\tR\torderName\x12B\n" +
-	"\x0fnext_attempt_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\rnextAttemptAt\"s\n" +
+	"\x0fnext_attempt_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\rnextAttemptAt\x129\n" +
+	"\n" +
+	"arrived_by\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\tarrivedBy\x123\n" +
+	"\asent_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\"s\n" +
 	"\n" +
 	"Settlement\x12\x16\n" +
 	"\x06permit\x18\x01 \x01(\x03R\x06permit\x129\n" +
 	"\n" +
 	"settled_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\x12\x12\n" +
-	"\x04void\x18\x03 \x01(\bR\x04void\"o\n" +
+	"\x04void\x18\x03 \x01(\bR\x04void\"\xab\x01\n" +
 	"\x05Close\x125\n" +
 	"\x06result\x18\x01 \x01(\v2\x1d.peppasync.dispatch.v1.ResultR\x06result\x12/\n" +
-	"\x04hold\x18\x02 \x01(\v2\x1b.peppasync.dispatch.v1.HoldR\x04holdBCZAgithub.com/peppasync/peppasync/proto/peppasync/ledger/v1;ledgerv1b\x06proto3"
+	"\x04hold\x18\x02 \x01(\v2\x1b.peppasync.dispatch.v1.HoldR\x04hold\x12:\n" +
+	"\vkey_free_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tkeyFreeAtBCZAgithub.com/peppasync/peppasync/proto/peppasync/ledger/v1;ledgerv1b\x06proto3"
 
 var (
 	file_peppasync_ledger_v1_ledger_proto_rawDescOnce sync.Once
@@ -562,14 +596,17 @@ var file_peppasync_ledger_v1_ledger_proto_depIdxs = []int32{
 	5,  // 9: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
 	6,  // 10: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
 	5,  // 11: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
-	5,  // 12: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
-	7,  // 13: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
-	8,  // 14: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	5,  // 12: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
+	5,  // 13: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
+	5,  // 14: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
+	7,  // 15: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
+	8,  // 16: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
+	5,  // 17: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_ledger_v1_ledger_proto_init() }
