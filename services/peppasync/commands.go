@@ -51,10 +51,12 @@ type shared struct {
 
 func (s *shared) register(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&s.secretsDir, "secrets-dir", "", "folder with one folder for each secret and one file for each key; the environment (PEPPASYNC_SECRET_<NAME>_<KEY>) is read too")
+	flags.StringVar(&s.secretsDir, "secrets-dir", "",
+		"folder with one folder for each secret and one file for each key; the environment (PEPPASYNC_SECRET_<NAME>_<KEY>) is read too")
 	flags.StringVar(&s.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
-	flags.StringVar(&s.otlp, "otlp-endpoint", "", "base URL of an OTLP/HTTP collector for traces, such as http://localhost:4318 (default: $OTEL_EXPORTER_OTLP_ENDPOINT, or no traces)")
+	flags.StringVar(&s.otlp, "otlp-endpoint", "",
+		"base URL of an OTLP/HTTP collector for traces, such as http://localhost:4318 (default: $OTEL_EXPORTER_OTLP_ENDPOINT, or no traces)")
 	flags.StringVar(&s.owner, "owner", hostname(), "name of this process in the ledger, different for each replica")
 }
 
@@ -115,7 +117,7 @@ edits take effect at once, and a broken edit changes nothing.`,
 				return err
 			}
 			defer end()
-			if e.Webhooks, err = net.Listen("tcp", listen); err != nil {
+			if e.Webhooks, err = new(net.ListenConfig).Listen(c.Context(), "tcp", listen); err != nil {
 				return fmt.Errorf("--listen %s: %w", listen, err)
 			}
 			return up.Run(c.Context(), up.Config{
@@ -180,7 +182,7 @@ Runs this role alone. The streams and the catalog must be there: make them with
 			}
 			defer end()
 			if listen != "" {
-				if e.Webhooks, err = net.Listen("tcp", listen); err != nil {
+				if e.Webhooks, err = new(net.ListenConfig).Listen(c.Context(), "tcp", listen); err != nil {
 					return fmt.Errorf("--listen %s: %w", listen, err)
 				}
 				webhooks := "http://" + e.Webhooks.Addr().String()

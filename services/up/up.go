@@ -125,7 +125,7 @@ func (f *files) publish(ctx context.Context, resources []catalog.Resource) error
 		return err
 	}
 	if f.published != nil {
-		f.log.Info("the edited configuration is taken", "resources", len(resources))
+		f.log.InfoContext(ctx, "the edited configuration is taken", "resources", len(resources))
 	}
 	f.published = document
 	return nil
@@ -136,12 +136,12 @@ func (f *files) publish(ctx context.Context, resources []catalog.Resource) error
 func (f *files) take(ctx context.Context, resources []catalog.Resource, problems catalog.Problems) {
 	problems = withCompiled(resources, problems)
 	for _, problem := range problems {
-		f.log.Error("the edited configuration is not taken; the old one stays", "problem", problem.Error())
+		f.log.ErrorContext(ctx, "the edited configuration is not taken; the old one stays", "problem", problem.Error())
 	}
 	if len(problems) > 0 {
 		return
 	}
 	if err := f.publish(ctx, resources); err != nil && ctx.Err() == nil {
-		f.log.Error("the edited configuration could not be published; save a file again to try once more", "error", err)
+		f.log.ErrorContext(ctx, "the edited configuration could not be published; save a file again to try once more", "error", err)
 	}
 }

@@ -131,7 +131,7 @@ func environment(t *testing.T, log io.Writer, listener net.Listener) Environment
 			"PEPPASYNC_SECRET_SHOPIFY_ACCESS_TOKEN=token", "PEPPASYNC_SECRET_NETSUITE_ACCESS_TOKEN=token",
 			"PEPPASYNC_SECRET_WMS_TOKEN=token", "PEPPASYNC_SECRET_TWILIO_AUTH_TOKEN=token",
 		}),
-		Logger:  slog.New(slog.NewTextHandler(log, nil)),
+		Logger: slog.New(slog.NewTextHandler(log, nil)),
 	}
 }
 

@@ -105,7 +105,7 @@ type world struct {
 	arrivals []arrival
 
 	history    History
-	names      []int // of those who handed out history.Permits
+	names      []int               // of those who handed out history.Permits
 	settled    map[int64]time.Time // written
 	void       map[int64]bool      // written
 	unrecorded []func()
