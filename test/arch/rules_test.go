@@ -29,6 +29,7 @@ var sharedPackages = []string{
 // property tests can run years of faults in them within seconds.
 var purePackages = []string{
 	"services/throttle-dispatcher/internal/budget",
+	"services/throttle-dispatcher/internal/doubt",
 	"services/throttle-dispatcher/internal/ledger",
 	"services/inventory-reconciler/internal/allocation",
 	"services/logic-gate/internal/plan",

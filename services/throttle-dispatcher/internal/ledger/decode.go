@@ -87,13 +87,20 @@ func checkEntries(block *ledgerv1.Block) error {
 		if c.GetDelivery().GetId() == "" {
 			return fmt.Errorf("claim %d of the block names no delivery", i)
 		}
-		if c.GetNextAttemptAt() != nil && !c.GetNextAttemptAt().IsValid() {
-			return fmt.Errorf("claim of delivery %q: next_attempt_at is not a time", c.GetDelivery().GetId())
+		for what, t := range map[string]*timestamppb.Timestamp{
+			"next_attempt_at": c.GetNextAttemptAt(), "arrived_by": c.GetArrivedBy(), "sent_at": c.GetSentAt(),
+		} {
+			if t != nil && !t.IsValid() {
+				return fmt.Errorf("claim of delivery %q: %s is not a time", c.GetDelivery().GetId(), what)
+			}
 		}
 	}
 	for i, c := range block.GetCloses() {
 		if c.GetResult().GetDeliveryId() == "" {
 			return fmt.Errorf("close %d of the block names no delivery", i)
+		}
+		if t := c.GetKeyFreeAt(); t != nil && !t.IsValid() {
+			return fmt.Errorf("close of delivery %q: key_free_at is not a time", c.GetResult().GetDeliveryId())
 		}
 	}
 	return nil

@@ -53,7 +53,7 @@ type Permit struct {
 }
 
 // Claim is an open claim, merged over its attempts: what is sent comes from the
-// first, permit, attempt and next attempt from the newest.
+// first, permit, attempt, next attempt and arrived_by from the newest.
 type Claim struct {
 	*ledgerv1.Claim
 	// Sequence is that of the newest block that holds the whole claim.
@@ -204,6 +204,30 @@ func (s State) History(next string) budget.History {
 	return h
 }
 
+// ArrivedBy returns by when the requests of a claim's attempts with an unknown
+// outcome have arrived, if they arrive at all; zero where no outcome is unknown.
+// An attempt that was under way when its owner ended counts as one. limits are
+// those of the budget; the clocks of both owners may be wrong in opposite ways.
+func (s State) ArrivedBy(c *ledgerv1.Claim, limits budget.Limits) time.Time {
+	earlier := instant(c.GetArrivedBy())
+	if c.GetNextAttemptAt() != nil {
+		return earlier
+	}
+	// Its permit need not be found any more: then it had settled, or died, before
+	// the newest block was written.
+	newest := s.WrittenAt
+	i, found := slices.BinarySearchFunc(s.Permits, c.GetPermit(), func(p Permit, number int64) int { return cmp.Compare(p.Number, number) })
+	if found {
+		if newest = s.Permits[i].SettledAt; newest.IsZero() {
+			newest = s.Permits[i].Deadline.Add(limits.Grace)
+		}
+	}
+	if newest = newest.Add(2 * limits.ClockTolerance); newest.Before(earlier) {
+		return earlier
+	}
+	return newest
+}
+
 // whole says that a claim holds what is sent; a further attempt of a claim that
 // is on record names the delivery alone.
 func whole(c *ledgerv1.Claim) bool { return c.GetDelivery().GetOperation() != "" }
@@ -211,6 +235,7 @@ func whole(c *ledgerv1.Claim) bool { return c.GetDelivery().GetOperation() != ""
 // merge brings an open claim up to a further attempt.
 func merge(open, further *ledgerv1.Claim) {
 	open.Permit, open.Attempt, open.NextAttemptAt = further.GetPermit(), further.GetAttempt(), further.GetNextAttemptAt()
+	open.ArrivedBy = further.GetArrivedBy()
 }
 
 // instant is t as a time, zero where it is absent.

@@ -127,6 +127,9 @@ func (d *desk) reserve() {
 		if rapid.Bool().Draw(d.t, "retry") {
 			c.NextAttemptAt = timestamppb.New(d.now.Add(time.Hour))
 		}
+		if rapid.Bool().Draw(d.t, "unknown before") {
+			c.ArrivedBy = timestamppb.New(d.now)
+		}
 		if err := d.record.Claim(c); errors.Is(err, ErrBlockFull) {
 			d.record.Void(p.Number)
 			d.budget.Void(p.Number)
@@ -145,7 +148,7 @@ func (d *desk) reserve() {
 		merged := proto.CloneOf(c)
 		if before != nil {
 			merged = proto.CloneOf(before)
-			merged.Permit, merged.Attempt, merged.NextAttemptAt = c.Permit, c.Attempt, c.NextAttemptAt
+			merged.Permit, merged.Attempt, merged.NextAttemptAt, merged.ArrivedBy = c.Permit, c.Attempt, c.NextAttemptAt, c.ArrivedBy
 		}
 		d.fresh[id] = merged
 	}

@@ -161,7 +161,8 @@ func (r *Recorder) Permit(p budget.Permit, deliveryID string) error {
 }
 
 // Claim records what is about to be sent, or the next attempt of what is
-// already claimed; of the latter only permit, attempt and next attempt count.
+// already claimed; of the latter only permit, attempt, next attempt and arrived_by
+// count.
 // ErrBlockFull or ErrEntryTooLarge where it does not fit.
 func (r *Recorder) Claim(c *ledgerv1.Claim) error {
 	id := c.GetDelivery().GetId()
@@ -278,6 +279,6 @@ func encoded(m proto.Message) int { return proto.Size(m) + 5 }
 func further(c *ledgerv1.Claim) *ledgerv1.Claim {
 	return &ledgerv1.Claim{
 		Delivery: &dispatchv1.Delivery{Id: c.GetDelivery().GetId()},
-		Permit:   c.GetPermit(), Attempt: c.GetAttempt(), NextAttemptAt: c.GetNextAttemptAt(),
+		Permit:   c.GetPermit(), Attempt: c.GetAttempt(), NextAttemptAt: c.GetNextAttemptAt(), ArrivedBy: c.GetArrivedBy(),
 	}
 }
