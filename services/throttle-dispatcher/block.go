@@ -23,7 +23,7 @@ import (
 
 // sendBlock sends what is due, once one block holds all of it.
 func (w *worker) sendBlock(ctx context.Context, now time.Time) error {
-	most := maxPerBlock
+	most := w.room(now)
 	if w.sign.onTrial() {
 		most = 1
 	}
@@ -43,7 +43,7 @@ func (w *worker) prepare(ctx context.Context, now time.Time, header http.Header,
 		w.queue.Retry(bound[0].job.delivery.GetKey(), time.Time{})
 		return nil
 	}
-	permits := w.budget.Reserve(time.Now(), blockHorizon, len(bound))
+	permits := w.budget.Reserve(time.Now(), w.stalls.horizon(), len(bound))
 	if len(bound) > 0 {
 		w.grant = max(1, len(permits))
 	}
@@ -64,9 +64,7 @@ func (w *worker) prepare(ctx context.Context, now time.Time, header http.Header,
 // bindSome takes deliveries whose turn it is and binds them to their calls; those
 // that end without a call are closed here, and others take their place.
 func (w *worker) bindSome(ctx context.Context, now time.Time, most int) []prepared {
-	// A little more than the last block was given, so that the number follows
-	// the pace without binding the whole backlog each time.
-	most = min(most, 2*w.grant+1, maxPerBlock)
+	most = min(most, w.expected(now))
 	var bound []prepared
 	for ended := 0; len(bound) < most && ended < maxPerBlock; {
 		taken := w.takeTurns(now, most-len(bound))
@@ -82,6 +80,16 @@ func (w *worker) bindSome(ctx context.Context, now time.Time, most int) []prepar
 		}
 	}
 	return bound
+}
+
+// expected returns how many send times a block begun now will be given, about.
+func (w *worker) expected(now time.Time) int {
+	gap := w.budget.Limits().Gap()
+	at, ok := w.budget.Next(now)
+	if gap == 0 || !ok {
+		return min(2*w.grant+1, maxPerBlock)
+	}
+	return min(int(now.Add(w.stalls.horizon()).Sub(at)/gap)+1, maxPerBlock)
 }
 
 func (w *worker) takeTurns(now time.Time, most int) []*job {

@@ -40,8 +40,46 @@ type outcome struct {
 // launch starts the flight; its outcome comes to the loop in any case.
 func (w *worker) launch(ctx context.Context, f flight) {
 	w.flying++
-	client, connector := w.client, w.spec
-	go func() { w.outcomes <- w.fly(ctx, client, connector, f) }()
+	w.unsent[f.permit.Number] = f.permit.SendAt
+	client, connector, recalled := w.client, w.spec, w.recalled
+	go func() {
+		o := outcome{flight: f, result: transport.Outcome{Reply: connectors.Reply{Err: errRecalled}}}
+		if await(ctx, f.permit.SendAt.Add(-connectLead), recalled) {
+			o = w.fly(ctx, client, connector, f)
+		}
+		w.outcomes <- o
+	}()
+}
+
+// recall lets the calls that have a send time and are not about to use it come
+// back: there is a reason not to call.
+func (w *worker) recall() {
+	close(w.recalled)
+	w.recalled = make(chan struct{})
+}
+
+// errRecalled: the call was not made, since the connector closed before its time.
+var errRecalled = errors.New("recalled before its send time")
+
+// connectLead is how long before its send time a call asks for its connection.
+// Earlier, it would hold one that a call before it could use.
+const connectLead = 100 * time.Millisecond
+
+// await waits for a time; it returns false where the wait is called off.
+func await(ctx context.Context, at time.Time, recalled <-chan struct{}) bool {
+	wait := time.Until(at)
+	if wait <= 0 {
+		return true
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-recalled:
+	}
+	return false
 }
 
 func (w *worker) fly(ctx context.Context, client *transport.Transport, connector *v1alpha1.Connector, f flight) outcome {
@@ -94,10 +132,16 @@ func newRequest(ctx context.Context, endpoint string, r connectors.Request, sign
 // that its permit counts as never handed out.
 func (o outcome) isVoid() bool { return !o.result.Written }
 
-// wasLate reports whether the permit's time had passed before it was used: a
-// stall on this side, which says nothing about the other.
-func (o outcome) wasLate() bool {
-	return errors.Is(o.result.Err, transport.ErrPermitExpired)
+// wasUnused reports whether the permit was not used for a reason of this side,
+// which says nothing about the other: a stall let its time pass, or it was
+// recalled.
+func (o outcome) wasUnused() bool {
+	return errors.Is(o.result.Err, transport.ErrPermitExpired) || errors.Is(o.result.Err, errRecalled)
+}
+
+// foundNoConnection reports whether there was none to write to in time.
+func (o outcome) foundNoConnection() bool {
+	return errors.Is(o.result.Err, transport.ErrNotConnected)
 }
 
 // isOutage reports whether the call met a system that does not work as a whole.

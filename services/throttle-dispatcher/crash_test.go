@@ -218,7 +218,11 @@ func TestTwoOwnersAtOnceKeepTheLimit(t *testing.T) {
 	w := newWorld(t, limit, per)
 	w.catalog.respec(brief)
 	var paths []string
-	stops := []func(){w.start(), w.start()}
+	var stops []func()
+	for _, owner := range []string{"one", "two"} {
+		w.owner = owner
+		stops = append(stops, w.start())
+	}
 	for i := range orders {
 		w.want(i, "")
 		paths = append(paths, fmt.Sprint("/orders/shopify-", i))

@@ -106,6 +106,9 @@ func (w *worker) take(ctx context.Context, m *bus.Incoming) {
 // keepAlive tells JetStream that the messages held here are being worked on.
 func (w *worker) keepAlive() {
 	for id, j := range w.jobs {
+		if w.closed[id] != nil {
+			continue // its message is being acknowledged
+		}
 		if err := j.message.Load().InProgress(); err != nil {
 			w.log.Warn("could not renew the hold on waiting messages; they may come again, which does no harm", "delivery", id, "error", err)
 			return
@@ -118,12 +121,12 @@ func (w *worker) keepAlive() {
 func (w *worker) respec(connector *v1alpha1.Connector) error {
 	previous := w.spec
 	w.spec = connector
-	if !sameButPace(previous, connector) {
-		return errRespecified
-	}
 	limits, err := limitsOf(connector)
 	if err != nil {
 		return err
+	}
+	if !sameButPace(previous, connector) || maxConcurrency(limits) != w.connections {
+		return errRespecified
 	}
 	if err := w.budget.SetLimits(time.Now(), limits); err != nil {
 		return err
@@ -132,6 +135,9 @@ func (w *worker) respec(connector *v1alpha1.Connector) error {
 		return err
 	}
 	w.breaker.Set(outageSettings(limits))
+	// What was handed out and is not on its way is handed out anew, if at all, by
+	// the limits that hold now.
+	w.recall()
 	w.log.Info("the connector's spec changed", "limits", len(connector.Spec.Limits), "paused", connector.Spec.Paused)
 	return nil
 }

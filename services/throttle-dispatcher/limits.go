@@ -10,6 +10,7 @@ import (
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/outage"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/queue"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/transport"
 )
 
 // outageThreshold is how many calls in a row must meet an outage before the
@@ -47,13 +48,13 @@ func limitsOf(connector *v1alpha1.Connector) (budget.Limits, error) {
 	return limits, nil
 }
 
-// maxConcurrency returns the most calls that may be under way at a time; 0
-// where nothing bounds them.
-func maxConcurrency(connector *v1alpha1.Connector) int {
-	most := 0
-	for i := range connector.Spec.Limits {
-		if c := connector.Spec.Limits[i].Concurrency; c != nil && (most == 0 || int(c.Calls) < most) {
-			most = int(c.Calls)
+// maxConcurrency returns the most calls that may be under way at a time; as many
+// as there are connections where nothing bounds them.
+func maxConcurrency(limits budget.Limits) int {
+	most := transport.DefaultMaxConnections
+	for i, c := range limits.Concurrency {
+		if n := c.Calls - c.Headroom; i == 0 || n < most {
+			most = n
 		}
 	}
 	return most
@@ -86,11 +87,11 @@ func lanesOf(connector *v1alpha1.Connector) []queue.Lane {
 }
 
 // sameButPace reports whether two specs differ in nothing but what a running
-// worker can take in.
+// worker can take in; what its limits ask of the transport is compared apart.
 func sameButPace(a, b *v1alpha1.Connector) bool {
 	left, right := a.Spec.DeepCopy(), b.Spec.DeepCopy()
 	left.Limits, right.Limits = nil, nil
 	left.Paused, right.Paused = false, false
 	left.Retry, right.Retry = v1alpha1.Retry{}, v1alpha1.Retry{}
-	return maxConcurrency(a) == maxConcurrency(b) && equality.Semantic.DeepEqual(left, right)
+	return equality.Semantic.DeepEqual(left, right)
 }

@@ -20,7 +20,7 @@ func (w *worker) mayProbe(now time.Time) bool {
 		return false
 	}
 	free, ok := w.budget.Next(now)
-	return ok && free.Sub(now) <= blockLead
+	return ok && free.Sub(now) <= w.stalls.lead()
 }
 
 // probe asks a system that is down whether it is back: by a harmless question,
@@ -37,7 +37,7 @@ func (w *worker) probe(ctx context.Context, now time.Time) error {
 			return w.writeBlock(ctx, flights)
 		}
 	}
-	permits := w.budget.Reserve(now, blockHorizon, 1)
+	permits := w.budget.Reserve(now, w.stalls.horizon(), 1)
 	if len(permits) == 0 {
 		return nil
 	}

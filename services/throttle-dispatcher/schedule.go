@@ -13,27 +13,40 @@ import (
 func (w *worker) step(calls context.Context) error {
 	now := time.Now()
 	w.expire(now)
+	var write error
 	switch {
 	case w.breaker.Open() && w.mayProbe(now):
-		return w.probe(calls, now)
+		write = w.probe(calls, now)
 	case !w.breaker.Open() && w.maySend(now):
-		return w.sendBlock(calls, now)
+		write = w.sendBlock(calls, now)
 	case w.flushDue(now):
-		return w.writeBlock(calls, nil)
+		write = w.writeBlock(calls, nil)
+	default:
+		return nil
 	}
-	return nil
+	w.stalls.note(time.Since(now))
+	return write
 }
 
 func (w *worker) maySend(now time.Time) bool {
-	if w.spec.Spec.Paused || now.Before(w.quietUntil) || w.sign.onTrial() && w.flying > 0 || !w.queue.Ready(now) {
+	if w.spec.Spec.Paused || now.Before(w.quietUntil) || w.sign.onTrial() && w.flying > 0 || !w.queue.Ready(now) || w.room(now) == 0 {
 		return false
 	}
 	at, ok := w.budget.Next(now)
-	return ok && at.Sub(now) <= blockLead
+	return ok && at.Sub(now) <= w.stalls.lead()
+}
+
+// flushAt returns when what is pending is to be written even if no call takes it
+// along: at once where nothing is under way that it could be grouped with.
+func (w *worker) flushAt() time.Time {
+	if w.flying == 0 {
+		return w.lastBlock
+	}
+	return w.lastBlock.Add(w.stalls.flush())
 }
 
 func (w *worker) flushDue(now time.Time) bool {
-	return w.ledger.Pending() && now.Sub(w.lastBlock) >= flushEvery
+	return w.ledger.Pending() && !now.Before(w.flushAt())
 }
 
 // untilNext returns how long nothing is due.
@@ -41,7 +54,7 @@ func (w *worker) untilNext(now time.Time) time.Duration {
 	wait := time.Hour
 	sooner := func(at time.Time) { wait = min(wait, max(0, at.Sub(now))) }
 	if w.ledger.Pending() {
-		sooner(w.lastBlock.Add(flushEvery))
+		sooner(w.flushAt())
 	}
 	if !w.nextExpiry.IsZero() {
 		sooner(w.nextExpiry)
@@ -60,7 +73,7 @@ func (w *worker) nextSend(now time.Time) (time.Time, bool) {
 	}
 	at := now
 	switch probe, open := w.breaker.NextProbe(); {
-	case open && w.probing, !open && w.sign.onTrial() && w.flying > 0:
+	case open && w.probing, !open && w.sign.onTrial() && w.flying > 0, w.room(now) == 0:
 		return time.Time{}, false
 	case open:
 		at = probe
@@ -75,7 +88,7 @@ func (w *worker) nextSend(now time.Time) (time.Time, bool) {
 	if !ok {
 		return time.Time{}, false
 	}
-	return latest(at, free.Add(-blockLead), w.quietUntil), true
+	return latest(at, free.Add(-w.stalls.lead()), w.quietUntil), true
 }
 
 func latest(times ...time.Time) time.Time {

@@ -16,6 +16,7 @@ import (
 // then the delivery.
 func (w *worker) settle(o outcome) {
 	w.flying--
+	delete(w.unsent, o.permit.Number)
 	now := time.Now()
 	if o.isVoid() {
 		w.budget.Void(o.permit.Number)
@@ -28,7 +29,7 @@ func (w *worker) settle(o outcome) {
 		w.probing = false
 	}
 	switch {
-	case o.wasLate():
+	case o.wasUnused(), o.foundNoConnection() && w.full():
 		w.again(o, now)
 	case o.isVoid():
 		w.fail(o, now)
@@ -76,6 +77,7 @@ func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time)
 func (w *worker) fail(o outcome, now time.Time) {
 	w.replies = o.result.Status != 0
 	if w.breaker.Failure(now) {
+		w.recall()
 		w.log.Warn("the external system is down; everything for it is kept, and it is asked again and again",
 			"status", o.result.Status, "error", o.result.Err)
 	}
@@ -92,6 +94,7 @@ func (w *worker) throttle(answer connectors.Answer, now time.Time) {
 		w.log.Warn("the external system throttled a call; the connector pauses", "wait", wait, "detail", answer.Cause.Detail)
 	}
 	w.budget.Close(now.Add(wait))
+	w.recall()
 }
 
 // conclude does with the delivery what the answer asks for.

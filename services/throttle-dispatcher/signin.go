@@ -88,6 +88,7 @@ func (w *worker) refuse(header http.Header, answer connectors.Answer, now time.T
 		w.log.Error("the external system refused the credentials; the connector pauses until they work or are changed",
 			"status", answer.Cause.Status, "detail", answer.Cause.Detail)
 		w.sign.refusals = 0
+		w.recall()
 	}
 	w.sign.header, w.sign.triedAgain = header, now
 	if w.sign.refusals > 0 {

@@ -25,16 +25,6 @@ import (
 )
 
 const (
-	// blockHorizon is how far ahead send times are handed out. What a crash
-	// leaves unused of it is lost to the pace, so it is short; each block costs
-	// an fsync, so it is not shorter.
-	blockHorizon = 250 * time.Millisecond
-	// blockLead is how long before the next send time its block is written. A
-	// send time that passes before its block is on disk is lost to the pace, so
-	// the lead covers a slow fsync.
-	blockLead = 100 * time.Millisecond
-	// flushEvery bounds how often closes alone cause a block.
-	flushEvery = 40 * time.Millisecond
 	// blockTimeout is how long a block's write may take until it is repeated,
 	// after blockRetry.
 	blockTimeout = 5 * time.Second
@@ -86,8 +76,9 @@ type worker struct {
 	leftover leftover
 	// closed are closes whose message is not acknowledged yet.
 	closed map[string]*ledgerv1.Close
-	// grant is how many send times the last block asked for were given: the
-	// next one binds a few more deliveries than that, not the whole backlog.
+	// grant is how many send times the last block asked for were given: where no
+	// pace says how many there will be, the next one binds a few more deliveries
+	// than that, not the whole backlog.
 	grant int
 	// quietUntil: no call before it, for a reason that the budget does not know:
 	// there are no credentials that work.
@@ -96,9 +87,17 @@ type worker struct {
 	// nextExpiry is when the first waiting delivery may run out; zero for none.
 	nextExpiry time.Time
 	lastBlock  time.Time
+	stalls     stalls
 	toldSlow   time.Time
 	flying     int
-	probing    bool
+	// recalled is closed to call off what waits for its send time.
+	recalled chan struct{}
+	// unsent are the permits that are launched and of which no byte was seen to
+	// leave, with their send times; connections is how many calls can be under way.
+	unsent       map[int64]time.Time
+	connections  int
+	crowdedUntil time.Time
+	probing      bool
 	// replies: the outage shows itself in replies, not in silence.
 	replies bool
 	// unbound: bindings fail, which the log has been told.
@@ -136,13 +135,15 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{},
 		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
-		grant:    1,
+		grant: 1, recalled: make(chan struct{}), unsent: map[int64]time.Time{}, connections: maxConcurrency(limits),
 		incoming: make(chan *bus.Incoming), outcomes: make(chan outcome), issued: make(chan issue, 1024),
 		finished: make(chan string), gone: make(chan string), lost: make(chan *ledgerv1.Claim), finishing: make(chan struct{}, 16),
 	}
 	if w.budget, err = budget.New(limits); err != nil {
 		return nil, fmt.Errorf("connector %s: %w", connector.Name, err)
 	}
+	// The transport holds calls back that are too many at a time.
+	w.budget.Ahead(maxPerBlock)
 	if w.client, err = w.newClient(limits); err != nil {
 		return nil, err
 	}
@@ -154,11 +155,11 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 
 func (w *worker) newClient(limits budget.Limits) (*transport.Transport, error) {
 	return transport.New(transport.Config{
-		Endpoint: w.spec.Spec.Endpoint, MaxConnections: maxConcurrency(w.spec), CallTimeout: limits.CallTimeout,
+		Endpoint: w.spec.Spec.Endpoint, MaxConnections: w.connections, CallTimeout: limits.CallTimeout,
 		Issued: func(number int64, at time.Time) {
-			// It shortens how long a permit counts where arrivesWithin is declared;
-			// without it the permit counts until it is settled. So it may be lost, and
-			// must not hold up the call.
+			// It shortens how long a permit counts where arrivesWithin is declared, and
+			// tells how many calls are under way. Without it the permit counts until it
+			// is settled. So it may be lost, and must not hold up the call.
 			select {
 			case w.issued <- issue{number: number, at: at}:
 			default:
@@ -233,7 +234,7 @@ func (w *worker) loop(ctx, calls context.Context) error {
 		case o := <-w.outcomes:
 			w.settle(o)
 		case i := <-w.issued:
-			w.budget.Issued(i.number, i.at)
+			w.sent(i)
 		case id := <-w.finished:
 			w.forget(id)
 		case id := <-w.gone:
@@ -258,7 +259,7 @@ func (w *worker) takeWhatIsThere(calls context.Context) {
 		case o := <-w.outcomes:
 			w.settle(o)
 		case i := <-w.issued:
-			w.budget.Issued(i.number, i.at)
+			w.sent(i)
 		case id := <-w.finished:
 			w.forget(id)
 		default:

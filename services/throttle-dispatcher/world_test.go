@@ -126,6 +126,7 @@ type world struct {
 	account *account
 	catalog *catalog
 	secrets secrets.Resolver
+	owner   string // of the next dispatcher
 	log     *logs
 }
 
@@ -133,7 +134,7 @@ const plainMapping = `{"externalId": externalId, "reference": order.name, "confi
 
 func newWorld(t testing.TB, calls int64, per time.Duration) *world {
 	t.Helper()
-	w := &world{t: t, server: bustest.NewServer(t), account: newAccount(t), secrets: secrets.Environment(nil), log: &logs{out: t.Output()}}
+	w := &world{t: t, server: bustest.NewServer(t), account: newAccount(t), secrets: secrets.Environment(nil), owner: "test", log: &logs{out: t.Output()}}
 	w.bus = w.server.Bus(t)
 	w.catalog = &catalog{
 		connectors: map[string]*v1alpha1.Connector{"wms": connectorAt(w.account.URL, calls, per)},
@@ -151,7 +152,7 @@ func (w *world) start(options ...func(*throttledispatcher.Dispatcher)) (stop fun
 	}
 	dispatcher, err := throttledispatcher.New(throttledispatcher.Config{
 		Bus: w.bus, Catalog: w.catalog, Systems: systems.All(),
-		Secrets: w.secrets, Owner: "test", Logger: slog.New(w.log), Telemetry: traces,
+		Secrets: w.secrets, Owner: w.owner, Logger: slog.New(w.log), Telemetry: traces,
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -35,6 +35,7 @@ type Budget struct {
 	// count as in flight.
 	abandoned instants
 	inFlight  int
+	ahead     int
 
 	anchor      time.Time
 	now         int64
@@ -168,6 +169,14 @@ func (b *Budget) Close(until time.Time) {
 	b.closedUntil = max(b.closedUntil, b.nanos(until))
 }
 
+// Ahead lets n permits more be out than the concurrency limits allow. It is for a
+// caller that itself never writes more requests at a time than they allow and
+// holds a permit back until there is room for it: without it, permits that wait
+// for their send time would count as under way. While calls may be under way that
+// the caller does not see, those of an owner before and those that were cut off a
+// moment ago, it has no effect.
+func (b *Budget) Ahead(n int) { b.ahead = max(n, 0) }
+
 // SetLimits replaces the limits. A wider limit and a narrower one take effect
 // for the next permit; permits that are out stay valid, so a span that holds
 // calls from before the change is judged by the larger limit.
@@ -247,6 +256,9 @@ func (b *Budget) next() (int64, bool) {
 	}
 	if b.inFlight > 0 {
 		free := b.inFlight - 1 - len(b.open)
+		if b.abandoned.len() == 0 {
+			free += b.ahead
+		}
 		if free < 0 {
 			return 0, false
 		}

@@ -1,0 +1,72 @@
+package throttledispatcher
+
+import "time"
+
+const (
+	// blockHorizon is how far ahead send times are handed out. What a crash leaves
+	// unused of it is lost to the pace, and what is claimed no longer follows its
+	// order's edits, so it is short; each block costs an fsync, so it is not
+	// shorter.
+	blockHorizon = 400 * time.Millisecond
+	// blockLead is how long before the next send time its block is begun. A send
+	// time that passes before it is handed out is lost to the pace, so the lead
+	// covers a stall of the process or of the disk.
+	blockLead = 250 * time.Millisecond
+	// flushEvery bounds how often closes alone cause a block.
+	flushEvery = 40 * time.Millisecond
+	// longestStall bounds how far ahead slow blocks make the worker look.
+	longestStall = 300 * time.Millisecond
+	// waitedLong is from when on a call that was late has waited for a connection
+	// rather than for the processor.
+	waitedLong = 20 * time.Millisecond
+	// crowdedFor is how long after the last sign of it the connections count as too
+	// few for the pace.
+	crowdedFor = time.Second
+)
+
+// stalls follows how long blocks take to be bound and stored. While they take
+// long, they are begun earlier and reach further, so that the pace goes on
+// meanwhile. Its zero value has seen none.
+type stalls struct{ worst time.Duration }
+
+// note takes in how long a block took. The worst of the last minute or so counts:
+// at some ten blocks a second it is halved in 10 s.
+func (s *stalls) note(took time.Duration) {
+	s.worst = max(min(took, longestStall), s.worst-s.worst/128)
+}
+
+func (s *stalls) lead() time.Duration    { return blockLead + s.worst }
+func (s *stalls) horizon() time.Duration { return blockHorizon + 2*s.worst }
+func (s *stalls) flush() time.Duration   { return flushEvery + s.worst }
+
+// sent takes in that a call is under way.
+func (w *worker) sent(i issue) {
+	w.budget.Issued(i.number, i.at)
+	at, ok := w.unsent[i.number]
+	delete(w.unsent, i.number)
+	if ok && i.at.Sub(at) > waitedLong && i.at.Before(w.crowdedUntil) && w.full() {
+		w.crowdedUntil = i.at.Add(crowdedFor)
+	}
+}
+
+// full reports whether as many calls are under way as can be.
+func (w *worker) full() bool { return w.flying-len(w.unsent) >= w.connections }
+
+// room returns how many send times may be handed out. Where the system is so slow
+// that connections bound the rate and not the pace, one call waits for the next
+// free connection; more would let their time pass.
+func (w *worker) room(now time.Time) int {
+	due := 0
+	for _, at := range w.unsent {
+		if !now.Before(at) {
+			due++
+		}
+	}
+	if due > 1 && w.full() {
+		w.crowdedUntil = now.Add(crowdedFor)
+	}
+	if now.Before(w.crowdedUntil) {
+		return max(0, w.connections+1-w.flying)
+	}
+	return maxPerBlock
+}
