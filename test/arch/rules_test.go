@@ -22,7 +22,7 @@ var services = []string{
 
 // sharedPackages is the whole of services/internal.
 var sharedPackages = []string{
-	"bus", "bus/embed", "bus/bustest", "catalog", "order", "expr", "fault", "run", "telemetry", "secrets",
+	"bus", "bus/embed", "bus/bustest", "catalog", "order", "expr", "fault", "maintenance", "run", "telemetry", "secrets",
 }
 
 // purePackages take values and return values, so that testing/synctest and
@@ -36,6 +36,7 @@ var purePackages = []string{
 	"services/notifier/internal/message",
 	"services/internal/order",
 	"services/internal/fault",
+	"services/internal/maintenance",
 }
 
 // impure is what a pure package may not reach for.

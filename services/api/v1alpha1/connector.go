@@ -105,6 +105,15 @@ type ConnectorSpec struct {
 	// +kubebuilder:default={}
 	// +optional
 	Retry Retry `json:"retry,omitzero"`
+	// When it is not to be called: calls under way end before, nothing is sent
+	// during, and feeding goes on by itself after.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	Maintenance []MaintenanceWindow `json:"maintenance,omitempty"`
+	// What to do when it is back after an outage.
+	// +optional
+	Outage Outage `json:"outage,omitzero"`
 	// Paused keeps everything and sends nothing.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
@@ -235,6 +244,40 @@ type Retry struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('720h')",message="maxAge is a time between 1s and 720h, such as 72h"
 	// +optional
 	MaxAge metav1.Duration `json:"maxAge,omitzero"`
+}
+
+// MaintenanceWindow is a time at which the external system works on itself.
+type MaintenanceWindow struct {
+	// When it begins, as five fields of cron: minute, hour, day of the month, month
+	// and day of the week, such as "0 2 * * 0" for Sundays at two. SUN#3 is the
+	// third Sunday of a month, SUN#L the last.
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^\s*[^=\s]+(\s+[^=\s]+){4}\s*$`
+	Schedule string `json:"schedule"`
+	// Whose clock schedule goes by: a name of the IANA database. On a night on which
+	// the clock changes, every reading of a time that is skipped or comes twice
+	// holds.
+	// +kubebuilder:default=UTC
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	TimeZone string `json:"timeZone,omitempty"`
+	// How long it lasts; less than the time from one beginning to the next.
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s') && duration(self) <= duration('336h')",message="duration is a time above 0 and up to 336h, such as 2h"
+	Duration metav1.Duration `json:"duration"`
+	// The time after it over which the pace grows from a tenth to the whole; full
+	// pace at once where it is not written.
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('24h')",message="rampUp is a time up to 24h, such as 10m"
+	// +optional
+	RampUp metav1.Duration `json:"rampUp,omitzero"`
+}
+
+// Outage says what to do about outages that nobody announced.
+type Outage struct {
+	// The time after an outage over which the pace grows from a tenth to the whole;
+	// full pace at once where it is not written.
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('24h')",message="rampUp is a time up to 24h, such as 10m"
+	// +optional
+	RampUp metav1.Duration `json:"rampUp,omitzero"`
 }
 
 // ShopifySettings are the settings of a Shopify shop.

@@ -20,6 +20,9 @@ func (c *Connector) SetDefaults() {
 	if len(s.Lanes) == 0 {
 		s.Lanes = []Lane{{Name: LaneExpress, Weight: 7}, {Name: LaneStandard, Weight: 2}, {Name: LaneBulk, Weight: 1}}
 	}
+	for i := range s.Maintenance {
+		setDefault(&s.Maintenance[i].TimeZone, "UTC")
+	}
 	if s.Webhook != nil {
 		setDefault(&s.Webhook.MaxBodyBytes, 1<<20)
 	}

@@ -205,6 +205,46 @@ func TestEachMistakeInMeaningSaysWhereAndWhatIsExpected(t *testing.T) {
 		"an age without end": {edit{"erp.yaml", "maxAge: 72h", "maxAge: 721h"}, []string{
 			`erp.yaml:23: spec.retry.maxAge: found 721h, expected a time from 1s to 720h`,
 		}},
+		"a schedule that is none": {edit{"erp.yaml", `"0 2 * * 0"`, `"0 2 * *"`}, []string{
+			`erp.yaml:26: spec.maintenance[0].schedule: found "0 2 * *", expected five fields of cron (minute, hour, day, month, weekday), such as "0 2 * * 0" for Sundays at two: it has 4 fields`,
+		}},
+		"a schedule of an hour that no clock shows": {edit{"erp.yaml", `"0 2 * * 0"`, `"0 25 * * 0"`}, []string{
+			`erp.yaml:26: spec.maintenance[0].schedule: found "0 25 * * 0", expected five fields of cron (minute, hour, day, month, weekday), such as "0 2 * * 0" for Sundays at two: end of range (25) above maximum (23): "25"`,
+		}},
+		"a schedule that never begins": {edit{"erp.yaml", `"0 2 * * 0"`, `"0 2 31 2 *"`}, []string{
+			`erp.yaml:26: spec.maintenance[0].schedule: found "0 2 31 2 *", expected five fields of cron (minute, hour, day, month, weekday), such as "0 2 * * 0" for Sundays at two: no such day ever comes`,
+		}},
+		"a schedule with a time zone": {edit{"erp.yaml", `"0 2 * * 0"`, `"TZ=UTC 2 * * 0"`}, []string{
+			`erp.yaml:26: spec.maintenance[0].schedule: found "TZ=UTC 2 * * 0", expected five fields of cron (minute, hour, day, month, weekday), such as "0 2 * * 0" for Sundays at two: a time zone is not part of it`,
+		}},
+		"a time zone that is none": {edit{"erp.yaml", "America/New_York", "America/Gotham"}, []string{
+			`erp.yaml:26: spec.maintenance[0].timeZone: found "America/Gotham", expected a name of the IANA time zone database, such as America/New_York or UTC`,
+		}},
+		"the time zone of the machine": {edit{"erp.yaml", "America/New_York", "Local"}, []string{
+			`erp.yaml:26: spec.maintenance[0].timeZone: found "Local", expected a name of the IANA time zone database, such as America/New_York or UTC`,
+		}},
+		"maintenance of no time": {edit{"erp.yaml", "duration: 2h", "duration: 0s"}, []string{
+			`erp.yaml:26: spec.maintenance[0].duration: found 0s, expected a time above 0s and up to 336h, such as 2h`,
+		}},
+		"maintenance that goes back in time": {edit{"erp.yaml", "duration: 2h", "duration: -2h"}, []string{
+			`erp.yaml:26: spec.maintenance[0].duration: found -2h, expected a time above 0s and up to 336h, such as 2h`,
+		}},
+		"maintenance that never ends": {edit{"erp.yaml", "duration: 2h", "duration: 168h"}, []string{
+			`erp.yaml:26: spec.maintenance[0].duration: found 168h, expected less than 168h: the schedule begins that often, so it would never end`,
+		}},
+		"maintenance that leaves no time together": {edit{"erp.yaml", `schedule: "0 2 * * 0", timeZone: America/New_York, duration: 2h, rampUp: 10m}`,
+			"schedule: \"0 0 * * *\", duration: 13h}\n    - {schedule: \"0 12 * * *\", duration: 13h}"}, []string{
+			`erp.yaml:25: spec.maintenance: the windows together leave no time to send for a month and more, expected gaps between them; paused: true keeps everything for as long as it is written`,
+		}},
+		"a ramp that goes down": {edit{"erp.yaml", "rampUp: 10m", "rampUp: -10m"}, []string{
+			`erp.yaml:26: spec.maintenance[0].rampUp: found -10m, expected a time from 0s to 24h`,
+		}},
+		"a ramp without end": {edit{"erp.yaml", "rampUp: 5m", "rampUp: 25h"}, []string{
+			`erp.yaml:27: spec.outage.rampUp: found 25h, expected a time from 0s to 24h`,
+		}},
+		"no schedule": {edit{"erp.yaml", `schedule: "0 2 * * 0", `, ""}, []string{
+			`erp.yaml:26: spec.maintenance[0].schedule: is missing, expected text, such as "0 2 * * 0"`,
+		}},
 		"an endpoint that is no URL": {edit{"erp.yaml", "https://123456.suitetalk.api.netsuite.com", "netsuite.com"}, []string{
 			`erp.yaml:7: spec.endpoint: found "netsuite.com", expected a URL, such as https://123456.suitetalk.api.netsuite.com`,
 		}},

@@ -49,6 +49,8 @@ func (c *compiler) connector(e *entry[*v1alpha1.Connector]) {
 	}
 	c.count(e.Resource, "spec.retry.maxAttempts", int64(spec.Retry.MaxAttempts), 1, 1000)
 	c.between(e.Resource, "spec.retry.maxAge", spec.Retry.MaxAge.Duration, time.Second, 720*time.Hour)
+	c.maintenance(e)
+	c.between(e.Resource, "spec.outage.rampUp", spec.Outage.RampUp.Duration, 0, maxRampUp)
 	c.settings(e)
 }
 
