@@ -119,7 +119,6 @@ func (s *settler) aside(a *arrival, cause fault.Cause) task {
 	return task{key: "event " + id, run: func(ctx context.Context) error {
 		ctx, span := s.startEvent(ctx, a)
 		defer span.End()
-		s.counters.events.Add(1)
 		return s.holdEvent(ctx, a, id, cause)
 	}}
 }
@@ -162,7 +161,6 @@ func (s *settler) event(ctx context.Context, a *arrival, key string) error {
 	if errors.Is(err, errUnreadable) {
 		code = "state-unreadable"
 	}
-	s.counters.events.Add(1)
 	return s.holdEvent(ctx, a, key, fault.Cause{Code: code, Detail: err.Error()})
 }
 

@@ -38,7 +38,11 @@ func (s *settler) holdEvent(ctx context.Context, a *arrival, key string, cause f
 	}
 	s.log.WarnContext(ctx, "an event is put into the Error Hold", "connector", connector, "topic", topic, "event", a.id(), "order", key,
 		"cause", cause.Code, "detail", hold.GetCause().GetDetail())
-	return s.hold(ctx, hold)
+	if err := s.hold(ctx, hold); err != nil {
+		return err
+	}
+	s.counters.events.Add(1)
+	return nil
 }
 
 // holdResult puts a delivery into the Error Hold that came back with an outcome
