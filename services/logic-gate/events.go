@@ -119,7 +119,7 @@ func (s *settler) aside(a *arrival, cause fault.Cause) task {
 	return task{key: "event " + id, run: func(ctx context.Context) error {
 		ctx, span := s.startEvent(ctx, a)
 		defer span.End()
-		return s.holdEvent(ctx, a, id, cause)
+		return s.settleAside(ctx, a, id, cause)
 	}}
 }
 
@@ -161,7 +161,7 @@ func (s *settler) event(ctx context.Context, a *arrival, key string) error {
 	if errors.Is(err, errUnreadable) {
 		code = "state-unreadable"
 	}
-	return s.holdEvent(ctx, a, key, fault.Cause{Code: code, Detail: err.Error()})
+	return s.settleAside(ctx, a, key, fault.Cause{Code: code, Detail: err.Error()})
 }
 
 // apply brings the order up to date with the event: state, then deliveries.

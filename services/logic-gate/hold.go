@@ -38,7 +38,12 @@ func (s *settler) holdEvent(ctx context.Context, a *arrival, key string, cause f
 	}
 	s.log.WarnContext(ctx, "an event is put into the Error Hold", "connector", connector, "topic", topic, "event", a.id(), "order", key,
 		"cause", cause.Code, "detail", hold.GetCause().GetDetail())
-	if err := s.hold(ctx, hold); err != nil {
+	return s.hold(ctx, hold)
+}
+
+// settleAside is holdEvent for an event of which nothing else is left to do.
+func (s *settler) settleAside(ctx context.Context, a *arrival, key string, cause fault.Cause) error {
+	if err := s.holdEvent(ctx, a, key, cause); err != nil {
 		return err
 	}
 	s.counters.events.Add(1)
