@@ -21,13 +21,19 @@ import (
 func (w *world) dispatch(ctx context.Context) {
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	queues := map[string]chan *bus.Incoming{}
-	err := w.bus.Consume(ctx, bus.ConsumerOptions{Stream: bus.StreamDispatch, Durable: "dispatcher"}, func(ctx context.Context, m *bus.Incoming) {
+	queues, seen := map[string]chan *bus.Incoming{}, map[string]bool{}
+	// A message that got lost with a connection comes again at once.
+	options := bus.ConsumerOptions{Stream: bus.StreamDispatch, Durable: "dispatcher", Reset: true}
+	err := w.bus.Consume(ctx, options, func(_ context.Context, m *bus.Incoming) {
 		d := &dispatchv1.Delivery{}
 		if err := proto.Unmarshal(m.Data, d); err != nil {
 			w.t.Errorf("%s: %v", m.Subject, err)
 			return
 		}
+		if seen[d.GetId()] {
+			return
+		}
+		seen[d.GetId()] = true
 		queue := queues[d.GetConnector()]
 		if queue == nil {
 			queue = make(chan *bus.Incoming, 1000)

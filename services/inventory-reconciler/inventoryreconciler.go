@@ -50,7 +50,7 @@ func New(config Config) (*Reconciler, error) {
 // channel have to be looked for from the beginning.
 func (r *Reconciler) Run(ctx context.Context) error {
 	shards, err := r.config.Bus.Shards(ctx, bus.PrefixOrder)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("inventory-reconciler: counting the order shards: %w", err)
 	}
 	for ctx.Err() == nil {
