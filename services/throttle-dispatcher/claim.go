@@ -37,6 +37,8 @@ type job struct {
 	// resend: the claim came from the ledger of an earlier owner, which may have
 	// sent it.
 	resend bool
+	// restored: an earlier owner closed it.
+	restored bool
 	// refusals counts the times that credentials were refused for it, the first at
 	// refusedAt.
 	refusals  int

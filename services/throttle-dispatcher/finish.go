@@ -2,6 +2,7 @@ package throttledispatcher
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -66,8 +67,12 @@ func (w *worker) finish(ctx context.Context, j *job, closing *ledgerv1.Close) {
 		ctx = trace.ContextWithSpan(ctx, j.span)
 		defer j.span.End()
 	}
+	publish := w.publishOnce
+	if j.restored {
+		publish = w.publishUnlessThere
+	}
 	for {
-		err := w.publishOnce(ctx, closing)
+		err := publish(ctx, closing)
 		if err == nil {
 			err = w.acknowledge(ctx, j)
 		}
@@ -110,6 +115,17 @@ func (w *worker) publishOnce(ctx context.Context, closing *ledgerv1.Close) error
 	return w.publishNew(ctx, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()), result)
 }
 
+// publishUnlessThere is for what an earlier owner closed and may have published:
+// its hold may have been released since, and must not come back.
+func (w *worker) publishUnlessThere(ctx context.Context, closing *ledgerv1.Close) error {
+	result := closing.GetResult()
+	_, err := w.records.Last(ctx, bus.StreamResult, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()))
+	if errors.Is(err, bus.ErrNotFound) {
+		return w.publishOnce(ctx, closing)
+	}
+	return err
+}
+
 // publishNew publishes what must be there once; that it is there already is
 // success.
 func (w *worker) publishNew(ctx context.Context, subject string, message proto.Message) error {
@@ -146,6 +162,7 @@ func (w *worker) forget(id string) {
 // drain ends the work in order: calls under way come home, what became of them
 // is recorded and published.
 func (w *worker) drain(ctx context.Context) error {
+	w.recall()
 	grace := time.NewTimer(w.grace)
 	defer grace.Stop()
 	for w.flying > 0 {

@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
@@ -78,6 +79,7 @@ func (w *worker) take(ctx context.Context, m *bus.Incoming) {
 	j.message.Store(m)
 	w.jobs[id] = j
 	if closing, ok := w.closed[id]; ok {
+		j.restored = true
 		w.publishClose(ctx, closing)
 		return
 	}
@@ -121,6 +123,9 @@ func (w *worker) keepAlive() {
 func (w *worker) respec(connector *v1alpha1.Connector) error {
 	previous := w.spec
 	w.spec = connector
+	if equality.Semantic.DeepEqual(previous.Spec, connector.Spec) {
+		return nil
+	}
 	limits, err := limitsOf(connector)
 	if err != nil {
 		return err

@@ -102,3 +102,21 @@ func TestQueryRunsOutBetweenAttempts(t *testing.T) {
 		t.Errorf("closed %v after it ran out", at.Sub(q.GetExpiresAt().AsTime()))
 	}
 }
+
+// So does one whose time is over while it is under way.
+func TestQueryRunsOutWhileItIsUnderWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 40, time.Second)
+	w.account.setDelay(700 * time.Millisecond)
+	w.account.answer(status(http.StatusInternalServerError))
+	w.start()
+	q := query("stock-1")
+	q.ExpiresAt = timestamppb.New(time.Now().Add(500 * time.Millisecond))
+	w.ask(q)
+	if got := w.results(1)["stock-1"]; got.GetOutcome() != dispatchv1.Outcome_OUTCOME_EXPIRED {
+		t.Errorf("%v, want expired", got)
+	}
+	if n := len(w.account.seen()); n != 1 {
+		t.Errorf("%d calls, want the one that was under way", n)
+	}
+}

@@ -2,6 +2,9 @@ package throttledispatcher_test
 
 import (
 	"context"
+	"net/http"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -9,6 +12,7 @@ import (
 
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
 // newestBlock reads the newest record of the connector's ledger.
@@ -109,5 +113,45 @@ func TestSilentBusCutsNoCall(t *testing.T) {
 	w.delivered(orders)
 	if n := len(w.account.seen()); n != orders {
 		t.Errorf("%d calls for %d orders", n, orders)
+	}
+}
+
+// listening notes where a dispatcher publishes.
+type listening struct {
+	throttledispatcher.Records
+	mu       sync.Mutex
+	subjects []string
+}
+
+func (l *listening) Publish(ctx context.Context, m bus.Message) (bus.Ack, error) {
+	l.mu.Lock()
+	l.subjects = append(l.subjects, m.Subject)
+	l.mu.Unlock()
+	return l.Records.Publish(ctx, m)
+}
+
+// A hold that was published may be released before its message is acknowledged;
+// a restart in between must not bring it back.
+func TestHoldIsNotPublishedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 20, 200*time.Millisecond)
+	w.account.answer(status(http.StatusUnprocessableEntity))
+	w.want(1, "")
+	killer := deadlyAfter(4) // claim, close, hold and result; not the acknowledgment
+	kill := w.start(killer.before(), throttledispatcher.Abrupt)
+	w.results(1)
+	<-killer.died
+	kill()
+	second := &listening{}
+	stop := w.start(throttledispatcher.Through(func(r throttledispatcher.Records) throttledispatcher.Records {
+		second.Records = r
+		return second
+	}))
+	w.allAcknowledged(delivery(1))
+	stop()
+	for _, subject := range second.subjects {
+		if strings.HasPrefix(subject, "hold.") || strings.HasPrefix(subject, "result.") {
+			t.Errorf("published on %s again", subject)
+		}
 	}
 }

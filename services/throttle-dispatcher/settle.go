@@ -63,7 +63,7 @@ func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time)
 	case o.isOutage(answer):
 		w.fail(o, now)
 		return
-	case answer.Class == fault.OK:
+	default:
 		w.accept(now)
 	}
 	w.replies = true
@@ -150,6 +150,9 @@ func (w *worker) putBack(o outcome, at time.Time) {
 		w.log.Debug("a failed attempt is not on record; after a crash it would count as in doubt", "delivery", j.delivery.GetId(), "error", err)
 	}
 	w.queue.Retry(j.delivery.GetKey(), at)
+	if expires := j.delivery.GetExpiresAt(); expires != nil {
+		w.expiresAt(expires.AsTime())
+	}
 }
 
 // stamp writes when the call went out and when its reply was in. issued_at is
