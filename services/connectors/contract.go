@@ -85,7 +85,9 @@ type Operation struct {
 const (
 	// OperationReadStock reads figures. Arguments: {skus: [string], location: string}.
 	// Value: {items: [{sku, available}]}, and for shops also item (the system's
-	// own id of the item at that location, passed back to setStock).
+	// own id of the item at that location, passed back to setStock) and committed
+	// (the units of its open orders, by which a sale is noticed that has not been
+	// heard of yet).
 	OperationReadStock = "readStock"
 	// OperationSetStock writes by compare-and-set. Arguments: {location, reference,
 	// items: [{sku, item, quantity, changeFrom}]}. Class Conflict where the

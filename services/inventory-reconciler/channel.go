@@ -181,7 +181,7 @@ func (c *channelWorker) writeAll(ctx context.Context, p *part, items []stock.Set
 }
 
 // differences returns what is to be written where the channel shows this.
-func (c *channelWorker) differences(ctx context.Context, figures []figure, known map[string]int64) []stock.SetItem {
+func (c *channelWorker) differences(ctx context.Context, figures []stock.Figure, known map[string]int64) []stock.SetItem {
 	evidence := c.pool.evidence(c.place, figures, known)
 	items := make([]stock.SetItem, 0, len(figures))
 	for _, f := range figures {
@@ -221,7 +221,7 @@ func (c *channelWorker) write(ctx context.Context, p *part, items []stock.SetIte
 	}.Arguments())
 }
 
-func count(figures []figure, sku string) int {
+func count(figures []stock.Figure, sku string) int {
 	n := 0
 	for _, f := range figures {
 		if f.SKU == sku {

@@ -172,16 +172,14 @@ func (w *world) read(connector string, read stock.Read) *structpb.Struct {
 				figures = append(figures, stock.Figure{SKU: sku, Available: available})
 			}
 		} else if available, known := s.available[sku]; known {
-			figures = append(figures, stock.Figure{SKU: sku, Available: available, Item: "item-" + sku})
+			figure := stock.Figure{SKU: sku, Available: available, Item: "item-" + sku}
+			if committed := s.committed[sku]; s.counts {
+				figure.Committed = &committed
+			}
+			figures = append(figures, figure)
 		}
 	}
-	value := stock.Value(figures)
-	if s != nil && s.counts {
-		for i, item := range value.GetFields()["items"].GetListValue().GetValues() {
-			item.GetStructValue().Fields["committed"] = structpb.NewNumberValue(float64(s.committed[figures[i].SKU]))
-		}
-	}
-	return value
+	return stock.Value(figures)
 }
 
 // set needs the lock; it changes all or nothing.

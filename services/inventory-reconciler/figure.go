@@ -3,9 +3,6 @@ package inventoryreconciler
 import (
 	"errors"
 	"fmt"
-	"math"
-
-	"google.golang.org/protobuf/types/known/structpb"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -13,18 +10,9 @@ import (
 	"github.com/peppasync/peppasync/services/inventory-reconciler/internal/allocation"
 )
 
-// figure is what a place has of a SKU.
-type figure struct {
-	stock.Figure
-	// committed is how many units its open orders have; counts is false where the
-	// system does not say.
-	committed int64
-	counts    bool
-}
-
 // answered returns the figures of a read, or an error where it ended in the Error
 // Hold or its answer cannot be read. expired means that no call was made.
-func answered(result *dispatchv1.Result) (figures []figure, expired bool, err error) {
+func answered(result *dispatchv1.Result) (figures []stock.Figure, expired bool, err error) {
 	switch result.GetOutcome() {
 	case dispatchv1.Outcome_OUTCOME_EXPIRED:
 		return nil, true, nil
@@ -35,30 +23,10 @@ func answered(result *dispatchv1.Result) (figures []figure, expired bool, err er
 	if result.GetIssuedAt() == nil || result.GetSettledAt() == nil {
 		return nil, false, errors.New("the result does not say when the call was made")
 	}
-	parsed, err := stock.ParseValue(result.GetValue())
-	if err != nil {
+	if figures, err = stock.ParseValue(result.GetValue()); err != nil {
 		return nil, false, fmt.Errorf("the answer cannot be read: %w", err)
 	}
-	items := result.GetValue().GetFields()["items"].GetListValue().GetValues()
-	figures = make([]figure, len(parsed))
-	for i, f := range parsed {
-		figures[i].Figure = f
-		figures[i].committed, figures[i].counts = committedOf(items[i].GetStructValue())
-	}
 	return figures, false, nil
-}
-
-// committedOf reads the field "committed", which only some systems have.
-func committedOf(fields *structpb.Struct) (int64, bool) {
-	value, ok := fields.GetFields()["committed"].GetKind().(*structpb.Value_NumberValue)
-	if !ok {
-		return 0, false
-	}
-	units := math.Floor(value.NumberValue)
-	if math.IsNaN(units) || units < 0 || units > math.MaxInt32 {
-		return 0, false
-	}
-	return int64(units), true
 }
 
 // refused says how a question ended that has no answer.
@@ -90,9 +58,9 @@ func newSightings() sightings {
 
 // see takes in what a place said. known is Ledger.Open of its connector as of
 // before it was asked, open as of now.
-func (s sightings) see(place v1alpha1.StockChannel, figures []figure, known, open map[string]int64) {
+func (s sightings) see(place v1alpha1.StockChannel, figures []stock.Figure, known, open map[string]int64) {
 	for _, f := range figures {
-		if !f.counts {
+		if f.Committed == nil {
 			continue
 		}
 		if s.committed[place] == nil {
@@ -101,7 +69,7 @@ func (s sightings) see(place v1alpha1.StockChannel, figures []figure, known, ope
 		if s.sold[place.Connector] == nil {
 			s.sold[place.Connector] = map[string]sighting{}
 		}
-		s.committed[place][f.SKU] = f.committed
+		s.committed[place][f.SKU] = *f.Committed
 		counted := int64(0)
 		for other, committed := range s.committed {
 			if other.Connector == place.Connector {

@@ -180,7 +180,7 @@ func (w *poolWorker) latest() (*reading, <-chan struct{}) {
 
 // evidence returns what is known now about each SKU of a channel's answer. known
 // is Ledger.Open as of before the channel was asked.
-func (w *poolWorker) evidence(place v1alpha1.StockChannel, figures []figure, known map[string]int64) map[string]allocation.Evidence {
+func (w *poolWorker) evidence(place v1alpha1.StockChannel, figures []stock.Figure, known map[string]int64) map[string]allocation.Evidence {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	newest, before := w.newest, w.before
@@ -235,7 +235,7 @@ func (w *poolWorker) ask(
 	})
 }
 
-func available(figures []figure) map[string]int64 {
+func available(figures []stock.Figure) map[string]int64 {
 	available := make(map[string]int64, len(figures))
 	for _, f := range figures {
 		available[f.SKU] = f.Available
@@ -250,10 +250,10 @@ type missing struct {
 	reported string
 }
 
-func (m *missing) report(ctx context.Context, skus []string, figures []figure) {
+func (m *missing) report(ctx context.Context, skus []string, figures []stock.Figure) {
 	var absent []string
 	for _, sku := range skus {
-		if !slices.ContainsFunc(figures, func(f figure) bool { return f.SKU == sku }) {
+		if !slices.ContainsFunc(figures, func(f stock.Figure) bool { return f.SKU == sku }) {
 			absent = append(absent, sku)
 		}
 	}

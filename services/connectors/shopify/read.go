@@ -236,11 +236,19 @@ func readStock(call connectors.Call, r connectors.Reply, found *inventoryItems) 
 		if node.Level == nil || !slices.Contains(read.SKUs, node.SKU) {
 			continue
 		}
+		figure, known := stock.Figure{SKU: node.SKU, Item: node.ID}, false
 		for _, quantity := range node.Level.Quantities {
-			if available, ok := stock.Whole(quantity.Quantity); ok && quantity.Name == "available" {
-				figures = append(figures, stock.Figure{SKU: node.SKU, Available: available, Item: node.ID})
-				break
+			units, ok := stock.Whole(quantity.Quantity)
+			switch {
+			case !ok:
+			case quantity.Name == "available":
+				figure.Available, known = units, true
+			case quantity.Name == "committed":
+				figure.Committed = &units
 			}
+		}
+		if known {
+			figures = append(figures, figure)
 		}
 	}
 	return connectors.Answer{

@@ -27,7 +27,7 @@ const readStockQuery = `query ReadStock($query: String!, $location: ID!) {
       id
       sku
       inventoryLevel(locationId: $location) {
-        quantities(names: ["available"]) { name quantity }
+        quantities(names: ["available", "committed"]) { name quantity }
       }
     }
     pageInfo { hasNextPage }

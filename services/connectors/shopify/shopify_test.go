@@ -37,7 +37,7 @@ var (
 		}}.Arguments(),
 	}
 	readAccepted = []byte(`{"data":{"inventoryItems":{"nodes":[
-		{"id":"gid://shopify/InventoryItem/5001","sku":"MUG-1","inventoryLevel":{"quantities":[{"name":"available","quantity":9}]}},
+		{"id":"gid://shopify/InventoryItem/5001","sku":"MUG-1","inventoryLevel":{"quantities":[{"name":"available","quantity":9},{"name":"committed","quantity":4}]}},
 		{"id":"gid://shopify/InventoryItem/5002","sku":"MUG-10","inventoryLevel":{"quantities":[{"name":"available","quantity":1}]}},
 		{"id":"gid://shopify/InventoryItem/5003","sku":"O'Brien \\ Co","inventoryLevel":null}],
 		"pageInfo":{"hasNextPage":false}}},
@@ -145,7 +145,8 @@ func TestMoreThanOneCallHolds(t *testing.T) {
 func TestReadStockAnswer(t *testing.T) {
 	answer := shopify.Shopify{}.Read(spec(), readCall, connectors.Reply{Status: 200, Body: readAccepted, Written: true})
 	// MUG-10 was found by its words, and not asked for; the third has no level there.
-	want := stock.Value([]stock.Figure{{SKU: "MUG-1", Available: 9, Item: "gid://shopify/InventoryItem/5001"}})
+	committed := int64(4)
+	want := stock.Value([]stock.Figure{{SKU: "MUG-1", Available: 9, Item: "gid://shopify/InventoryItem/5001", Committed: &committed}})
 	if diff := cmp.Diff(want, answer.Value, protocmp.Transform()); diff != "" {
 		t.Errorf("value (-want +got):\n%s", diff)
 	}

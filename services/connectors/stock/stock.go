@@ -26,6 +26,9 @@ type Figure struct {
 	// Item is the system's own id of the item, to be passed back to setStock;
 	// empty where the system sets stock by SKU or not at all.
 	Item string
+	// Committed is how many units the open orders of a shop have there: sold, taken
+	// off Available, and not fulfilled. Nil where the system does not say.
+	Committed *int64
 }
 
 // Set is what setStock is asked.
@@ -148,6 +151,9 @@ func Value(figures []Figure) *structpb.Struct {
 		if figure.Item != "" {
 			fields["item"] = structpb.NewStringValue(figure.Item)
 		}
+		if figure.Committed != nil {
+			fields["committed"] = structpb.NewNumberValue(float64(*figure.Committed))
+		}
 		items[i] = structpb.NewStructValue(object(fields))
 	}
 	return object(map[string]*structpb.Value{
@@ -174,6 +180,13 @@ func ParseValue(value *structpb.Struct) ([]Figure, error) {
 			return nil, fmt.Errorf("items[%d].%w", i, err)
 		}
 		figures[i] = Figure{SKU: sku, Available: available, Item: fields.GetFields()["item"].GetStringValue()}
+		if fields.GetFields()["committed"] != nil {
+			committed, err := integer(fields, "committed")
+			if err != nil {
+				return nil, fmt.Errorf("items[%d].%w", i, err)
+			}
+			figures[i].Committed = &committed
+		}
 	}
 	return figures, nil
 }

@@ -28,7 +28,8 @@ func TestArgumentsAreReadAsTheyWereWritten(t *testing.T) {
 	if err != nil || !cmp.Equal(set, gotSet) {
 		t.Errorf("set: %v, %s", err, cmp.Diff(set, gotSet))
 	}
-	figures := []stock.Figure{{SKU: "A", Available: 7, Item: "i1"}, {SKU: "B", Available: -2}}
+	committed := int64(4)
+	figures := []stock.Figure{{SKU: "A", Available: 7, Item: "i1", Committed: &committed}, {SKU: "B", Available: -2}}
 	gotFigures, err := stock.ParseValue(stock.Value(figures))
 	if err != nil || !cmp.Equal(figures, gotFigures) {
 		t.Errorf("figures: %v, %s", err, cmp.Diff(figures, gotFigures))
