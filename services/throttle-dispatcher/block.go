@@ -84,7 +84,7 @@ func (w *worker) bindSome(ctx context.Context, now time.Time, most int) []prepar
 
 // expected returns how many send times a block begun now will be given, about.
 func (w *worker) expected(now time.Time) int {
-	gap := w.budget.Limits().Gap()
+	gap := w.budget.Gap()
 	at, ok := w.budget.Next(now)
 	if gap == 0 || !ok {
 		return min(2*w.grant+1, maxPerBlock)

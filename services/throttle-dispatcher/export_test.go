@@ -1,6 +1,11 @@
 package throttledispatcher
 
-import "time"
+import (
+	"time"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
+)
 
 // Records is what a worker reads and writes beside its intake.
 type Records = records
@@ -12,3 +17,10 @@ func Through(wrap func(Records) Records) func(*Dispatcher) {
 
 // Abrupt makes a stop cut off calls soon.
 func Abrupt(d *Dispatcher) { d.grace = 300 * time.Millisecond }
+
+// Maintained gives every connector these windows; cron knows only whole minutes.
+func Maintained(calendar maintenance.Calendar) func(*Dispatcher) {
+	return func(d *Dispatcher) {
+		d.calendar = func(*v1alpha1.Connector) (maintenance.Calendar, error) { return calendar, nil }
+	}
+}

@@ -83,7 +83,7 @@ func (w *worker) take(ctx context.Context, m *bus.Incoming) {
 		w.publishClose(ctx, closing)
 		return
 	}
-	item := queue.Item[*job]{ID: id, Key: d.GetKey(), Lane: d.GetLane(), Sequence: m.Sequence, Value: j}
+	item := queue.Item[*job]{ID: id, Key: d.GetKey(), Lane: d.GetLane(), Sequence: m.Sequence, Since: m.Time, Value: j}
 	if claim, ok := w.open[id]; ok {
 		j.claim, j.call, j.attempts = claim, recalled(claim), int(claim.GetAttempt())
 		if next := claim.GetNextAttemptAt(); next != nil {
@@ -137,6 +137,9 @@ func (w *worker) respec(connector *v1alpha1.Connector) error {
 		return err
 	}
 	if err := w.ledger.SetLimits(limits); err != nil {
+		return err
+	}
+	if err := w.watchMaintenance(time.Now()); err != nil {
 		return err
 	}
 	w.breaker.Set(outageSettings(limits))

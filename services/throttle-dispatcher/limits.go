@@ -93,5 +93,7 @@ func sameButPace(a, b *v1alpha1.Connector) bool {
 	left.Limits, right.Limits = nil, nil
 	left.Paused, right.Paused = false, false
 	left.Retry, right.Retry = v1alpha1.Retry{}, v1alpha1.Retry{}
+	left.Maintenance, right.Maintenance = nil, nil
+	left.Outage, right.Outage = v1alpha1.Outage{}, v1alpha1.Outage{}
 	return equality.Semantic.DeepEqual(left, right)
 }

@@ -16,7 +16,7 @@ const (
 
 func (w *worker) mayProbe(now time.Time) bool {
 	at, _ := w.breaker.NextProbe()
-	if w.probing || w.spec.Spec.Paused || now.Before(w.quietUntil) || now.Before(at) {
+	if w.probing || w.spec.Spec.Paused || now.Before(w.quiet(now)) || now.Before(at) {
 		return false
 	}
 	free, ok := w.budget.Next(now)

@@ -13,6 +13,7 @@ import (
 func (w *worker) step(calls context.Context) error {
 	now := time.Now()
 	w.expire(now)
+	w.keepMaintenance(now)
 	var write error
 	switch {
 	case w.breaker.Open() && w.mayProbe(now):
@@ -29,7 +30,7 @@ func (w *worker) step(calls context.Context) error {
 }
 
 func (w *worker) maySend(now time.Time) bool {
-	if w.spec.Spec.Paused || now.Before(w.quietUntil) || w.sign.onTrial() && w.flying > 0 || !w.queue.Ready(now) || w.room(now) == 0 {
+	if w.spec.Spec.Paused || now.Before(w.quiet(now)) || w.sign.onTrial() && w.flying > 0 || !w.queue.Ready(now) || w.room(now) == 0 {
 		return false
 	}
 	at, ok := w.budget.Next(now)
@@ -88,7 +89,11 @@ func (w *worker) nextSend(now time.Time) (time.Time, bool) {
 	if !ok {
 		return time.Time{}, false
 	}
-	return latest(at, free.Add(-w.stalls.lead()), w.quietUntil), true
+	at = latest(at, free.Add(-w.stalls.lead()))
+	if again := now.Add(rampEvery); w.maintenance.Part(now) < 1 && again.Before(at) {
+		at = again
+	}
+	return latest(at, w.quiet(now)), true
 }
 
 func latest(times ...time.Time) time.Time {

@@ -69,6 +69,7 @@ func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time)
 	w.replies = true
 	since := w.breaker.Since()
 	if w.breaker.Success() {
+		w.maintenance.Recovered(now)
 		w.log.Info("the external system is back; feeding goes on", "after", now.Sub(since).Round(time.Millisecond), "waiting", w.queue.Len())
 	}
 }

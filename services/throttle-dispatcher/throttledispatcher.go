@@ -19,6 +19,7 @@ import (
 	"github.com/peppasync/peppasync/services/internal/run"
 	"github.com/peppasync/peppasync/services/internal/secrets"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
 )
 
 // Role is the name of this role, as requesters, consumers and logs spell it.
@@ -54,6 +55,8 @@ type Dispatcher struct {
 	config  Config
 	records records
 	grace   time.Duration
+	// calendar returns a connector's maintenance windows.
+	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
 }
 
 // New returns a dispatcher that does nothing until Run.
@@ -64,7 +67,7 @@ func New(config Config) (*Dispatcher, error) {
 	if len(config.Systems) == 0 || config.Owner == "" {
 		return nil, errors.New("throttle-dispatcher: Systems and Owner are required")
 	}
-	return &Dispatcher{config: config, records: busRecords{config.Bus}, grace: stopGrace}, nil
+	return &Dispatcher{config: config, records: busRecords{config.Bus}, grace: stopGrace, calendar: calendarOf}, nil
 }
 
 // Run works until ctx is done, then lets calls that are under way end, records
@@ -132,7 +135,7 @@ func (d *Dispatcher) start(ctx context.Context, group *sync.WaitGroup, connector
 	handle := &runningWorker{stop: stop, newest: make(chan *v1alpha1.Connector, 1), done: make(chan struct{})}
 	logger := d.config.Logger.With("connector", connector.Name)
 	desk := desk{
-		config: d.config, records: d.records, grace: d.grace,
+		config: d.config, records: d.records, grace: d.grace, calendar: d.calendar,
 		binder: binder{records: d.records, catalog: d.config.Catalog, shards: shards},
 	}
 	group.Go(func() {

@@ -17,6 +17,7 @@ import (
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/ledger"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/outage"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/queue"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/transport"
@@ -49,6 +50,8 @@ type desk struct {
 	binder  binder
 	// grace is how long calls under way may go on after a stop was asked.
 	grace time.Duration
+	// calendar returns a connector's maintenance windows.
+	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
 }
 
 // worker is the one writer of a connector's ledger. All of its state belongs to
@@ -82,8 +85,10 @@ type worker struct {
 	grant int
 	// quietUntil: no call before it, for a reason that the budget does not know:
 	// there are no credentials that work.
-	quietUntil time.Time
-	sign       signIn
+	quietUntil    time.Time
+	maintenance   *maintenance.Watch
+	inMaintenance trouble
+	sign          signIn
 	// nextExpiry is when the first waiting delivery may run out; zero for none.
 	nextExpiry time.Time
 	lastBlock  time.Time
@@ -141,6 +146,9 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 	}
 	if w.budget, err = budget.New(limits); err != nil {
 		return nil, fmt.Errorf("connector %s: %w", connector.Name, err)
+	}
+	if err := w.watchMaintenance(time.Now()); err != nil {
+		return nil, err
 	}
 	// The transport holds calls back that are too many at a time.
 	w.budget.Ahead(maxPerBlock)

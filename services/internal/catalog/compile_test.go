@@ -232,6 +232,10 @@ func TestEachMistakeInMeaningSaysWhereAndWhatIsExpected(t *testing.T) {
 		"maintenance that never ends": {edit{"erp.yaml", "duration: 2h", "duration: 168h"}, []string{
 			`erp.yaml:26: spec.maintenance[0].duration: found 168h, expected less than 168h: the schedule begins that often, so it would never end`,
 		}},
+		"maintenance that leaves no time for a call": {edit{"erp.yaml", `schedule: "0 2 * * 0", timeZone: America/New_York, duration: 2h`,
+			`schedule: "*/5 * * * *", duration: 4m30s`}, []string{
+			`erp.yaml:26: spec.maintenance[0].duration: found 4m30s every 5m, expected more time between: a call may take spec.timeout, 30s, and has to be over when the window begins`,
+		}},
 		"maintenance that leaves no time together": {edit{"erp.yaml", `schedule: "0 2 * * 0", timeZone: America/New_York, duration: 2h, rampUp: 10m}`,
 			"schedule: \"0 0 * * *\", duration: 13h}\n    - {schedule: \"0 12 * * *\", duration: 13h}"}, []string{
 			`erp.yaml:25: spec.maintenance: the windows together leave no time to send for a month and more, expected gaps between them; paused: true keeps everything for as long as it is written`,

@@ -19,7 +19,7 @@ func (c *compiler) maintenance(e *entry[*v1alpha1.Connector]) {
 	c.size(e.Resource, field, len(windows), 16, "window")
 	readable := make([]maintenance.Window, 0, len(windows))
 	for i := range windows {
-		if window, ok := c.maintenanceWindow(e.Resource, at(field, i), &windows[i]); ok {
+		if window, ok := c.maintenanceWindow(e.Resource, at(field, i), &windows[i], e.object.Spec.Timeout.Duration); ok {
 			readable = append(readable, window)
 		}
 	}
@@ -29,8 +29,9 @@ func (c *compiler) maintenance(e *entry[*v1alpha1.Connector]) {
 	}
 }
 
-// maintenanceWindow returns the window as the throttle-dispatcher would obey it.
-func (c *compiler) maintenanceWindow(r *Resource, field string, window *v1alpha1.MaintenanceWindow) (maintenance.Window, bool) {
+// maintenanceWindow returns the window with the time before it in which no call is
+// made, because it might not be over when the window begins.
+func (c *compiler) maintenanceWindow(r *Resource, field string, window *v1alpha1.MaintenanceWindow, timeout time.Duration) (maintenance.Window, bool) {
 	schedule, err := maintenance.ParseSchedule(window.Schedule)
 	if err != nil {
 		c.reportf(r, field+".schedule", "found %q, expected five fields of cron (minute, hour, day, month, weekday), "+
@@ -50,6 +51,10 @@ func (c *compiler) maintenanceWindow(r *Resource, field string, window *v1alpha1
 		c.reportf(r, field+".duration", "found %s, expected less than %s: the schedule begins that often, so it would never end",
 			short(lasts), short(schedule.Period()))
 		return maintenance.Window{}, false
+	case err == nil && lasts+timeout >= schedule.Period():
+		c.reportf(r, field+".duration", "found %s every %s, expected more time between: a call may take spec.timeout, %s, "+
+			"and has to be over when the window begins", short(lasts), short(schedule.Period()), short(timeout))
+		return maintenance.Window{}, false
 	}
-	return maintenance.Window{Schedule: schedule, Zone: zone, Duration: lasts, RampUp: ramps}, err == nil && zoneErr == nil
+	return maintenance.Window{Schedule: schedule, Zone: zone, Duration: lasts + timeout, RampUp: ramps}, err == nil && zoneErr == nil
 }

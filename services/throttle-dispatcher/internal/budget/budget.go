@@ -2,6 +2,7 @@ package budget
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"time"
 )
@@ -25,8 +26,10 @@ type Permit struct {
 // backwards. Where they carry Go's monotonic reading, as those of time.Now do, a
 // step of the wall clock has no effect; times that it returns carry it too.
 type Budget struct {
-	limits  Limits
-	gap     int64
+	limits Limits
+	gap    int64
+	// spread is the gap that Even pacing would have.
+	spread  int64
 	windows []*window
 	// open holds the permits that are neither settled nor void.
 	open map[int64]use
@@ -36,6 +39,8 @@ type Budget struct {
 	abandoned instants
 	inFlight  int
 	ahead     int
+	// part of the pace that is allowed, from 0 to 1; see Slow.
+	part float64
 
 	anchor      time.Time
 	now         int64
@@ -69,7 +74,7 @@ func New(limits Limits) (*Budget, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Budget{open: make(map[int64]use), now: -farthest, closedUntil: -farthest}
+	b := &Budget{open: make(map[int64]use), now: -farthest, closedUntil: -farthest, part: 1}
 	b.adopt(limits)
 	return b, nil
 }
@@ -177,6 +182,30 @@ func (b *Budget) Close(until time.Time) {
 // moment ago, it has no effect.
 func (b *Budget) Ahead(n int) { b.ahead = max(n, 0) }
 
+// Slow allows only a part of the pace from now on: 1 is all of it, and 0.1 makes
+// the gap between two send times ten times as long. Where nothing is paced, the
+// even spread over the windows of up to five minutes counts as the pace, and
+// where there is no such window, the concurrency. It can only slow down:
+// whatever the part, every limit holds as before. Parts outside of (0, 1] mean 1.
+func (b *Budget) Slow(part float64) {
+	if part <= 0 || part > 1 {
+		part = 1
+	}
+	b.part = part
+}
+
+// Gap returns the time between two send times under a full backlog as things
+// stand; 0 where nothing is paced.
+func (b *Budget) Gap() time.Duration { return time.Duration(b.spacing()) }
+
+// spacing is the gap, or what Slow makes of it.
+func (b *Budget) spacing() int64 {
+	if b.part == 1 {
+		return b.gap
+	}
+	return max(b.gap, int64(float64(b.spread)/b.part))
+}
+
 // SetLimits replaces the limits. A wider limit and a narrower one take effect
 // for the next permit; permits that are out stay valid, so a span that holds
 // calls from before the change is judged by the larger limit.
@@ -239,7 +268,7 @@ func (b *Budget) Open() []int64 { return slices.Sorted(maps.Keys(b.open)) }
 func (b *Budget) paced() int64 {
 	at := max(b.now, b.closedUntil)
 	if b.sent {
-		at = max(at, b.last+b.gap)
+		at = max(at, b.last+b.spacing())
 	}
 	return at
 }
@@ -256,7 +285,10 @@ func (b *Budget) next() (int64, bool) {
 	}
 	if b.inFlight > 0 {
 		free := b.inFlight - 1 - len(b.open)
-		if b.abandoned.len() == 0 {
+		switch {
+		case b.part < 1 && b.spread == 0:
+			free = int(math.Ceil(b.part*float64(b.inFlight))) - 1 - len(b.open)
+		case b.abandoned.len() == 0:
 			free += b.ahead
 		}
 		if free < 0 {
@@ -314,7 +346,7 @@ func (b *Budget) adopt(limits Limits) {
 			longest = w
 		}
 	}
-	b.limits, b.gap, b.inFlight, b.windows = limits, int64(limits.Gap()), 0, nil
+	b.limits, b.gap, b.spread, b.inFlight, b.windows = limits, int64(limits.Gap()), int64(limits.spread()), 0, nil
 	for _, c := range limits.Concurrency {
 		if n := c.Calls - c.Headroom; b.inFlight == 0 || n < b.inFlight {
 			b.inFlight = n

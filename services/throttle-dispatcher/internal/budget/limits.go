@@ -132,9 +132,18 @@ func (p *problems) duration(what string, d *time.Duration, standard time.Duratio
 // Gap returns the time between two send times under a full backlog; 0 where
 // nothing is paced.
 func (l Limits) Gap() time.Duration {
+	if l.Pacing != Even {
+		return 0
+	}
+	return l.spread()
+}
+
+// spread returns the gap of an even spread over all windows of up to five minutes,
+// however calls are paced; 0 where there is none.
+func (l Limits) spread() time.Duration {
 	var gap time.Duration
 	for _, w := range l.Windows {
-		if !l.Paced(w) {
+		if w.Per > pacedUpTo {
 			continue
 		}
 		n := time.Duration(w.Calls - w.Headroom)

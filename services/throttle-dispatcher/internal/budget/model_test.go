@@ -31,6 +31,7 @@ const (
 	change         // the first window gets other calls
 	replace        // the first window becomes another one
 	closing        // the account asks for a pause
+	slow           // part of the pace is allowed
 )
 
 type step struct {
@@ -199,6 +200,8 @@ func (w *world) step(st step) error {
 		return w.budget.SetLimits(w.local(), limits)
 	case closing:
 		w.budget.Close(w.local().Add(st.Horizon))
+	case slow:
+		w.budget.Slow(float64(st.Max) / 12)
 	}
 	return nil
 }

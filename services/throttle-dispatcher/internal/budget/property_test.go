@@ -61,7 +61,7 @@ func scenarios(o universe) *rapid.Generator[scenario] {
 }
 
 func steps(o universe) *rapid.Generator[step] {
-	kinds := []kind{reserve, reserve, reserve, reserve, pause, closing}
+	kinds := []kind{reserve, reserve, reserve, reserve, pause, closing, slow}
 	if o.crashes {
 		kinds = append(kinds, kill, restart, zombie, unwritten)
 	}
