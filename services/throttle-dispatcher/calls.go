@@ -42,27 +42,31 @@ func (w *worker) launch(ctx context.Context, f flight) {
 	w.flying++
 	w.unsent[f.permit.Number] = f.permit.SendAt
 	client, connector, recalled := w.client, w.spec, w.recalled
+	// Connecting may take its time, so it begins at once; but where connections are
+	// scarce, a call would hold one that a call before it could use.
+	connect := time.Time{}
+	if w.flying > w.connections {
+		connect = f.permit.SendAt.Add(-connectLead)
+	}
 	go func() {
-		o := outcome{flight: f, result: transport.Outcome{Reply: connectors.Reply{Err: errRecalled}}}
-		if await(ctx, f.permit.SendAt.Add(-connectLead), recalled) {
+		o := outcome{flight: f, result: transport.Outcome{Reply: connectors.Reply{Err: transport.ErrRecalled}}}
+		if await(ctx, connect, recalled) {
 			o = w.fly(ctx, client, connector, f)
 		}
 		w.outcomes <- o
 	}()
 }
 
-// recall lets the calls that have a send time and are not about to use it come
-// back: there is a reason not to call.
+// recall lets the calls come back that wait for their send time: there is a
+// reason not to make them.
 func (w *worker) recall() {
 	close(w.recalled)
 	w.recalled = make(chan struct{})
+	w.client.Recall()
 }
 
-// errRecalled: the call was not made, since the connector closed before its time.
-var errRecalled = errors.New("recalled before its send time")
-
-// connectLead is how long before its send time a call asks for its connection.
-// Earlier, it would hold one that a call before it could use.
+// connectLead is how long before its send time a call asks for a connection
+// where those are scarce.
 const connectLead = 100 * time.Millisecond
 
 // await waits for a time; it returns false where the wait is called off.
@@ -136,7 +140,7 @@ func (o outcome) isVoid() bool { return !o.result.Written }
 // which says nothing about the other: a stall let its time pass, or it was
 // recalled.
 func (o outcome) wasUnused() bool {
-	return errors.Is(o.result.Err, transport.ErrPermitExpired) || errors.Is(o.result.Err, errRecalled)
+	return errors.Is(o.result.Err, transport.ErrPermitExpired) || errors.Is(o.result.Err, transport.ErrRecalled)
 }
 
 // foundNoConnection reports whether there was none to write to in time.

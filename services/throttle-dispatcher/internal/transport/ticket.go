@@ -28,6 +28,7 @@ type ticket struct {
 	base        int64 // of its byte counter
 	firstByteAt time.Time
 	answered    bool
+	recalled    bool
 	done        bool
 }
 
@@ -57,6 +58,8 @@ func (t *ticket) begin(c *conn) (first bool, err error) {
 	switch {
 	case t.done:
 		return false, ErrNoPermit
+	case t.recalled:
+		return false, ErrRecalled
 	case t.conn == c:
 		return false, nil
 	case t.conn != nil:
@@ -91,6 +94,16 @@ func (t *ticket) heard(c *conn, n int, err error) {
 	t.answered = t.answered || n > 0
 	if err != nil && !t.answered {
 		t.stop(fmt.Errorf("connection lost before the reply: %w", err))
+	}
+}
+
+// recall stops a request of which no byte was written.
+func (t *ticket) recall() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn == nil && !t.done {
+		t.recalled = true
+		t.stop(ErrRecalled)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,8 @@ var (
 	// ErrNotConnected: there was no connection before the permit ran out; nothing
 	// was written.
 	ErrNotConnected = errors.New("no connection before the permit expired")
+	// ErrRecalled: Recall came before the first byte; nothing was written.
+	ErrRecalled = errors.New("recalled before the first byte was written")
 	// ErrForeignHost: the request is for another host than the connector's
 	// endpoint; nothing was written.
 	ErrForeignHost = errors.New("not the connector's endpoint")
@@ -92,6 +95,9 @@ type Transport struct {
 	host   string // host:port
 	http   *http.Transport
 	closed atomic.Bool
+
+	mu      sync.Mutex
+	tickets map[*ticket]struct{} // of the calls that are in Do
 }
 
 // New returns a transport that has not dialed yet.
@@ -109,7 +115,7 @@ func New(config Config) (*Transport, error) {
 	standard(&config.MaxReplyBytes, DefaultMaxReplyBytes)
 	standard(&config.IdleTimeout, DefaultIdleTimeout)
 	standard(&config.DialTimeout, DefaultDialTimeout)
-	t := &Transport{config: config, scheme: u.Scheme, host: hostPort(u)}
+	t := &Transport{config: config, scheme: u.Scheme, host: hostPort(u), tickets: make(map[*ticket]struct{})}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	t.http = &http.Transport{
@@ -132,6 +138,26 @@ func (t *Transport) Close() {
 	t.http.CloseIdleConnections()
 }
 
+// Recall ends every call of which no byte is written; those under way go on.
+func (t *Transport) Recall() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for ticket := range t.tickets {
+		ticket.recall()
+	}
+}
+
+func (t *Transport) keep(ticket *ticket) (forget func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tickets[ticket] = struct{}{}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.tickets, ticket)
+	}
+}
+
 // Do writes the request under the permit and returns what became of it. It may
 // be called before the permit's send time: it connects at once and holds the
 // first byte back until then. The reply is read whole within the permit's
@@ -151,6 +177,7 @@ func (t *Transport) Do(ctx context.Context, req *http.Request, permit budget.Per
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	ticket := &ticket{permit: permit, issued: t.config.Issued, stop: stop}
+	defer t.keep(ticket)()
 	late := time.AfterFunc(time.Until(permit.NotAfter), ticket.expire)
 	defer late.Stop()
 	var out Outcome

@@ -279,6 +279,54 @@ func TestCancelBeforeTheSendTimeIsVoid(t *testing.T) {
 	}
 }
 
+func TestRecallEndsWhatIsNotBegun(t *testing.T) {
+	s := serve(t, always(hang))
+	transport := newTransport(t, Config{Endpoint: s.url()})
+	outcomes := make(chan Outcome, 3)
+	under, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	now, later := permit(minute), permit(minute)
+	later.SendAt = later.SendAt.Add(10 * time.Second)
+	later.NotAfter = later.SendAt.Add(time.Second)
+	go func() { outcomes <- transport.Do(under, get(t, s.url()), now) }()
+	arrived := func() int {
+		n, _ := s.count()
+		return n
+	}
+	for arrived() == 0 {
+		<-time.After(time.Millisecond)
+	}
+	for range 2 {
+		go func() { outcomes <- transport.Do(t.Context(), get(t, s.url()), later) }()
+	}
+	for transport.waiting() < 3 {
+		<-time.After(time.Millisecond)
+	}
+	transport.Recall()
+	for range 2 {
+		if out := <-outcomes; out.Written || !errors.Is(out.Err, ErrRecalled) {
+			t.Errorf("written %v, error %v, want it recalled", out.Written, out.Err)
+		}
+	}
+	cancel()
+	if out := <-outcomes; !out.Written || errors.Is(out.Err, ErrRecalled) {
+		t.Errorf("what was under way: written %v, error %v", out.Written, out.Err)
+	}
+	if n := arrived(); n != 1 {
+		t.Errorf("%d requests arrived, want the one that was under way", n)
+	}
+	if n := transport.waiting(); n != 0 {
+		t.Errorf("%d calls are remembered", n)
+	}
+}
+
+// waiting returns how many calls are in Do.
+func (t *Transport) waiting() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.tickets)
+}
+
 func TestOnlyTheEndpointIsDialed(t *testing.T) {
 	s, other := serve(t, always(reply)), serve(t, always(reply))
 	transport := newTransport(t, Config{Endpoint: s.url()})
