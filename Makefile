@@ -48,7 +48,7 @@ lint: bin/golangci-lint bin/buf ## Lint every module and the schema, and refuse 
 	else echo 'buf breaking: no commit to compare with'; fi
 
 .PHONY: generate
-generate: bin/buf bin/protoc-gen-go bin/controller-gen ## Generate the Go of the schema and of the custom resources
+generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen ## Generate the Go of the schema and of the custom resources
 	cd proto && PATH="$(BIN):$$PATH" $(BIN)/buf generate
 	cd services/api && $(BIN)/controller-gen object paths=./...
 
@@ -70,7 +70,7 @@ images: ## Build static, stripped, reproducible linux/amd64 binaries into dist/ 
 
 # A pinned tool is built again when its module or the compiler has changed.
 .PHONY: FORCE
-bin/golangci-lint bin/buf bin/protoc-gen-go bin/controller-gen: bin/%: FORCE
+bin/golangci-lint bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen: bin/%: FORCE
 	@key=$$({ go env GOVERSION; cat deploy/tools/$*/go.mod deploy/tools/$*/go.sum; } | sha256sum); \
 	if [[ ! -x $@ || "$$(cat bin/.$*.key 2>/dev/null)" != "$$key" ]]; then \
 		echo "building $@"; mkdir -p bin; \

@@ -34,6 +34,8 @@ var purePackages = []string{
 	"services/throttle-dispatcher/internal/maintenance",
 	"services/throttle-dispatcher/internal/outage",
 	"services/throttle-dispatcher/internal/backoff",
+	"services/throttle-dispatcher/internal/certificate",
+	"services/throttle-dispatcher/internal/promise",
 	"services/throttle-dispatcher/internal/queue",
 	"services/inventory-reconciler/internal/allocation",
 	"services/logic-gate/internal/plan",

@@ -80,12 +80,12 @@ func findModules(tree fs.FS) ([]module, error) {
 	return modules, err
 }
 
-// findOrphans returns the generated messages whose .proto is gone: the
-// generator writes files and never removes one.
+// findOrphans returns the generated messages and services whose .proto is gone:
+// the generators write files and never remove one.
 func findOrphans(tree fs.FS) ([]string, error) {
 	var orphans []string
 	err := walkFiles(tree, func(name string) {
-		source, generated := strings.CutSuffix(name, ".pb.go")
+		source, generated := strings.CutSuffix(strings.Replace(name, "_grpc.pb.go", ".pb.go", 1), ".pb.go")
 		if !generated {
 			return
 		}

@@ -90,6 +90,11 @@ func DispatchLaneFilter(connector, lane string) string {
 	return join("dispatch.v1", connector, lane) + ".>"
 }
 
+// DispatchDeliveryFilter selects one delivery, whatever its lane and key.
+func DispatchDeliveryFilter(connector, delivery string) string {
+	return join("dispatch.v1", connector) + ".*.*." + Token(delivery)
+}
+
 // LedgerSubject holds the blocks of one connector.
 func LedgerSubject(connector string) string { return join("ledger.v1", connector) }
 
@@ -98,6 +103,9 @@ func ResultSubject(requester, delivery string) string { return join("result.v1",
 
 // ResultFilter selects all results for one requester.
 func ResultFilter(requester string) string { return join("result.v1", requester) + ".>" }
+
+// ResultDeliveryFilter selects the result of a delivery, whoever asked.
+func ResultDeliveryFilter(delivery string) string { return "result.v1.*." + Token(delivery) }
 
 // HoldSubject is the place of one delivery in the Error Hold.
 func HoldSubject(connector, key, delivery string) string {

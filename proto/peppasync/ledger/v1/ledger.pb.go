@@ -12,6 +12,7 @@ import (
 	v1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -48,7 +49,13 @@ type Block struct {
 	// The earliest next send time after this block.
 	NextSend *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=next_send,json=nextSend,proto3" json:"next_send,omitempty"`
 	// The highest permit number handed out so far.
-	LastPermit    int64 `protobuf:"varint,12,opt,name=last_permit,json=lastPermit,proto3" json:"last_permit,omitempty"`
+	LastPermit int64 `protobuf:"varint,12,opt,name=last_permit,json=lastPermit,proto3" json:"last_permit,omitempty"`
+	// The certificate so far, one for each limit that was in force for the permits
+	// of this block.
+	Peaks []*Peak `protobuf:"bytes,13,rep,name=peaks,proto3" json:"peaks,omitempty"`
+	// When the writer had read the ledger and began to hand out. What is under way
+	// from before, under the same owner's name, was cut off by then.
+	RestoredAt    *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=restored_at,json=restoredAt,proto3" json:"restored_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -165,6 +172,20 @@ func (x *Block) GetLastPermit() int64 {
 		return x.LastPermit
 	}
 	return 0
+}
+
+func (x *Block) GetPeaks() []*Peak {
+	if x != nil {
+		return x.Peaks
+	}
+	return nil
+}
+
+func (x *Block) GetRestoredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RestoredAt
+	}
+	return nil
 }
 
 // Permit is the right to write one request.
@@ -384,7 +405,11 @@ type Settlement struct {
 	Permit    int64                  `protobuf:"varint,1,opt,name=permit,proto3" json:"permit,omitempty"`
 	SettledAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
 	// No byte was written: the permit counts as never handed out.
-	Void          bool `protobuf:"varint,3,opt,name=void,proto3" json:"void,omitempty"`
+	Void bool `protobuf:"varint,3,opt,name=void,proto3" json:"void,omitempty"`
+	// No byte left before this time.
+	FirstByteAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=first_byte_at,json=firstByteAt,proto3" json:"first_byte_at,omitempty"`
+	// The first byte had left by this time; absent where that was not seen.
+	IssuedAt      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -440,6 +465,126 @@ func (x *Settlement) GetVoid() bool {
 	return false
 }
 
+func (x *Settlement) GetFirstByteAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstByteAt
+	}
+	return nil
+}
+
+func (x *Settlement) GetIssuedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.IssuedAt
+	}
+	return nil
+}
+
+// Peak is the largest count against one limit in the log so far.
+type Peak struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Limit string                 `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	Calls int64                  `protobuf:"varint,2,opt,name=calls,proto3" json:"calls,omitempty"`
+	// The length of the window; absent for calls at the same time.
+	Per           *durationpb.Duration `protobuf:"bytes,3,opt,name=per,proto3" json:"per,omitempty"`
+	ArrivesWithin *durationpb.Duration `protobuf:"bytes,4,opt,name=arrives_within,json=arrivesWithin,proto3" json:"arrives_within,omitempty"`
+	// The most calls that can have arrived in one closed window.
+	Largest int64 `protobuf:"varint,5,opt,name=largest,proto3" json:"largest,omitempty"`
+	// The most send times in one closed window.
+	LargestSent int64 `protobuf:"varint,6,opt,name=largest_sent,json=largestSent,proto3" json:"largest_sent,omitempty"`
+	// Calls are counted from here on.
+	Since *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
+	// When the last call of the largest window was sent.
+	ReachedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=reached_at,json=reachedAt,proto3" json:"reached_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Peak) Reset() {
+	*x = Peak{}
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Peak) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Peak) ProtoMessage() {}
+
+func (x *Peak) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Peak.ProtoReflect.Descriptor instead.
+func (*Peak) Descriptor() ([]byte, []int) {
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Peak) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *Peak) GetCalls() int64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *Peak) GetPer() *durationpb.Duration {
+	if x != nil {
+		return x.Per
+	}
+	return nil
+}
+
+func (x *Peak) GetArrivesWithin() *durationpb.Duration {
+	if x != nil {
+		return x.ArrivesWithin
+	}
+	return nil
+}
+
+func (x *Peak) GetLargest() int64 {
+	if x != nil {
+		return x.Largest
+	}
+	return 0
+}
+
+func (x *Peak) GetLargestSent() int64 {
+	if x != nil {
+		return x.LargestSent
+	}
+	return 0
+}
+
+func (x *Peak) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Peak) GetReachedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReachedAt
+	}
+	return nil
+}
+
 // Close ends a claim for good. Its result can be published again from it.
 type Close struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -455,7 +600,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +612,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +625,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{4}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Close) GetResult() *v1.Result {
@@ -508,7 +653,7 @@ var File_peppasync_ledger_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	" peppasync/ledger/v1/ledger.proto\x12\x13peppasync.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$peppasync/dispatch/v1/dispatch.proto\"\xa4\x04\n" +
+	" peppasync/ledger/v1/ledger.proto\x12\x13peppasync.ledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$peppasync/dispatch/v1/dispatch.proto\"\x92\x05\n" +
 	"\x05Block\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n" +
@@ -524,7 +669,10 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\vclosedUntil\x127\n" +
 	"\tnext_send\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\bnextSend\x12\x1f\n" +
 	"\vlast_permit\x18\f \x01(\x03R\n" +
-	"lastPermit\"\xe7\x01\n" +
+	"lastPermit\x12/\n" +
+	"\x05peaks\x18\r \x03(\v2\x19.peppasync.ledger.v1.PeakR\x05peaks\x12;\n" +
+	"\vrestored_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"restoredAt\"\xe7\x01\n" +
 	"\x06Permit\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x123\n" +
 	"\asend_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06sendAt\x127\n" +
@@ -547,13 +695,25 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"arrived_by\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tarrivedBy\x123\n" +
-	"\asent_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\"s\n" +
+	"\asent_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\"\xec\x01\n" +
 	"\n" +
 	"Settlement\x12\x16\n" +
 	"\x06permit\x18\x01 \x01(\x03R\x06permit\x129\n" +
 	"\n" +
 	"settled_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\x12\x12\n" +
-	"\x04void\x18\x03 \x01(\bR\x04void\"\xab\x01\n" +
+	"\x04void\x18\x03 \x01(\bR\x04void\x12>\n" +
+	"\rfirst_byte_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vfirstByteAt\x127\n" +
+	"\tissued_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bissuedAt\"\xcb\x02\n" +
+	"\x04Peak\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\tR\x05limit\x12\x14\n" +
+	"\x05calls\x18\x02 \x01(\x03R\x05calls\x12+\n" +
+	"\x03per\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03per\x12@\n" +
+	"\x0earrives_within\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\rarrivesWithin\x12\x18\n" +
+	"\alargest\x18\x05 \x01(\x03R\alargest\x12!\n" +
+	"\flargest_sent\x18\x06 \x01(\x03R\vlargestSent\x120\n" +
+	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x129\n" +
+	"\n" +
+	"reached_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\treachedAt\"\xab\x01\n" +
 	"\x05Close\x125\n" +
 	"\x06result\x18\x01 \x01(\v2\x1d.peppasync.dispatch.v1.ResultR\x06result\x12/\n" +
 	"\x04hold\x18\x02 \x01(\v2\x1b.peppasync.dispatch.v1.HoldR\x04hold\x12:\n" +
@@ -571,42 +731,52 @@ func file_peppasync_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_peppasync_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_peppasync_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_peppasync_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_peppasync_ledger_v1_ledger_proto_goTypes = []any{
 	(*Block)(nil),                 // 0: peppasync.ledger.v1.Block
 	(*Permit)(nil),                // 1: peppasync.ledger.v1.Permit
 	(*Claim)(nil),                 // 2: peppasync.ledger.v1.Claim
 	(*Settlement)(nil),            // 3: peppasync.ledger.v1.Settlement
-	(*Close)(nil),                 // 4: peppasync.ledger.v1.Close
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*v1.Delivery)(nil),           // 6: peppasync.dispatch.v1.Delivery
-	(*v1.Result)(nil),             // 7: peppasync.dispatch.v1.Result
-	(*v1.Hold)(nil),               // 8: peppasync.dispatch.v1.Hold
+	(*Peak)(nil),                  // 4: peppasync.ledger.v1.Peak
+	(*Close)(nil),                 // 5: peppasync.ledger.v1.Close
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*v1.Delivery)(nil),           // 7: peppasync.dispatch.v1.Delivery
+	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
+	(*v1.Result)(nil),             // 9: peppasync.dispatch.v1.Result
+	(*v1.Hold)(nil),               // 10: peppasync.dispatch.v1.Hold
 }
 var file_peppasync_ledger_v1_ledger_proto_depIdxs = []int32{
-	5,  // 0: peppasync.ledger.v1.Block.written_at:type_name -> google.protobuf.Timestamp
+	6,  // 0: peppasync.ledger.v1.Block.written_at:type_name -> google.protobuf.Timestamp
 	1,  // 1: peppasync.ledger.v1.Block.permits:type_name -> peppasync.ledger.v1.Permit
 	2,  // 2: peppasync.ledger.v1.Block.claims:type_name -> peppasync.ledger.v1.Claim
 	3,  // 3: peppasync.ledger.v1.Block.settlements:type_name -> peppasync.ledger.v1.Settlement
-	4,  // 4: peppasync.ledger.v1.Block.closes:type_name -> peppasync.ledger.v1.Close
-	5,  // 5: peppasync.ledger.v1.Block.closed_until:type_name -> google.protobuf.Timestamp
-	5,  // 6: peppasync.ledger.v1.Block.next_send:type_name -> google.protobuf.Timestamp
-	5,  // 7: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
-	5,  // 8: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
-	5,  // 9: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
-	6,  // 10: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	5,  // 11: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
-	5,  // 12: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
-	5,  // 13: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
-	5,  // 14: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
-	7,  // 15: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
-	8,  // 16: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
-	5,  // 17: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	5,  // 4: peppasync.ledger.v1.Block.closes:type_name -> peppasync.ledger.v1.Close
+	6,  // 5: peppasync.ledger.v1.Block.closed_until:type_name -> google.protobuf.Timestamp
+	6,  // 6: peppasync.ledger.v1.Block.next_send:type_name -> google.protobuf.Timestamp
+	4,  // 7: peppasync.ledger.v1.Block.peaks:type_name -> peppasync.ledger.v1.Peak
+	6,  // 8: peppasync.ledger.v1.Block.restored_at:type_name -> google.protobuf.Timestamp
+	6,  // 9: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
+	6,  // 10: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
+	6,  // 11: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
+	7,  // 12: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	6,  // 13: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
+	6,  // 14: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
+	6,  // 15: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
+	6,  // 16: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
+	6,  // 17: peppasync.ledger.v1.Settlement.first_byte_at:type_name -> google.protobuf.Timestamp
+	6,  // 18: peppasync.ledger.v1.Settlement.issued_at:type_name -> google.protobuf.Timestamp
+	8,  // 19: peppasync.ledger.v1.Peak.per:type_name -> google.protobuf.Duration
+	8,  // 20: peppasync.ledger.v1.Peak.arrives_within:type_name -> google.protobuf.Duration
+	6,  // 21: peppasync.ledger.v1.Peak.since:type_name -> google.protobuf.Timestamp
+	6,  // 22: peppasync.ledger.v1.Peak.reached_at:type_name -> google.protobuf.Timestamp
+	9,  // 23: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
+	10, // 24: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
+	6,  // 25: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_ledger_v1_ledger_proto_init() }
@@ -620,7 +790,7 @@ func file_peppasync_ledger_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_ledger_v1_ledger_proto_rawDesc), len(file_peppasync_ledger_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

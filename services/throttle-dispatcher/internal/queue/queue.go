@@ -48,6 +48,7 @@ type lane[T any] struct {
 	current int64
 	ready   line[T]
 	length  int
+	busy    int // of length: items that are taken
 }
 
 type keyState int
@@ -168,6 +169,7 @@ func (q *Queue[T]) Take(now time.Time) (Item[T], bool) {
 	best.current -= total
 	k := best.ready.pop()
 	k.state = keyBusy
+	best.busy++
 	return k.items[0], true
 }
 
@@ -244,6 +246,7 @@ func (q *Queue[T]) Done(keyName string) {
 	if !ok || k.state != keyBusy {
 		return
 	}
+	q.lane(k.items[0].Lane).busy--
 	q.takeOutFirst(k)
 }
 
@@ -296,6 +299,7 @@ func (q *Queue[T]) Retry(keyName string, at time.Time) {
 	if !ok || k.state != keyBusy {
 		return
 	}
+	q.lane(k.items[0].Lane).busy--
 	q.delay(k, at)
 }
 
@@ -306,4 +310,64 @@ func (q *Queue[T]) Depth() map[string]int {
 		depth[l.name] = l.length
 	}
 	return depth
+}
+
+// LaneState is a lane and what waits in it.
+type LaneState struct {
+	Name string
+	// Weight is its share as of now, in thousandths of a weight: with what it gained
+	// because it waits.
+	Weight int64
+	// Waiting is how many items are in it, those taken left out.
+	Waiting int
+}
+
+// Lanes returns the lanes as of now, in the order in which they were made.
+func (q *Queue[T]) Lanes(now time.Time) []LaneState {
+	q.wake(now)
+	rise := q.rise(now)
+	states := make([]LaneState, 0, len(q.order))
+	for _, l := range q.order {
+		s := LaneState{Name: l.name, Weight: l.weight * finely, Waiting: l.length - l.busy}
+		if l.ready.len() > 0 {
+			s.Weight += rise(l)
+		}
+		states = append(states, s)
+	}
+	return states
+}
+
+// Place is where an item stands.
+type Place struct {
+	Lane string
+	// Ahead is how many items of its lane, of all that wait, go before it.
+	Ahead int
+	// Taken: it is neither done nor put back.
+	Taken bool
+	// NotBefore is when its key may go at the earliest; zero for at once.
+	NotBefore time.Time
+}
+
+// Place returns where an item stands; false if it is not here. Its time grows with
+// what is here.
+func (q *Queue[T]) Place(id string) (Place, bool) {
+	k, ok := q.ids[id]
+	if !ok {
+		return Place{}, false
+	}
+	i := slices.IndexFunc(k.items, func(item Item[T]) bool { return item.ID == id })
+	item := k.items[i]
+	p := Place{Lane: item.Lane, Taken: i == 0 && k.state == keyBusy}
+	if k.state == keyDelayed {
+		p.NotBefore = k.readyAt
+	}
+	for _, other := range q.keys {
+		for n := range other.items {
+			o := &other.items[n]
+			if o.Lane == item.Lane && o.Sequence < item.Sequence && (n > 0 || other.state != keyBusy) {
+				p.Ahead++
+			}
+		}
+	}
+	return p, true
 }

@@ -186,3 +186,38 @@ func TestOrderPerKeyProperty(t *testing.T) {
 		})
 	})
 }
+
+func TestPlacesAndLanes(t *testing.T) {
+	q := queue.New[int]([]queue.Lane{{Name: "express", Weight: 7}, {Name: "bulk", Weight: 1}})
+	now := time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)
+	for n := range uint64(5) {
+		q.Add(queue.Item[int]{ID: string(rune('a' + n)), Key: string(rune('k' + n%4)), Lane: "bulk", Sequence: n + 1})
+	}
+	want := func(id string, place queue.Place) {
+		t.Helper()
+		if got, ok := q.Place(id); !ok || got != place {
+			t.Errorf("%s is at %+v (%v), want %+v", id, got, ok, place)
+		}
+	}
+	want("a", queue.Place{Lane: "bulk"})
+	want("e", queue.Place{Lane: "bulk", Ahead: 4}) // behind "a" in its key
+	q.Take(now)
+	want("a", queue.Place{Lane: "bulk", Taken: true})
+	want("e", queue.Place{Lane: "bulk", Ahead: 3})
+	q.Take(now)
+	later := now.Add(time.Minute)
+	q.Retry("l", later)
+	want("b", queue.Place{Lane: "bulk", NotBefore: later})
+	want("e", queue.Place{Lane: "bulk", Ahead: 3})
+	for _, l := range q.Lanes(now) {
+		waiting := map[string]int{"bulk": 4, "express": 0}[l.Name]
+		if l.Waiting != waiting || l.Weight != map[string]int64{"bulk": 1000, "express": 7000}[l.Name] {
+			t.Errorf("%+v, want %d waiting", l, waiting)
+		}
+	}
+	q.Done("k")
+	if _, ok := q.Place("a"); ok {
+		t.Error("what is done has a place")
+	}
+	want("e", queue.Place{Lane: "bulk", Ahead: 3})
+}

@@ -1,0 +1,24 @@
+package bus
+
+import "context"
+
+// Backlog is how far a durable consumer is behind.
+type Backlog struct {
+	// Pending is how many records it was not handed yet.
+	Pending uint64
+	// Delivered is the sequence of the newest record that it was handed.
+	Delivered uint64
+}
+
+// Backlog returns how far the durable consumer of a stream is behind, as of now.
+// ErrNotFound where there is no such consumer: nobody has consumed yet.
+func (b *Bus) Backlog(ctx context.Context, stream, durable string) (Backlog, error) {
+	bounded, cancel := b.bound(ctx)
+	defer cancel()
+	consumer, err := b.js.Consumer(bounded, stream, durable)
+	if err != nil {
+		return Backlog{}, describe(because(bounded, err), "ask how far consumer %s of %s is", durable, stream)
+	}
+	info := consumer.CachedInfo() // as of the answer to Consumer
+	return Backlog{Pending: info.NumPending, Delivered: info.Delivered.Stream}, nil
+}

@@ -1,0 +1,281 @@
+package promise
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/queue"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var epoch = time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)
+
+// feed is a dispatcher in virtual time: the real budget and the real queue, a
+// server that answers, a tick of 10 ms.
+type feed struct {
+	limits  budget.Limits
+	latency time.Duration
+	lanes   []queue.Lane
+	waiting map[string]int
+
+	ids     []string
+	random  *rand.Rand
+	now     time.Time
+	budget  *budget.Budget
+	queue   *queue.Queue[string]
+	flying  []flight
+	ends    map[string][]time.Time // of calls that have ended, by window
+	arrived map[string]time.Time
+}
+
+type flight struct {
+	permit    budget.Permit
+	id, key   string
+	sent, end time.Time
+}
+
+const tick = 10 * time.Millisecond
+
+func (f *feed) begin(t *testing.T) {
+	t.Helper()
+	var err error
+	if f.budget, err = budget.New(f.limits); err != nil {
+		t.Fatal(err)
+	}
+	f.random = rand.New(rand.NewPCG(1, 2))
+	f.queue, f.now, f.arrived, f.ends = queue.New[string](f.lanes), epoch, map[string]time.Time{}, map[string][]time.Time{}
+	sequence := uint64(0)
+	// The lanes' deliveries came in mixed, as orders do.
+	for more := true; more; {
+		more = false
+		for _, l := range f.lanes {
+			n := int(sequence)
+			if f.waiting[l.Name] == 0 {
+				continue
+			}
+			more = true
+			f.waiting[l.Name]--
+			sequence++
+			id := fmt.Sprintf("%s-%d", l.Name, n)
+			f.ids = append(f.ids, id)
+			f.queue.Add(queue.Item[string]{ID: id, Key: id, Lane: l.Name, Sequence: sequence, Value: id})
+		}
+	}
+}
+
+// step plays one tick.
+func (f *feed) step() {
+	f.flying = slices.DeleteFunc(f.flying, func(c flight) bool {
+		if c.end.After(f.now) {
+			return false
+		}
+		f.budget.Settle(c.permit.Number, c.end)
+		f.queue.Done(c.key)
+		f.arrived[c.id] = c.end
+		for _, w := range f.limits.Windows {
+			counts := c.end
+			if w.ArrivesWithin > 0 && c.sent.Add(w.ArrivesWithin).Before(counts) {
+				counts = c.sent.Add(w.ArrivesWithin)
+			}
+			f.ends[w.Name] = append(f.ends[w.Name], counts.Add(w.Per))
+		}
+		return true
+	})
+	for f.queue.Ready(f.now) {
+		permits := f.budget.Reserve(f.now, tick, 1)
+		if len(permits) == 0 {
+			break
+		}
+		item, _ := f.queue.Take(f.now)
+		sent := permits[0].SendAt
+		f.budget.Issued(permits[0].Number, sent)
+		took := time.Duration(float64(f.latency) * (0.8 + 0.4*f.random.Float64()))
+		f.flying = append(f.flying, flight{permit: permits[0], id: item.ID, key: item.Key, sent: sent, end: sent.Add(took)})
+	}
+	f.now = f.now.Add(tick)
+}
+
+// state is what a dispatcher knows.
+func (f *feed) state() State {
+	s := State{Now: f.now, NotBefore: f.budget.NextSend(), Gap: f.limits.Gap(), Latency: f.latency, Flying: len(f.flying)}
+	for _, c := range f.limits.Concurrency {
+		s.Parallel = c.Calls - c.Headroom
+	}
+	for _, w := range f.limits.Windows {
+		within := f.latency
+		if w.ArrivesWithin > 0 {
+			within = min(within, w.ArrivesWithin)
+		}
+		window := Window{Calls: w.Calls, Per: w.Per, Within: within}
+		if !f.limits.Paced(w) {
+			window.Calls -= w.Headroom
+		}
+		for _, at := range f.ends[w.Name] {
+			if at.After(f.now) {
+				window.Taken = append(window.Taken, Release{At: at, Calls: 1})
+			}
+		}
+		s.Windows = append(s.Windows, window)
+	}
+	for _, l := range f.queue.Lanes(f.now) {
+		s.Lanes = append(s.Lanes, Lane{Name: l.Name, Weight: l.Weight, Waiting: l.Waiting})
+	}
+	return s
+}
+
+// promises are what was said at one moment.
+type promises struct {
+	at      time.Time
+	drained time.Time
+	byID    map[string][3]time.Time
+}
+
+func (f *feed) promise() promises {
+	s := f.state()
+	p := promises{at: f.now, byID: map[string][3]time.Time{}}
+	p.drained, _ = s.Drained()
+	for i, id := range f.ids {
+		// A sample: to look for a place takes longer the more there are.
+		if place, ok := f.queue.Place(id); ok && !place.Taken && i%7 == 0 {
+			turn := s.Turn(place.Lane, place.Ahead)
+			p.byID[id] = [3]time.Time{s.Arrival(max(1, turn-places)), s.Arrival(turn), s.Arrival(turn + places)}
+		}
+	}
+	return p
+}
+
+// places is by how many its turn may be off: lanes are mixed evenly, not by rule.
+// Under Burst one place may be a whole window.
+const places = 3
+
+// TestPromisesAreKept: at a steady pace every promise, made at any time during
+// the drain, is right within 3% of the time that is left, or a few places.
+func TestPromisesAreKept(t *testing.T) {
+	lanes := []queue.Lane{{Name: "express", Weight: 7}, {Name: "standard", Weight: 2}, {Name: "bulk", Weight: 1}}
+	window := func(calls int, per time.Duration) budget.Window {
+		return budget.Window{Name: fmt.Sprint(calls, per), Calls: calls, Per: per, Headroom: 1}
+	}
+	for name, f := range map[string]*feed{
+		"100 a minute": {
+			limits: budget.Limits{Windows: []budget.Window{window(100, time.Minute)}}, latency: 200 * time.Millisecond,
+			waiting: map[string]int{"standard": 300, "express": 40},
+		},
+		"three lanes of unlike length": {
+			limits: budget.Limits{Windows: []budget.Window{window(600, time.Minute)}}, latency: 50 * time.Millisecond,
+			waiting: map[string]int{"standard": 500, "express": 200, "bulk": 900},
+		},
+		"replies so slow that the window binds": {
+			limits: budget.Limits{Windows: []budget.Window{window(20, time.Second)}}, latency: 500 * time.Millisecond,
+			waiting: map[string]int{"standard": 1000},
+		},
+		"a declared bound on the way": {
+			limits: budget.Limits{Windows: []budget.Window{
+				{Name: "w", Calls: 20, Per: time.Second, Headroom: 1, ArrivesWithin: 100 * time.Millisecond},
+			}}, latency: 800 * time.Millisecond,
+			waiting: map[string]int{"standard": 1000},
+		},
+		"concurrency binds": {
+			limits: budget.Limits{
+				Windows: []budget.Window{window(600, time.Minute)}, Concurrency: []budget.Concurrency{{Name: "parallel", Calls: 4}},
+			}, latency: 2 * time.Second,
+			waiting: map[string]int{"standard": 300, "bulk": 100},
+		},
+		"a long window that is nearly used up": {
+			limits:  budget.Limits{Windows: []budget.Window{window(60, time.Minute), window(400, 10*time.Minute)}},
+			latency: 200 * time.Millisecond, waiting: map[string]int{"standard": 900},
+		},
+		"bursts": {
+			limits:  budget.Limits{Pacing: budget.Burst, Windows: []budget.Window{window(50, 10*time.Second)}},
+			latency: 300 * time.Millisecond, waiting: map[string]int{"standard": 600, "express": 100},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f.lanes = lanes
+			f.begin(t)
+			said := []promises{f.promise()}
+			for n := 1; f.queue.Len() > 0; n++ {
+				f.step()
+				if n%500 == 0 && len(said) < 40 || n%10_000 == 0 {
+					said = append(said, f.promise())
+				}
+				if f.now.Sub(epoch) > 5*time.Hour {
+					t.Fatal("it never ends")
+				}
+			}
+			f.keep(t, said)
+		})
+	}
+}
+
+func (f *feed) keep(t *testing.T, said []promises) {
+	t.Helper()
+	slack := f.limits.Gap() + f.latency + tick
+	worst, most := 0.0, time.Duration(0)
+	last := f.now.Add(-tick)
+	check := func(what string, at time.Time, promised [3]time.Time, came time.Time) {
+		// How far outside of what it says for the places around.
+		off := max(promised[0].Sub(came), came.Sub(promised[2]), 0)
+		left := came.Sub(at)
+		if off > slack {
+			worst = max(worst, float64(off)/float64(left))
+		}
+		most = max(most, promised[1].Sub(came).Abs())
+		if off > slack+left*3/100 {
+			t.Errorf("%s was promised at %v for %v, it came at %v", what, at.Sub(epoch), promised[1].Sub(epoch), came.Sub(epoch))
+		}
+	}
+	for _, p := range said {
+		check("the end", p.at, [3]time.Time{p.drained, p.drained, p.drained}, last)
+		for id, promised := range p.byID {
+			check(id, p.at, promised, f.arrived[id])
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d moments over %v; a promise is at most %v off, beside a place or two %.2f%% of the time left", len(said), last.Sub(epoch), most, 100*worst)
+}
+
+func TestNothingWaits(t *testing.T) {
+	if at, ok := (State{Now: epoch}).Drained(); ok {
+		t.Errorf("drained at %v with nothing there", at)
+	}
+	if at, ok := (State{Now: epoch, Flying: 1, Latency: time.Second}).Drained(); !ok || at != epoch.Add(time.Second) {
+		t.Errorf("one call under way ends at %v %v, want in a second", at, ok)
+	}
+}
+
+func TestRetriesMakeItLater(t *testing.T) {
+	s := State{Now: epoch, Gap: time.Second, Lanes: []Lane{{Name: "standard", Weight: 1, Waiting: 100}}}
+	once, _ := s.Drained()
+	s.CallsPerDelivery = 2
+	twice, _ := s.Drained()
+	if once != epoch.Add(99*time.Second) || twice != epoch.Add(199*time.Second) {
+		t.Errorf("once %v, twice %v", once.Sub(epoch), twice.Sub(epoch))
+	}
+	if got := s.PerMinute(); got != 60 {
+		t.Errorf("%v a minute, want 60", got)
+	}
+}
+
+// A million deliveries are promised at once.
+func BenchmarkArrival(b *testing.B) {
+	s := State{Now: epoch, Gap: 606 * time.Millisecond, Latency: time.Second, Parallel: 10, Flying: 10,
+		Windows: []Window{{Calls: 100, Per: time.Minute, Within: time.Second}, {Calls: 100_000, Per: 24 * time.Hour, Within: time.Second}},
+		Lanes:   []Lane{{"express", 7, 1000}, {"standard", 2, 900_000}, {"bulk", 1, 99_000}},
+	}
+	for i := range 64 {
+		s.Windows[1].Taken = append(s.Windows[1].Taken, Release{At: epoch.Add(time.Duration(i) * time.Minute), Calls: 1000})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = s.Arrival(s.Turn("standard", 500_000))
+	}
+}
