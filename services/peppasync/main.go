@@ -6,12 +6,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/peppasync/peppasync/services/internal/run"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := run.Signals(context.Background())
 	err := newCommand().ExecuteContext(ctx)
 	stop()
 	if err != nil {
