@@ -46,4 +46,9 @@
 // N - headroom per W (the pace) and N per W + l (the rule; N per W + J where J
 // is declared and smaller). Longer windows, and all of them under Burst, are
 // not paced; there the headroom lowers the count itself.
+//
+// Permits are handed out ahead of their send times, so that a stall in between
+// costs no pace. For windows that changes nothing: such a permit counts from the
+// moment at which it is handed out. Under a concurrency limit it would take up a
+// place that nobody uses yet; see Budget.Ahead.
 package budget
