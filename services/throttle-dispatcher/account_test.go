@@ -135,6 +135,13 @@ func (a *account) under() int {
 	return a.now
 }
 
+// atOnce returns the most requests that were under way at the same time.
+func (a *account) atOnce() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.most
+}
+
 // accepted returns how many requests got a 2xx.
 func (a *account) accepted() int {
 	n := 0

@@ -44,6 +44,9 @@ func (w *worker) sent(i issue) {
 	w.budget.Issued(i.number, i.at)
 	at, ok := w.unsent[i.number]
 	delete(w.unsent, i.number)
+	if ok {
+		w.leftAt[i.number] = i.at
+	}
 	if ok && i.at.Sub(at) > waitedLong && i.at.Before(w.crowdedUntil) && w.full() {
 		w.crowdedUntil = i.at.Add(crowdedFor)
 	}

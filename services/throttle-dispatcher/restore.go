@@ -22,7 +22,8 @@ func (w *worker) restore(ctx context.Context, limits budget.Limits) error {
 	if err != nil {
 		return fmt.Errorf("connector %s: reading its ledger: %w", w.spec.Name, err)
 	}
-	w.budget.Restore(time.Now(), state.History(w.config.Owner))
+	w.restoredAt = time.Now()
+	w.budget.Restore(w.restoredAt, state.History(w.config.Owner))
 	identity := ledger.Identity{Connector: w.spec.Name, Owner: w.config.Owner}
 	if w.ledger, err = ledger.NewRecorder(identity, limits, state); err != nil {
 		return fmt.Errorf("connector %s: %w", w.spec.Name, err)
@@ -71,6 +72,7 @@ func (w *worker) readLedger(ctx context.Context) (ledger.State, error) {
 		if err := folder.Add(ledger.Record{Sequence: record.Sequence, Block: block}); err != nil {
 			return ledger.State{}, err
 		}
+		w.auditor.Add(block, false)
 	}
 	return folder.State()
 }

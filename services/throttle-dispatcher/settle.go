@@ -23,7 +23,7 @@ func (w *worker) settle(o outcome) {
 		w.ledger.Void(o.permit.Number)
 	} else {
 		w.budget.Settle(o.permit.Number, o.result.SettledAt)
-		w.ledger.Settle(o.permit.Number, o.result.SettledAt)
+		w.ledger.Settle(w.settlement(o))
 	}
 	if o.job == nil {
 		w.probing = false

@@ -21,6 +21,9 @@ func (w *worker) writeBlock(ctx context.Context, flights []flight) error {
 		return nil
 	}
 	block := w.ledger.Build(time.Now(), w.budget)
+	if err := w.certify(block); err != nil {
+		return fmt.Errorf("connector %s: %w", w.name, err)
+	}
 	data, err := proto.Marshal(block)
 	if err != nil {
 		return fmt.Errorf("connector %s: encoding a ledger block: %w", w.name, err)
@@ -30,6 +33,7 @@ func (w *worker) writeBlock(ctx context.Context, flights []flight) error {
 		return err
 	}
 	w.ledger.Committed(sequence)
+	w.certified(block)
 	w.lastBlock = time.Now()
 	for _, f := range flights {
 		w.launch(ctx, f)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ type Catalog interface {
 	Changed() <-chan struct{}
 }
 
-// Config is what a dispatcher needs. All fields are required.
+// Config is what a dispatcher needs. All fields but Listener are required.
 type Config struct {
 	Bus     *bus.Bus
 	Catalog Catalog
@@ -45,7 +46,10 @@ type Config struct {
 	Systems map[string]connectors.System
 	Secrets secrets.Resolver
 	// Owner names this process in the ledger, such as a pod's name.
-	Owner     string
+	Owner string
+	// Listener is where it serves DispatcherService, health and reflection over
+	// gRPC, without TLS. Run closes it. Nil for nowhere.
+	Listener  net.Listener
 	Logger    *slog.Logger
 	Telemetry *telemetry.Telemetry
 }
@@ -54,6 +58,7 @@ type Config struct {
 type Dispatcher struct {
 	config  Config
 	records records
+	board   *board
 	grace   time.Duration
 	// calendar returns a connector's maintenance windows.
 	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
@@ -67,7 +72,7 @@ func New(config Config) (*Dispatcher, error) {
 	if len(config.Systems) == 0 || config.Owner == "" {
 		return nil, errors.New("throttle-dispatcher: Systems and Owner are required")
 	}
-	return &Dispatcher{config: config, records: busRecords{config.Bus}, grace: stopGrace, calendar: calendarOf}, nil
+	return &Dispatcher{config: config, records: busRecords{config.Bus}, board: &board{}, grace: stopGrace, calendar: calendarOf}, nil
 }
 
 // Run works until ctx is done, then lets calls that are under way end, records
@@ -78,6 +83,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("throttle-dispatcher: counting the order shards: %w", err)
 	}
+	stopServing := d.serve()
+	defer stopServing()
 	running := map[string]*runningWorker{}
 	// leaving holds the end of workers that were stopped: one that comes again
 	// under the same name waits for it, because they would share a ledger.
@@ -135,7 +142,7 @@ func (d *Dispatcher) start(ctx context.Context, group *sync.WaitGroup, connector
 	handle := &runningWorker{stop: stop, newest: make(chan *v1alpha1.Connector, 1), done: make(chan struct{})}
 	logger := d.config.Logger.With("connector", connector.Name)
 	desk := desk{
-		config: d.config, records: d.records, grace: d.grace, calendar: d.calendar,
+		config: d.config, records: d.records, board: d.board, grace: d.grace, calendar: d.calendar,
 		binder: binder{records: d.records, catalog: d.config.Catalog, shards: shards},
 	}
 	group.Go(func() {

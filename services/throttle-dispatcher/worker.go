@@ -16,6 +16,7 @@ import (
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/certificate"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/ledger"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/outage"
@@ -48,6 +49,7 @@ type desk struct {
 	config  Config
 	records records
 	binder  binder
+	board   *board
 	// grace is how long calls under way may go on after a stop was asked.
 	grace time.Duration
 	// calendar returns a connector's maintenance windows.
@@ -59,18 +61,28 @@ type desk struct {
 // channels.
 type worker struct {
 	desk
-	log     *slog.Logger
-	tracer  trace.Tracer
-	name    string // of the connector
-	spec    *v1alpha1.Connector
-	newest  <-chan *v1alpha1.Connector
-	system  connectors.System
-	client  *transport.Transport
-	budget  *budget.Budget
-	ledger  *ledger.Recorder
-	queue   *queue.Queue[*job]
-	breaker *outage.Breaker
-	random  *rand.Rand
+	log    *slog.Logger
+	tracer trace.Tracer
+	name   string // of the connector
+	spec   *v1alpha1.Connector
+	newest <-chan *v1alpha1.Connector
+	system connectors.System
+	client *transport.Transport
+	budget *budget.Budget
+	ledger *ledger.Recorder
+	// auditor reads the same blocks, and knows nothing of the budget; audited is the
+	// spec whose limits it judges by.
+	auditor *certificate.Auditor
+	audited *v1alpha1.Connector
+	// slot is where it shows itself, last at shownAt.
+	slot       *slot
+	shownAt    time.Time
+	deliveries tally
+	// restoredAt is when this worker had read the ledger.
+	restoredAt time.Time
+	queue      *queue.Queue[*job]
+	breaker    *outage.Breaker
+	random     *rand.Rand
 
 	jobs map[string]*job
 	// open are claims that an earlier owner left; each is taken up when its
@@ -99,7 +111,10 @@ type worker struct {
 	recalled chan struct{}
 	// unsent are the permits that are launched and of which no byte was seen to
 	// leave, with their send times; connections is how many calls can be under way.
-	unsent       map[int64]time.Time
+	unsent map[int64]time.Time
+	// leftAt is by when the first bytes of those under way were gone, where that was
+	// seen.
+	leftAt       map[int64]time.Time
 	connections  int
 	crowdedUntil time.Time
 	probing      bool
@@ -139,8 +154,9 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		tracer: desk.config.Telemetry.Tracer(Role),
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{},
+		slot:  desk.board.slot(connector.Name),
 		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
-		grant: 1, recalled: make(chan struct{}), unsent: map[int64]time.Time{}, connections: maxConcurrency(limits),
+		grant: 1, recalled: make(chan struct{}), unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
 		incoming: make(chan *bus.Incoming), outcomes: make(chan outcome), issued: make(chan issue, 1024),
 		finished: make(chan string), gone: make(chan string), lost: make(chan *ledgerv1.Claim), finishing: make(chan struct{}, 16),
 	}
@@ -152,6 +168,9 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 	}
 	// The transport holds calls back that are too many at a time.
 	w.budget.Ahead(maxPerBlock)
+	if w.auditor, err = certificate.New(limits); err != nil {
+		return nil, fmt.Errorf("connector %s: %w", w.name, err)
+	}
 	if w.client, err = w.newClient(limits); err != nil {
 		return nil, err
 	}
@@ -200,6 +219,7 @@ func (w *worker) run(ctx context.Context) (*v1alpha1.Connector, error) {
 	intakeDone := w.startIntake(intake, w.leftover)
 	w.leftover = leftover{}
 	err := w.loop(ctx, calls)
+	w.slot.shown.Store(nil)
 	stopIntake()
 	<-intakeDone
 	if err == nil || errors.Is(err, errRespecified) {
@@ -229,7 +249,8 @@ func (w *worker) loop(ctx, calls context.Context) error {
 		if err := w.step(calls); err != nil {
 			return err
 		}
-		timer.Reset(w.untilNext(time.Now()))
+		now := time.Now()
+		timer.Reset(w.show(now, w.untilNext(now)))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -249,6 +270,8 @@ func (w *worker) loop(ctx, calls context.Context) error {
 			w.forgetGone(id)
 		case claim := <-w.lost:
 			w.askAgain(calls, claim)
+		case look := <-w.slot.asked:
+			look(w)
 		case <-beat.C:
 			w.keepAlive()
 		case <-timer.C:

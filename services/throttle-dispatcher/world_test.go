@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"sync"
 	"testing"
@@ -126,8 +127,10 @@ type world struct {
 	account *account
 	catalog *catalog
 	secrets secrets.Resolver
-	owner   string // of the next dispatcher
-	log     *logs
+	// listener is where the next dispatcher serves; nil for nowhere.
+	listener net.Listener
+	owner    string // of the next dispatcher
+	log      *logs
 }
 
 const plainMapping = `{"externalId": externalId, "reference": order.name, "configuration": order.note}`
@@ -152,11 +155,12 @@ func (w *world) start(options ...func(*throttledispatcher.Dispatcher)) (stop fun
 	}
 	dispatcher, err := throttledispatcher.New(throttledispatcher.Config{
 		Bus: w.bus, Catalog: w.catalog, Systems: systems.All(),
-		Secrets: w.secrets, Owner: w.owner, Logger: slog.New(w.log), Telemetry: traces,
+		Secrets: w.secrets, Owner: w.owner, Logger: slog.New(w.log), Telemetry: traces, Listener: w.listener,
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.listener = nil
 	for _, option := range options {
 		option(dispatcher)
 	}

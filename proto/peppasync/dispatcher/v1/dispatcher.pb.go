@@ -42,6 +42,8 @@ const (
 	State_STATE_THROTTLED State = 5
 	// There are no credentials that work.
 	State_STATE_WAITING_FOR_CREDENTIALS State = 6
+	// A maintenance window of spec.maintenance is near or open, until closed_until.
+	State_STATE_MAINTENANCE State = 7
 )
 
 // Enum value maps for State.
@@ -54,6 +56,7 @@ var (
 		4: "STATE_DOWN",
 		5: "STATE_THROTTLED",
 		6: "STATE_WAITING_FOR_CREDENTIALS",
+		7: "STATE_MAINTENANCE",
 	}
 	State_value = map[string]int32{
 		"STATE_UNSPECIFIED":             0,
@@ -63,6 +66,7 @@ var (
 		"STATE_DOWN":                    4,
 		"STATE_THROTTLED":               5,
 		"STATE_WAITING_FOR_CREDENTIALS": 6,
+		"STATE_MAINTENANCE":             7,
 	}
 )
 
@@ -976,7 +980,7 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"\n" +
 	"not_before\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x12,\n" +
 	"\x03eta\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x03eta\x127\n" +
-	"\tclosed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt*\x9f\x01\n" +
+	"\tclosed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt*\xb6\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_STARTING\x10\x01\x12\x11\n" +
@@ -985,7 +989,8 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"\n" +
 	"STATE_DOWN\x10\x04\x12\x13\n" +
 	"\x0fSTATE_THROTTLED\x10\x05\x12!\n" +
-	"\x1dSTATE_WAITING_FOR_CREDENTIALS\x10\x06*|\n" +
+	"\x1dSTATE_WAITING_FOR_CREDENTIALS\x10\x06\x12\x15\n" +
+	"\x11STATE_MAINTENANCE\x10\a*|\n" +
 	"\bProgress\x12\x18\n" +
 	"\x14PROGRESS_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10PROGRESS_WAITING\x10\x01\x12\x15\n" +

@@ -141,7 +141,7 @@ func TestAPermitIsFoundWhileItCanBeLive(t *testing.T) {
 	r.Build(epoch, b)
 	r.Committed(1)
 	r.Void(permits[0].Number)
-	r.Settle(permits[1].Number, epoch.Add(time.Second))
+	r.Settle(Settlement{Number: permits[1].Number, SettledAt: epoch.Add(time.Second)})
 	// Window 2 s and four times 10 ms of clocks after the settlement.
 	last := epoch.Add(3040 * time.Millisecond)
 	if got := r.Build(last, b).GetReadFrom(); got != 1 {
@@ -235,7 +235,7 @@ func FuzzDecode(f *testing.F) {
 			if err := errors.Join(r.Permit(p, "d"), r.Claim(claim("d", "p"))); err != nil {
 				f.Fatal(err)
 			}
-			r.Settle(p.Number, epoch)
+			r.Settle(Settlement{Number: p.Number, SettledAt: epoch})
 		}
 		if err := r.Close(closing("d")); err != nil {
 			f.Fatal(err)

@@ -178,7 +178,7 @@ func (d *desk) end() {
 		switch rapid.SampledFrom([]string{"wait", "settle", "void"}).Draw(d.t, "end") {
 		case "settle":
 			d.budget.Settle(n, d.now)
-			d.record.Settle(n, d.now)
+			d.record.Settle(Settlement{Number: n, SettledAt: d.now})
 			delete(d.flying, n)
 		case "void":
 			d.budget.Void(n)
@@ -365,7 +365,7 @@ func TestABlockIsNeverTooLarge(t *testing.T) {
 			case 2:
 				for range size / 100 {
 					settlements++
-					r.Settle(int64(settlements), epoch)
+					r.Settle(Settlement{Number: int64(settlements), FirstByteAt: epoch, IssuedAt: epoch, SettledAt: epoch})
 				}
 			}
 		}

@@ -191,9 +191,20 @@ func (r *Recorder) Claim(c *ledgerv1.Claim) error {
 	return nil
 }
 
-// Settle records that the permit's reply was in, or its connection dead, by at.
-func (r *Recorder) Settle(number int64, at time.Time) {
-	r.pending.settlements = append(r.pending.settlements, &ledgerv1.Settlement{Permit: number, SettledAt: timestamppb.New(at)})
+// Settlement says how a permit ended. Times that are not known are zero.
+type Settlement struct {
+	Number int64
+	// No byte left before FirstByteAt; the first had left by IssuedAt.
+	FirstByteAt, IssuedAt time.Time
+	// By SettledAt the reply was in, or the connection dead.
+	SettledAt time.Time
+}
+
+// Settle records the end of a permit.
+func (r *Recorder) Settle(s Settlement) {
+	r.pending.settlements = append(r.pending.settlements, &ledgerv1.Settlement{
+		Permit: s.Number, SettledAt: timestamppb.New(s.SettledAt), FirstByteAt: timestamp(s.FirstByteAt), IssuedAt: timestamp(s.IssuedAt),
+	})
 }
 
 // Void records that no byte was written under the permit. One that is not yet

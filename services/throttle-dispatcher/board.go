@@ -1,0 +1,223 @@
+package throttledispatcher
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/certificate"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/promise"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/queue"
+
+	dispatcherv1 "github.com/peppasync/peppasync/proto/peppasync/dispatcher/v1"
+	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
+)
+
+const (
+	// showEvery is how often a busy worker shows itself at most.
+	showEvery = 100 * time.Millisecond
+	// pendingAge is how old an answer of the bus about a lane may be.
+	pendingAge = time.Second
+	// askTimeout bounds a question to a worker, which is busy while the bus is
+	// silent.
+	askTimeout = 2 * time.Second
+)
+
+// board is where workers show themselves. It is safe for concurrent use.
+type board struct {
+	mu    sync.Mutex
+	slots map[string]*slot
+}
+
+// slot returns the place of a connector; it stays for good.
+func (b *board) slot(connector string) *slot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.slots == nil {
+		b.slots = map[string]*slot{}
+	}
+	s, ok := b.slots[connector]
+	if !ok {
+		s = &slot{asked: make(chan func(*worker))}
+		b.slots[connector] = s
+	}
+	return s
+}
+
+// slot is where one connector's worker shows itself: it writes without a lock, and
+// answers questions when it is not busy.
+type slot struct {
+	shown atomic.Pointer[snapshot] // nil while no worker runs
+	asked chan func(*worker)
+
+	mu      sync.Mutex
+	pending map[string]pendingInLane
+}
+
+// pendingInLane is what of a lane the bus has not handed over, as of at.
+type pendingInLane struct {
+	bus.Backlog
+	at time.Time
+}
+
+// snapshot is a worker at one moment. Nobody changes it.
+type snapshot struct {
+	at         time.Time
+	spec       *v1alpha1.Connector
+	state      dispatcherv1.State
+	downSince  time.Time
+	notBefore  time.Time
+	report     certificate.Report
+	releases   [][]certificate.Release // by limit; only for windows that are not paced
+	lanes      []queue.LaneState
+	gap        time.Duration
+	flying     int // handed out and not settled
+	unsent     int // of them
+	deliveries tally
+}
+
+// tally counts ended deliveries by outcome, those without a name of their own at 0.
+type tally [16]int64
+
+func (t *tally) add(closes []*ledgerv1.Close) {
+	for _, c := range closes {
+		outcome := int(c.GetResult().GetOutcome())
+		if outcome < 0 || outcome >= len(t) {
+			outcome = 0
+		}
+		t[outcome]++
+	}
+}
+
+// show shows the worker to whoever looks, now and then, and returns how long it
+// may rest: no longer than until it is to show itself again.
+func (w *worker) show(now time.Time, rest time.Duration) time.Duration {
+	if next := showEvery - now.Sub(w.shownAt); next > 0 {
+		return min(rest, next)
+	}
+	w.shownAt = now
+	if err := w.audit(); err != nil {
+		return rest // the next block says so
+	}
+	s := &snapshot{
+		at: now, spec: w.spec, state: w.state(now), downSince: w.breaker.Since(),
+		notBefore: latest(now, w.budget.NextSend(), w.budget.ClosedUntil(), w.quiet(now)),
+		report:    w.auditor.Report(now), lanes: w.queue.Lanes(now), gap: w.budget.Limits().Gap(),
+		flying: w.flying, unsent: len(w.unsent), deliveries: w.deliveries,
+	}
+	for n, limit := range s.report.Limits {
+		var releases []certificate.Release
+		if limit.Per > 0 && !limit.Paced {
+			releases = w.auditor.Releases(n, now)
+		}
+		s.releases = append(s.releases, releases)
+	}
+	w.slot.shown.Store(s)
+	return rest
+}
+
+func (w *worker) state(now time.Time) dispatcherv1.State {
+	_, closed := w.maintenance.Closed(now)
+	switch {
+	case w.spec.Spec.Paused:
+		return dispatcherv1.State_STATE_PAUSED
+	case closed:
+		return dispatcherv1.State_STATE_MAINTENANCE
+	case w.breaker.Open():
+		return dispatcherv1.State_STATE_DOWN
+	case now.Before(w.quietUntil), w.sign.onTrial():
+		return dispatcherv1.State_STATE_WAITING_FOR_CREDENTIALS
+	case now.Before(w.budget.ClosedUntil()):
+		return dispatcherv1.State_STATE_THROTTLED
+	}
+	return dispatcherv1.State_STATE_RUNNING
+}
+
+// maySend reports whether time alone stands between what waits and its arrival.
+func (s *snapshot) maySend() bool {
+	switch s.state {
+	case dispatcherv1.State_STATE_RUNNING, dispatcherv1.State_STATE_THROTTLED, dispatcherv1.State_STATE_MAINTENANCE:
+		return true
+	default:
+		return false
+	}
+}
+
+// promise returns what the promise clock needs, with what waits in the bus by
+// lane.
+func (s *snapshot) promise(pending map[string]bus.Backlog) promise.State {
+	p := promise.State{
+		Now: s.at, NotBefore: s.notBefore, Gap: s.gap, Flying: s.flying,
+		Latency: s.report.Latency, CallsPerDelivery: s.report.CallsPerDelivery,
+	}
+	for n, limit := range s.report.Limits {
+		if limit.Per == 0 {
+			if places := limit.Calls - limit.Headroom; p.Parallel == 0 || places < p.Parallel {
+				p.Parallel = places
+			}
+			continue
+		}
+		w := promise.Window{Calls: limit.Calls, Per: limit.Per, Within: p.Latency}
+		if limit.ArrivesWithin > 0 {
+			w.Within = min(w.Within, limit.ArrivesWithin)
+		}
+		if !limit.Paced {
+			w.Calls -= limit.Headroom
+		}
+		for _, r := range s.releases[n] {
+			w.Taken = append(w.Taken, promise.Release(r))
+		}
+		p.Windows = append(p.Windows, w)
+	}
+	for _, l := range s.lanes {
+		waiting := l.Waiting + int(pending[l.Name].Pending) //nolint:gosec // a stream holds fewer
+		p.Lanes = append(p.Lanes, promise.Lane{Name: l.Name, Weight: l.Weight, Waiting: waiting})
+	}
+	return p
+}
+
+// backlog asks the bus what it has not handed over of each lane of a connector. A
+// lane that is empty here is empty there, but for a moment.
+func (s *slot) backlog(ctx context.Context, b *bus.Bus, shown *snapshot) (map[string]bus.Backlog, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := map[string]bus.Backlog{}
+	for _, l := range shown.lanes {
+		if l.Waiting == 0 {
+			continue
+		}
+		known, ok := s.pending[l.Name]
+		if !ok || time.Since(known.at) > pendingAge {
+			backlog, err := b.Backlog(ctx, bus.StreamDispatch, bus.Consumer("dispatch", shown.spec.Name, l.Name))
+			if err != nil && !errors.Is(err, bus.ErrNotFound) {
+				return nil, err
+			}
+			known = pendingInLane{at: time.Now(), Backlog: backlog}
+			if s.pending == nil {
+				s.pending = map[string]pendingInLane{}
+			}
+			s.pending[l.Name] = known
+		}
+		found[l.Name] = known.Backlog
+	}
+	return found, nil
+}
+
+// ask lets a function look at the worker, from the worker's goroutine. It returns
+// false where the worker had no time for it.
+func (s *slot) ask(ctx context.Context, look func(*worker)) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	done := make(chan struct{})
+	select {
+	case s.asked <- func(w *worker) { look(w); close(done) }:
+		<-done
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
