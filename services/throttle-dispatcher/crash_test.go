@@ -29,7 +29,9 @@ var errDead = errors.New("this process is dead")
 type deadly struct {
 	throttledispatcher.Records
 	left atomic.Int64
-	died chan struct{}
+	// atAck: the first acknowledgment is its death.
+	atAck bool
+	died  chan struct{}
 	once sync.Once
 }
 
@@ -45,6 +47,9 @@ func (d *deadly) before() func(*throttledispatcher.Dispatcher) {
 		return d
 	})
 }
+
+// die ends the process now.
+func (d *deadly) die() { d.left.Store(0) }
 
 func (d *deadly) writes() bool {
 	if d.left.Add(-1) >= 0 {
@@ -62,6 +67,9 @@ func (d *deadly) Publish(ctx context.Context, m bus.Message) (bus.Ack, error) {
 }
 
 func (d *deadly) Ack(ctx context.Context, m *bus.Incoming) error {
+	if d.atAck {
+		d.die()
+	}
 	if !d.writes() {
 		return errDead
 	}
@@ -258,11 +266,12 @@ func TestClaimsInDoubt(t *testing.T) {
 	ship := delivery(2)
 	ship.Operation = "ship"
 	w.ask(ship)
-	killer := deadlyAfter(1) // the block of both claims
+	killer := deadlyAfter(1000)
 	killed := w.start(killer.before(), throttledispatcher.Abrupt)
 	for range 2 {
 		<-arrived
 	}
+	killer.die()
 	w.store(1, "changed since")
 	w.store(2, "changed since")
 	killed()

@@ -137,7 +137,8 @@ func TestHoldIsNotPublishedAgain(t *testing.T) {
 	w := newWorld(t, 20, 200*time.Millisecond)
 	w.account.answer(status(http.StatusUnprocessableEntity))
 	w.want(1, "")
-	killer := deadlyAfter(4) // claim, close, hold and result; not the acknowledgment
+	killer := deadlyAfter(1000)
+	killer.atAck = true
 	kill := w.start(killer.before(), throttledispatcher.Abrupt)
 	w.results(1)
 	<-killer.died
