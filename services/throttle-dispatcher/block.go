@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/fault"
@@ -37,7 +38,7 @@ func (w *worker) sendBlock(ctx context.Context, now time.Time) error {
 // repeated.
 func (w *worker) prepare(ctx context.Context, now time.Time, header http.Header, most int, harmless bool) []flight {
 	bound := w.bindSome(ctx, now, most)
-	if harmless && len(bound) > 0 && bound[0].job.operation.Effect == connectors.EffectOnce {
+	if harmless && len(bound) > 0 && !bound[0].lookUp && bound[0].job.operation.Effect == connectors.EffectOnce {
 		w.queue.Retry(bound[0].job.delivery.GetKey(), time.Time{})
 		return nil
 	}
@@ -97,6 +98,10 @@ func (w *worker) takeTurns(now time.Time, most int) []*job {
 		if !ok {
 			break
 		}
+		if until, barred := w.barriers.until(item.Key); barred && now.Before(until) {
+			w.queue.Retry(item.Key, until)
+			continue
+		}
 		taken = append(taken, item.Value)
 	}
 	return taken
@@ -127,17 +132,13 @@ func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 	}
 	operation, ok := w.system.Operations(&w.spec.Spec)[p.call.Operation]
 	if !ok {
-		return holdWithoutCall(j, nil, fault.Cause{
-			Code: "operation-unknown", Detail: fmt.Sprintf("connector %s has no operation %q", w.spec.Name, p.call.Operation),
-		})
+		cause := fault.Cause{Code: "operation-unknown", Detail: fmt.Sprintf("connector %s has no operation %q", w.spec.Name, p.call.Operation)}
+		result, hold := heldBy(p.claim, cause, j.attempts, j.doubt.Open())
+		return prepared{job: j, result: result, hold: hold}
 	}
 	j.operation = operation
-	if j.resend && operation.Effect == connectors.EffectOnce {
-		result, hold := heldBy(p.claim, fault.Cause{
-			Code:   "outcome-unknown",
-			Detail: "the dispatcher stopped while this call was under way; look at the other side whether it arrived, since a repetition could double it",
-		}, j.attempts, true)
-		return prepared{job: j, result: result, hold: hold}
+	if resolved, instead := w.resolve(p, now); instead {
+		return resolved
 	}
 	request, err := w.system.Request(&w.spec.Spec, p.call)
 	if err == nil {
@@ -145,7 +146,7 @@ func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 		_, err = newRequest(ctx, w.spec.Spec.Endpoint, request, nil)
 	}
 	if err != nil {
-		result, hold := heldBy(p.claim, fault.Cause{Code: "request-invalid", Detail: err.Error()}, j.attempts, false)
+		result, hold := heldBy(p.claim, fault.Cause{Code: "request-invalid", Detail: err.Error()}, j.attempts, j.doubt.Open())
 		return prepared{job: j, result: result, hold: hold}
 	}
 	p.request = request
@@ -169,6 +170,9 @@ func (w *worker) keepBound(p prepared, now time.Time) bool {
 	case p.result != nil:
 		w.close(j, p.result, p.hold)
 		w.queue.Done(j.delivery.GetKey())
+	case !p.until.IsZero():
+		w.queue.Retry(j.delivery.GetKey(), p.until)
+		return false
 	}
 	if lasted, was := w.unbound.ends(now); was {
 		w.log.Info("deliveries can be bound again", "after", lasted)
@@ -183,9 +187,14 @@ func (w *worker) claim(p prepared, permit budget.Permit) (flight, bool) {
 	id := j.delivery.GetId()
 	record := &ledgerv1.Claim{Delivery: &dispatchv1.Delivery{Id: id}}
 	if j.claim == nil {
+		p.claim.SentAt = timestamppb.New(permit.SendAt)
 		record = proto.CloneOf(p.claim)
 	}
 	record.Permit, record.Attempt = permit.Number, int32(j.attempts+1) //nolint:gosec // attempts are bounded by spec.retry
+	record.ArrivedBy = arrivedBy(j)
+	if p.lookUp {
+		record = j.over(permit.SendAt)
+	}
 	// The permit first: a claim without its permit would look in doubt after a
 	// crash.
 	err := w.ledger.Permit(permit, id)
@@ -207,6 +216,9 @@ func (w *worker) claim(p prepared, permit budget.Permit) (flight, bool) {
 		return flight{}, false
 	}
 	j.claim, j.call = p.claim, p.call
-	j.attempts++
-	return flight{permit: permit, job: j, call: p.call, request: p.request}, true
+	if !p.lookUp {
+		j.attempts++
+		j.permit = permit.Number
+	}
+	return flight{permit: permit, job: j, call: p.call, request: p.request, lookUp: p.lookUp}, true
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/fault"
 	"github.com/peppasync/peppasync/services/internal/order"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/doubt"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
@@ -34,11 +35,12 @@ type job struct {
 	call      connectors.Call
 	operation connectors.Operation
 	attempts  int
-	// resend: the claim came from the ledger of an earlier owner, which may have
-	// sent it.
-	resend bool
 	// restored: an earlier owner closed it.
 	restored bool
+	// permit is that of the newest attempt.
+	permit int64
+	// doubt is what is unknown about its attempts.
+	doubt doubt.Doubt
 	// refusals counts the times that credentials were refused for it, the first at
 	// refusedAt.
 	refusals  int
@@ -57,6 +59,10 @@ type prepared struct {
 	// result is set where no call is needed.
 	result *dispatchv1.Result
 	hold   *dispatchv1.Hold
+	// lookUp: request asks what became of an earlier attempt.
+	lookUp bool
+	// until is set where it has to wait.
+	until time.Time
 	// drop: the delivery is closed already; only its message is left over.
 	drop bool
 	err  error

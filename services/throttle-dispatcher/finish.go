@@ -32,7 +32,7 @@ func (w *worker) close(j *job, result *dispatchv1.Result, hold *dispatchv1.Hold)
 		w.log.Warn("a delivery goes to the Error Hold; all others go on", "delivery", id, "order", hold.GetOrderName(),
 			"operation", j.delivery.GetOperation(), "cause", hold.GetCause().GetCode(), "detail", hold.GetCause().GetDetail(), "in_doubt", hold.GetInDoubt())
 	}
-	closing := &ledgerv1.Close{Result: result, Hold: hold}
+	closing := &ledgerv1.Close{Result: result, Hold: hold, KeyFreeAt: w.bar(j)}
 	if err := w.ledger.Close(closing); err != nil {
 		// Only a query's value grows that large; its requester has to ask for less.
 		w.log.Error("the answer to a query is larger than a ledger entry may be; its requester gets none", "delivery", id, "error", err)
@@ -156,7 +156,9 @@ func (w *worker) dropMessage(j *job) {
 func (w *worker) forget(id string) {
 	delete(w.jobs, id)
 	delete(w.closed, id)
-	w.ledger.Acked(id)
+	if !w.barriers.needs(id) {
+		w.ledger.Acked(id)
+	}
 }
 
 // drain ends the work in order: calls under way come home, what became of them

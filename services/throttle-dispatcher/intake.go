@@ -85,12 +85,7 @@ func (w *worker) take(ctx context.Context, m *bus.Incoming) {
 	}
 	item := queue.Item[*job]{ID: id, Key: d.GetKey(), Lane: d.GetLane(), Sequence: m.Sequence, Since: m.Time, Value: j}
 	if claim, ok := w.open[id]; ok {
-		j.claim, j.call, j.attempts = claim, recalled(claim), int(claim.GetAttempt())
-		if next := claim.GetNextAttemptAt(); next != nil {
-			item.NotBefore = next.AsTime()
-		} else {
-			j.resend = true
-		}
+		item.NotBefore = j.takeUp(claim)
 		delete(w.open, id)
 	}
 	if expires := d.GetExpiresAt(); expires != nil {

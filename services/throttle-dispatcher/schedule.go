@@ -14,6 +14,7 @@ func (w *worker) step(calls context.Context) error {
 	now := time.Now()
 	w.expire(now)
 	w.keepMaintenance(now)
+	w.lift(now)
 	var write error
 	switch {
 	case w.breaker.Open() && w.mayProbe(now):

@@ -9,7 +9,6 @@ import (
 	"github.com/peppasync/peppasync/services/internal/fault"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
-	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
 )
 
 // settle takes an outcome in: first the permit, then the connector's health,
@@ -34,6 +33,8 @@ func (w *worker) settle(o outcome) {
 	case o.isVoid():
 		w.fail(o, now)
 		w.again(o, now)
+	case o.lookUp:
+		w.concludeLookUp(o, now)
 	default:
 		answer := w.system.Read(&w.spec.Spec, o.call, o.result.Reply)
 		w.watchHealth(o, answer, now)
@@ -49,7 +50,9 @@ func (w *worker) again(o outcome, now time.Time) {
 	if o.job == nil {
 		return
 	}
-	o.job.attempts--
+	if !o.lookUp {
+		o.job.attempts--
+	}
 	w.putBack(o, now)
 }
 
@@ -101,7 +104,10 @@ func (w *worker) throttle(answer connectors.Answer, now time.Time) {
 // conclude does with the delivery what the answer asks for.
 func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 	j := o.job
-	j.resend = false
+	if w.inDoubt(o, answer, now) {
+		w.putBack(o, now)
+		return
+	}
 	age := time.Duration(0)
 	if created := j.delivery.GetCreatedAt(); created != nil {
 		age = now.Sub(created.AsTime())
@@ -118,19 +124,12 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 		at = now.Add(time.Duration(min(j.refusals, refusedForGood)) * time.Second)
 	}
 	switch act {
-	case actionDeliver, actionConflict:
-		outcomes := map[action]dispatchv1.Outcome{actionDeliver: dispatchv1.Outcome_OUTCOME_DELIVERED, actionConflict: dispatchv1.Outcome_OUTCOME_CONFLICT}
-		result := newResult(j.delivery, outcomes[act])
-		result.Revision, result.Reference, result.Value = j.claim.GetOrderRevision(), answer.Reference, answer.Value
-		result.Attempts = int32(j.attempts) //nolint:gosec // attempts are bounded by spec.retry
-		w.stamp(result, o)
-		w.close(j, result, nil)
-		w.queue.Done(j.delivery.GetKey())
+	case actionDeliver:
+		w.end(o, answer, dispatchv1.Outcome_OUTCOME_DELIVERED)
+	case actionConflict:
+		w.end(o, answer, dispatchv1.Outcome_OUTCOME_CONFLICT)
 	case actionHold:
-		result, hold := heldBy(j.claim, answer.Cause, j.attempts, inDoubt)
-		w.stamp(result, o)
-		w.close(j, result, hold)
-		w.queue.Done(j.delivery.GetKey())
+		w.hold(o, answer.Cause, inDoubt)
 	case actionWait:
 		j.attempts--
 		w.putBack(o, at)
@@ -139,15 +138,31 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 	}
 }
 
+// end closes the delivery with its answer.
+func (w *worker) end(o outcome, answer connectors.Answer, how dispatchv1.Outcome) {
+	j := o.job
+	result := newResult(j.delivery, how)
+	result.Revision, result.Reference, result.Value = j.claim.GetOrderRevision(), answer.Reference, answer.Value
+	result.Attempts = int32(j.attempts) //nolint:gosec // attempts are bounded by spec.retry
+	w.stamp(result, o)
+	w.close(j, result, nil)
+	w.queue.Done(j.delivery.GetKey())
+}
+
+// hold closes the delivery into the Error Hold.
+func (w *worker) hold(o outcome, cause fault.Cause, inDoubt bool) {
+	result, hold := heldBy(o.job.claim, cause, o.job.attempts, inDoubt)
+	w.stamp(result, o)
+	w.close(o.job, result, hold)
+	w.queue.Done(o.job.delivery.GetKey())
+}
+
 // putBack lets a claimed delivery go again, not before at, and records that its
 // last attempt is over: without that, an owner after a crash would have to take
 // it for in doubt.
 func (w *worker) putBack(o outcome, at time.Time) {
 	j := o.job
-	if err := w.ledger.Claim(&ledgerv1.Claim{
-		Delivery: &dispatchv1.Delivery{Id: j.delivery.GetId()}, Permit: o.permit.Number,
-		Attempt: int32(j.attempts), NextAttemptAt: timestamppb.New(at), //nolint:gosec // attempts are bounded by spec.retry
-	}); err != nil {
+	if err := w.ledger.Claim(j.over(at)); err != nil {
 		w.log.Debug("a failed attempt is not on record; after a crash it would count as in doubt", "delivery", j.delivery.GetId(), "error", err)
 	}
 	w.queue.Retry(j.delivery.GetKey(), at)

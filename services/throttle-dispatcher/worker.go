@@ -91,6 +91,8 @@ type worker struct {
 	leftover leftover
 	// closed are closes whose message is not acknowledged yet.
 	closed map[string]*ledgerv1.Close
+	// barriers hold keys in which an attempt may still take effect.
+	barriers barriers
 	// grant is how many send times the last block asked for were given: where no
 	// pace says how many there will be, the next one binds a few more deliveries
 	// than that, not the whole backlog.
