@@ -344,8 +344,8 @@ func TestALateUpsertUndoesNothing(t *testing.T) {
 	for name, restart := range map[string]bool{"one owner": false, "a restart between": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const horizon, late = 3 * time.Second, 2 * time.Second
-			w := newWorld(t, 50, time.Second)
+			const horizon, late = 5 * time.Second, 4 * time.Second
+			w := newWorld(t, 20, 200*time.Millisecond)
 			w.catalog.respec(findable(horizon))
 			books := w.keepBooks(t, fate{cut: true, late: late})
 			const path = "/orders/shopify-1"
@@ -357,6 +357,10 @@ func TestALateUpsertUndoesNothing(t *testing.T) {
 				t.Errorf("repeated after %v, want at once", took)
 			}
 			if restart {
+				// By then no permit makes a new owner read back to the first order's close.
+				during(2500 * time.Millisecond)
+				w.want(3, "")
+				w.eventually("another block", func() bool { return len(books.at("/orders/shopify-3")) == 1 })
 				stop()
 				w.start()
 			}
@@ -376,7 +380,7 @@ func TestALateUpsertUndoesNothing(t *testing.T) {
 			}
 			// What held the key is let go.
 			before, _ := w.newestBlock()
-			next := 3
+			next := 4
 			w.eventually("the newest block needs nothing from before", func() bool {
 				w.want(next, "")
 				next++
