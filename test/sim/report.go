@@ -39,9 +39,11 @@ type Report struct {
 	Limits []Limit `json:"limits"`
 	// Throttled counts the calls that any system refused for a limit, a concurrency or a penalty.
 	Throttled int `json:"throttled"`
-	// Duplicates counts second sales orders for one shop order, lines added twice, and second WMS orders for one
-	// reference.
+	// Duplicates counts second sales orders for one shop order, lines added twice, second WMS orders for one reference,
+	// and creations of a WMS order that was there.
 	Duplicates int `json:"duplicates"`
+	// Undone counts writes at the ERP and the WMS that took effect after a newer one of the same order: they undid it.
+	Undone int `json:"undone"`
 	// Unfed are the captured orders that the ERP does not hold. Lost is how many of them the WMS has not refused
 	// either: in flight while the engine works, lost when it claims to be done.
 	Unfed []Unfed `json:"unfed"`
@@ -98,7 +100,8 @@ func (w *World) Report() Report {
 		At: time.Now(), Sold: shop.Sold, Captured: shop.Captured, Acknowledged: shop.Webhooks.Acknowledged,
 		AckP50Ms: shop.Webhooks.P50Ms, AckP99Ms: shop.Webhooks.P99Ms, AckMaxMs: shop.Webhooks.MaxMs,
 		Fed: erp.Orders, WMSAccepted: warehouse.Accepted, WMSRefused: warehouse.Refused, Texts: systems.Twilio.Texts,
-		Duplicates: erp.DuplicateOrders + erp.DuplicateLines + warehouse.DuplicateReferences,
+		Duplicates: erp.DuplicateOrders + erp.DuplicateLines + warehouse.DuplicateReferences + warehouse.DuplicateOrders,
+		Undone:     erp.Undone + warehouse.Undone,
 		Calls:      make(map[string]int), ERPStock: erp.Stock, ShopStock: shop.Stock, Maintenance: erp.Maintenance,
 		FirstAccepted: erp.FirstAccepted, LastAccepted: erp.LastAccepted,
 		CallsPerMinute: erp.CallsPerMinute, OrdersPerMinute: erp.OrdersPerMinute, Systems: systems,

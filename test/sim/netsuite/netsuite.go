@@ -77,6 +77,7 @@ type tally struct {
 	updates         int
 	duplicateOrders int
 	duplicateLines  int
+	undone          int
 	refused         []Refusal
 	receipts        []Receipt
 	// oversold is the number of units that are promised and not there.

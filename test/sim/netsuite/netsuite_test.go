@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -371,6 +372,33 @@ func FuzzOrderBody(f *testing.F) {
 		c := client{t, a}
 		if got := c.put("fuzz", payload); got != http.StatusNoContent && got != http.StatusBadRequest {
 			t.Fatalf("%q = %d", payload, got)
+		}
+	})
+}
+
+// An upsert that takes effect late writes the order as it was over what it has become.
+func TestLateUpsertsThatUndoNewerOnesAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClient(t, netsuite.Config{Config: account.Config{Faults: []faults.Rule{
+			{Kind: faults.CutCommitLater, Calls: []int{1, 4}, Delay: jsontime.Duration(10 * time.Minute)},
+		}}})
+		put := func(quantity int) {
+			defer func() { _ = recover() }() // a recorder has no connection to cut
+			time.Sleep(time.Second)
+			c.put("o-1", body(1, quantity))
+		}
+		put(1) // late
+		put(1) // the same again: nothing is undone by it
+		time.Sleep(20 * time.Minute)
+		if r := c.a.Report(); r.Undone != 0 || r.Orders != 1 {
+			t.Errorf("report %+v, want one order and nothing undone", r)
+		}
+		put(2)
+		put(3) // late
+		put(4)
+		time.Sleep(20 * time.Minute)
+		if r := c.a.Report(); r.Undone != 1 || c.a.Orders()[0].Quantities["VIRAL"] != 3 {
+			t.Errorf("undone %d with %v, want 1 with the order as it was before the newest edit", r.Undone, c.a.Orders()[0].Quantities)
 		}
 	})
 }

@@ -283,6 +283,7 @@ func (a *Account) update(o *order, c account.Call, body orderBody, lines []line,
 		a.tally.identicalRewrite++
 	}
 	a.tally.updates++
+	a.tally.undone += o.undoneBy(c, raw)
 	a.remember(o, c, raw)
 }
 
@@ -314,6 +315,17 @@ func (a *Account) remember(o *order, c account.Call, raw []byte) {
 	if c.Arrived.After(a.tally.last) {
 		a.tally.last = c.Arrived
 	}
+}
+
+// undoneBy is 1 where a write takes effect after another one that had arrived later, with another payload, and 0 otherwise.
+func (o *order) undoneBy(c account.Call, raw []byte) int {
+	hash := payloadHash(raw)
+	for _, r := range o.history {
+		if r.ArrivedAt.After(c.Arrived) && r.PayloadHash != hash {
+			return 1
+		}
+	}
+	return 0
 }
 
 func payloadHash(raw []byte) string {

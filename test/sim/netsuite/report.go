@@ -21,8 +21,10 @@ type Report struct {
 	// DuplicateOrders counts orders beyond the first for the same external id or, else, the same otherRefNum.
 	DuplicateOrders int `json:"duplicateOrders"`
 	// DuplicateLines counts lines that an update without replace=item added to those that were there.
-	DuplicateLines int       `json:"duplicateLines"`
-	Refused        []Refusal `json:"refused,omitempty"`
+	DuplicateLines int `json:"duplicateLines"`
+	// Undone counts writes that took effect after one with another payload that had arrived later: they undid it.
+	Undone  int       `json:"undone"`
+	Refused []Refusal `json:"refused,omitempty"`
 	// FirstAccepted and LastAccepted are the arrivals of the first and the last accepted order write.
 	FirstAccepted *time.Time `json:"firstAccepted,omitempty"`
 	LastAccepted  *time.Time `json:"lastAccepted,omitempty"`
@@ -65,7 +67,7 @@ func (a *Account) snapshot() (r Report, accepted []time.Duration) {
 	defer a.mu.Unlock()
 	t := &a.tally
 	r.Orders, r.Updates, r.IdenticalRewrites = len(a.orders), t.updates, t.identicalRewrite
-	r.DuplicateOrders, r.DuplicateLines = t.duplicateOrders, t.duplicateLines
+	r.DuplicateOrders, r.DuplicateLines, r.Undone = t.duplicateOrders, t.duplicateLines, t.undone
 	r.Refused, r.Receipts = slices.Clone(t.refused), slices.Clone(t.receipts)
 	r.OversoldUnits, r.LargestOversold = t.oversold, t.largestOversold
 	if !t.first.IsZero() {

@@ -12,12 +12,12 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/peppasync/peppasync/test/sim/account"
+	"github.com/peppasync/peppasync/test/sim/jsontime"
 )
 
 // The credentials of an account that declares none.
@@ -34,6 +34,8 @@ type Config struct {
 	account.Config
 	AccountSID string `json:"accountSID,omitempty"`
 	AuthToken  string `json:"authToken,omitempty"`
+	// QueuedFor is how long a text waits in Twilio's own queue; until then it has no date_sent. 1s if it is not given.
+	QueuedFor jsontime.Duration `json:"queuedFor,omitempty"`
 	// OptedOut are numbers whose owners replied STOP: texts to them are refused with 21610.
 	OptedOut []string `json:"optedOut,omitempty"`
 }
@@ -64,6 +66,9 @@ func New(cfg Config) (*Account, error) {
 	}
 	if cfg.AuthToken == "" {
 		cfg.AuthToken = DefaultAuthToken
+	}
+	if cfg.QueuedFor == 0 {
+		cfg.QueuedFor = jsontime.Duration(time.Second)
 	}
 	a := &Account{cfg: cfg, refused: make(map[string]int)}
 	front, err := account.New(a, cfg.Config)
@@ -149,7 +154,7 @@ func (a *Account) send(body []byte) account.Reply {
 	}
 	message := Text{SID: sid(len(a.texts), to, text), To: to, From: from, Body: text, At: time.Now()}
 	a.texts = append(a.texts, message)
-	return account.JSON(http.StatusCreated, "application/json", a.document(message, "queued"))
+	return account.JSON(http.StatusCreated, "application/json", a.document(message, message.At))
 }
 
 // refuse needs the lock.
@@ -164,29 +169,19 @@ func sid(n int, to, body string) string {
 	return "SM" + hex.EncodeToString(sum[:16])
 }
 
-func (a *Account) document(m Text, status string) map[string]any {
+// document is a text as it is read at now.
+func (a *Account) document(m Text, now time.Time) map[string]any {
+	status, sent := "queued", any(nil)
+	if at, ok := a.sent(m, now); ok {
+		status, sent = "delivered", at.UTC().Format(time.RFC1123Z)
+	}
 	return map[string]any{
 		"sid": m.SID, "account_sid": a.cfg.AccountSID, "api_version": "2010-04-01", "body": m.Body, "to": m.To, "from": m.From,
 		"status": status, "direction": "outbound-api", "num_segments": strconv.Itoa(1 + (utf8.RuneCountInString(m.Body)-1)/160),
 		"num_media": "0", "error_code": nil, "error_message": nil, "price": nil, "price_unit": "USD", "messaging_service_sid": nil,
-		"date_created": m.At.UTC().Format(time.RFC1123Z), "date_updated": m.At.UTC().Format(time.RFC1123Z), "date_sent": nil,
+		"date_created": m.At.UTC().Format(time.RFC1123Z), "date_updated": m.At.UTC().Format(time.RFC1123Z), "date_sent": sent,
 		"uri": a.path() + "/Messages/" + m.SID + ".json",
 	}
-}
-
-func (a *Account) list(r *http.Request) account.Reply {
-	to := r.URL.Query().Get("To")
-	messages := []map[string]any{}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, m := range slices.Backward(a.texts) {
-		if to == "" || m.To == to {
-			messages = append(messages, a.document(m, "delivered"))
-		}
-	}
-	return account.JSON(http.StatusOK, "application/json", map[string]any{
-		"messages": messages, "page": 0, "page_size": len(messages), "uri": strings.TrimSuffix(r.URL.RequestURI(), "?"), "next_page_uri": nil,
-	})
 }
 
 // Refuse returns Twilio's form of a refusal.
@@ -211,6 +206,9 @@ func failure(status, code int, message string) account.Reply {
 type Report struct {
 	account.Report
 	Texts []Text `json:"texts"`
+	// DuplicateTexts counts texts beyond the first with the same words to the same number. An engine may have meant to send
+	// them all.
+	DuplicateTexts int `json:"duplicateTexts"`
 	// Refused counts refused texts by Twilio's error code.
 	Refused map[string]int `json:"refused,omitempty"`
 }
@@ -222,5 +220,13 @@ func (a *Account) Report() Report {
 	defer a.mu.Unlock()
 	r.Texts = append([]Text{}, a.texts...)
 	maps.Copy(r.Refused, a.refused)
+	seen := make(map[[2]string]bool)
+	for _, text := range r.Texts {
+		if words := [2]string{text.To, text.Body}; seen[words] {
+			r.DuplicateTexts++
+		} else {
+			seen[words] = true
+		}
+	}
 	return r
 }

@@ -2,11 +2,13 @@ package twilio_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -113,5 +115,65 @@ func TestProbeAndLimit(t *testing.T) {
 	}
 	if r := a.Report(); len(r.Texts) != 0 || r.Throttled != 1 {
 		t.Errorf("report %+v", r)
+	}
+}
+
+func TestListsAreFilteredAndPaged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, twilio.Config{QueuedFor: jsontime.Duration(10 * time.Second)})
+		for i := range 5 {
+			if status, _ := do(a, http.MethodPost, base+"/Messages.json", text("+15551234567", fmt.Sprint("text ", i))); status != http.StatusCreated {
+				t.Fatalf("text %d = %d", i, status)
+			}
+			time.Sleep(time.Second)
+		}
+		list := func(query string) (bodies []any, next any) {
+			t.Helper()
+			status, answer := do(a, http.MethodGet, base+"/Messages.json?"+query, nil)
+			if status != http.StatusOK {
+				t.Fatalf("%s = %d %v", query, status, answer)
+			}
+			for _, m := range answer["messages"].([]any) {
+				bodies = append(bodies, m.(map[string]any)["body"])
+			}
+			return bodies, answer["next_page_uri"]
+		}
+		bodies, next := list("PageSize=2&To=%2B15551234567")
+		if len(bodies) != 2 || bodies[0] != "text 4" || next == nil {
+			t.Errorf("first page %v, next %v", bodies, next)
+		}
+		rest, next := list("PageSize=3&Page=1")
+		if len(rest) != 2 || rest[1] != "text 0" || next != nil {
+			t.Errorf("second page %v, next %v", rest, next)
+		}
+		today, tomorrow := time.Now().UTC().Format(time.DateOnly), time.Now().UTC().AddDate(0, 0, 1).Format(time.DateOnly)
+		count := func(query string) int { bodies, _ := list(query); return len(bodies) }
+		if n := count("DateSent%3E=" + today); n != 0 {
+			t.Errorf("%d texts were sent while all of them are queued", n)
+		}
+		time.Sleep(7 * time.Second) // the first three are sent
+		for query, want := range map[string]int{
+			"": 5, "DateSent=" + today: 3, "DateSent%3E=" + today: 3, "DateSent%3C=" + today: 3, "DateSent%3E=" + tomorrow: 0,
+			"To=%2B15550000000": 0, "From=%2B15550000001": 5, "From=%2B15550000009": 0,
+		} {
+			if n := count(query); n != want {
+				t.Errorf("%q lists %d, want %d", query, n, want)
+			}
+		}
+		for _, query := range []string{"PageSize=x", "Page=-1", "DateSent=yesterday"} {
+			if status, _ := do(a, http.MethodGet, base+"/Messages.json?"+query, nil); status != http.StatusBadRequest {
+				t.Errorf("%s = %d", query, status)
+			}
+		}
+	})
+}
+
+func TestDuplicatesAreCounted(t *testing.T) {
+	a := newAccount(t, twilio.Config{})
+	for _, form := range []url.Values{text("+15551234567", "x"), text("+15551234567", "x"), text("+15551234568", "x"), text("+15551234567", "y")} {
+		do(a, http.MethodPost, base+"/Messages.json", form)
+	}
+	if r := a.Report(); r.DuplicateTexts != 1 || len(r.Texts) != 4 {
+		t.Errorf("%d duplicates of %d texts, want 1 of 4", r.DuplicateTexts, len(r.Texts))
 	}
 }

@@ -1,5 +1,6 @@
 // Package wms simulates a warehouse management system behind a plain JSON interface: idempotent upserts of orders by
-// external id, and a list of build-to-order configurations that it knows. A line with any other is refused.
+// external id, creations that are not, look-ups by external id, and a list of build-to-order configurations that it
+// knows. A line with any other is refused.
 package wms
 
 import (
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -68,13 +70,18 @@ type System struct {
 	refusals       map[string]*Refusal
 	writes         int
 	rewrites       int
+	doubled        int
+	undone         int
 	first, last    time.Time
 }
 
 type record struct {
+	id       int
 	order    Order
 	raw      []byte
 	revision int
+	// arrived is when the newest write that counts arrived.
+	arrived time.Time
 }
 
 // New returns a system, or an error that names what is wrong in the configuration.
@@ -106,13 +113,15 @@ func (s *System) AddConfiguration(name string) {
 // The operations that arrivals, reports and fault rules name.
 const (
 	OpUpsert = "order.upsert"
+	OpCreate = "order.create"
 	OpRead   = "order.read"
+	OpSearch = "order.search"
 	OpHealth = "health"
 	OpOther  = "other"
 )
 
 // Classify names the operation and the external id.
-func (s *System) Classify(r *http.Request, _ []byte) (operation, externalID string) {
+func (s *System) Classify(r *http.Request, body []byte) (operation, externalID string) {
 	escaped, isOrder := strings.CutPrefix(r.URL.EscapedPath(), "/orders/")
 	id, err := url.PathUnescape(escaped)
 	switch {
@@ -120,6 +129,14 @@ func (s *System) Classify(r *http.Request, _ []byte) (operation, externalID stri
 		return OpUpsert, id
 	case isOrder && err == nil && r.Method == http.MethodGet:
 		return OpRead, id
+	case r.URL.Path == "/orders" && r.Method == http.MethodPost:
+		var o Order
+		if json.Unmarshal(body, &o) != nil {
+			return OpCreate, ""
+		}
+		return OpCreate, o.ExternalID
+	case r.URL.Path == "/orders" && r.Method == http.MethodGet:
+		return OpSearch, r.URL.Query().Get("externalId")
 	case r.URL.Path == "/health" && r.Method == http.MethodGet:
 		return OpHealth, ""
 	}
@@ -136,9 +153,13 @@ func (s *System) Serve(c account.Call, r *http.Request, body []byte) account.Rep
 	}
 	switch c.Operation {
 	case OpUpsert:
-		return s.upsert(c, body)
+		return s.write(c, body, s.accept)
+	case OpCreate:
+		return s.write(c, body, s.create)
 	case OpRead:
 		return s.read(c.Key)
+	case OpSearch:
+		return s.search(c.Key)
 	}
 	return problem(http.StatusNotFound, "not-found", "Not found", "there is nothing at "+r.Method+" "+r.URL.Path)
 }
@@ -150,10 +171,30 @@ func (s *System) read(externalID string) account.Reply {
 	if known == nil {
 		return problem(http.StatusNotFound, "unknown-order", "Unknown order", fmt.Sprintf("order %q is not known", externalID))
 	}
-	return account.JSON(http.StatusOK, "application/json", known.order)
+	return account.JSON(http.StatusOK, "application/json", known.document())
 }
 
-func (s *System) upsert(c account.Call, body []byte) account.Reply {
+// document is an order as it is read; id is the system's own name for it.
+func (r *record) document() map[string]any {
+	return map[string]any{
+		"id": strconv.Itoa(r.id), "externalId": r.order.ExternalID, "reference": r.order.Reference, "lines": r.order.Lines,
+		"shipTo": r.order.ShipTo, "revision": r.revision,
+	}
+}
+
+// search is GET /orders?externalId=..., which answers an unknown order with an empty list.
+func (s *System) search(externalID string) account.Reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := []map[string]any{}
+	if known := s.orders[externalID]; known != nil {
+		found = append(found, known.document())
+	}
+	return account.JSON(http.StatusOK, "application/json", map[string]any{"orders": found, "total": len(found)})
+}
+
+// write checks an order and hands it to accept or create, which take effect.
+func (s *System) write(c account.Call, body []byte, take func(account.Call, Order, []byte) account.Reply) account.Reply {
 	o, err := decode(c.Key, body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,21 +214,38 @@ func (s *System) upsert(c account.Call, body []byte) account.Reply {
 			return problem(http.StatusUnprocessableEntity, "unknown-sku", "Unknown SKU", detail)
 		}
 	}
-	return s.accept(c, o, body)
+	return take(c, o, body)
+}
+
+// create is POST /orders: a second one for an external id is a second order, as in systems without a key. The lock is
+// needed.
+func (s *System) create(c account.Call, o Order, body []byte) account.Reply {
+	if s.orders[c.Key] != nil {
+		s.doubled++
+	}
+	reply := s.accept(c, o, body)
+	reply.Status = http.StatusCreated
+	return reply
 }
 
 // accept needs the lock.
 func (s *System) accept(c account.Call, o Order, body []byte) account.Reply {
 	status := http.StatusOK
 	known := s.orders[c.Key]
-	if known == nil {
+	switch {
+	case known == nil:
 		status = http.StatusCreated
-		known = &record{}
+		known = &record{id: len(s.orders) + 1}
 		s.orders[c.Key] = known
-	} else if bytes.Equal(known.raw, body) {
+	case bytes.Equal(known.raw, body):
 		s.rewrites++
+	case c.Arrived.Before(known.arrived):
+		s.undone++
 	}
 	known.order, known.raw = o, bytes.Clone(body)
+	if c.Arrived.After(known.arrived) {
+		known.arrived = c.Arrived
+	}
 	known.revision++
 	s.writes++
 	if s.first.IsZero() {
@@ -196,7 +254,9 @@ func (s *System) accept(c account.Call, o Order, body []byte) account.Reply {
 	if c.Arrived.After(s.last) {
 		s.last = c.Arrived
 	}
-	return account.JSON(status, "application/json", map[string]any{"externalId": c.Key, "revision": known.revision, "status": "accepted"})
+	return account.JSON(status, "application/json", map[string]any{
+		"id": strconv.Itoa(known.id), "externalId": c.Key, "revision": known.revision, "status": "accepted",
+	})
 }
 
 // decode reads an order. Fields that the system does not know are ignored, as a generic interface does.
@@ -268,7 +328,11 @@ type Report struct {
 	IdenticalRewrites int `json:"identicalRewrites"`
 	// DuplicateReferences counts orders beyond the first with the same reference.
 	DuplicateReferences int `json:"duplicateReferences"`
-	Lines               int `json:"lines"`
+	// DuplicateOrders counts creations of an order that was there.
+	DuplicateOrders int `json:"duplicateOrders"`
+	// Undone counts writes that took effect after one with another payload that had arrived later: they undid it.
+	Undone int `json:"undone"`
+	Lines  int `json:"lines"`
 	// Refused lists orders that were refused and are not accepted since.
 	Refused        []Refusal  `json:"refused"`
 	FirstAccepted  *time.Time `json:"firstAccepted,omitempty"`
@@ -282,6 +346,7 @@ func (s *System) Report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.Accepted, r.Updates, r.IdenticalRewrites = len(s.orders), s.writes-len(s.orders), s.rewrites
+	r.DuplicateOrders, r.Undone = s.doubled, s.undone
 	references := make(map[string]int)
 	for _, known := range s.orders {
 		r.Lines += len(known.order.Lines)

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -76,6 +77,74 @@ func TestUpsertIsIdempotentByExternalID(t *testing.T) {
 	if r := s.Report(); r.DuplicateReferences != 1 {
 		t.Errorf("two orders with one reference count as %d duplicates", r.DuplicateReferences)
 	}
+}
+
+func TestCreationsAreNotIdempotentAndAreFoundByExternalID(t *testing.T) {
+	s := newSystem(t, wms.Config{})
+	order := `{"externalId":"o-1","reference":"#1","lines":[{"sku":"VIRAL","quantity":2}]}`
+	search := func() (status, n int, id string) {
+		w := do(s, http.MethodGet, "/orders?externalId=o-1", "")
+		var found struct {
+			Orders []struct{ ID, ExternalID string }
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &found); err != nil {
+			t.Fatal(err)
+		}
+		if len(found.Orders) == 0 {
+			return w.Code, 0, ""
+		}
+		return w.Code, len(found.Orders), found.Orders[0].ID
+	}
+	if status, n, _ := search(); status != http.StatusOK || n != 0 {
+		t.Errorf("an unknown order is answered %d with %d orders", status, n)
+	}
+	if got := do(s, http.MethodGet, "/orders/o-1", "").Code; got != http.StatusNotFound {
+		t.Errorf("an unknown order = %d", got)
+	}
+	for range 2 {
+		if w := do(s, http.MethodPost, "/orders", order); w.Code != http.StatusCreated {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	}
+	if status, n, id := search(); status != http.StatusOK || n != 1 || id != "1" {
+		t.Errorf("found %d orders (%d), the first %q", n, status, id)
+	}
+	if w := do(s, http.MethodGet, "/orders/o-1", ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"id":"1"`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := do(s, http.MethodPost, "/orders", strings.Replace(order, `"externalId":"o-1",`, "", 1)); w.Code != http.StatusBadRequest {
+		t.Errorf("a creation without an external id = %d", w.Code)
+	}
+	r := s.Report()
+	if r.DuplicateOrders != 1 || r.Accepted != 1 || r.ByOperation[wms.OpCreate] != 3 || r.ByOperation[wms.OpSearch] != 2 {
+		t.Errorf("report %+v", r)
+	}
+}
+
+// A write that takes effect late undoes what came after it.
+func TestLateWritesThatUndoNewerOnesAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSystem(t, wms.Config{Config: account.Config{Faults: []faults.Rule{
+			{Kind: faults.CutCommitLater, Calls: []int{1, 3}, Delay: jsontime.Duration(time.Minute)},
+		}}})
+		put := func(quantity string) {
+			defer func() { _ = recover() }() // a recorder has no connection to cut
+			time.Sleep(time.Second)
+			do(s, http.MethodPut, "/orders/o-1", strings.Replace(plain, `"quantity":2`, `"quantity":`+quantity, 1))
+		}
+		put("2") // late
+		put("3")
+		time.Sleep(2 * time.Minute)
+		if r := s.Report(); r.Undone != 1 || s.Orders()["o-1"].Lines[0].Quantity != 2 {
+			t.Errorf("undone %d, want 1", r.Undone)
+		}
+		put("4") // late, and repeated as it was
+		put("4")
+		time.Sleep(2 * time.Minute)
+		if r := s.Report(); r.Undone != 1 {
+			t.Errorf("undone %d, want still 1", r.Undone)
+		}
+	})
 }
 
 func TestUnknownConfigurationIsRefusedUntilItIsKnown(t *testing.T) {
