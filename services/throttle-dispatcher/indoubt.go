@@ -134,7 +134,17 @@ func (w *worker) concludeLookUp(o outcome, now time.Time) {
 	}
 	finding := finder.ReadFound(&w.spec.Spec, j.lookup(), o.result.Reply)
 	w.watchHealth(o, finding.Answer, now)
-	if finding.Class != fault.OK {
+	switch {
+	case finding.Class == fault.Auth && w.refusedAlone(j, now):
+		// The credentials may send and may not look: it would pause the connector
+		// again and again.
+		w.sign.refused.ends(now)
+		w.hold(o, fault.Cause{
+			Code: "outcome-unknown", Status: finding.Cause.Status,
+			Detail: "this call may have arrived, and the credentials may not look it up; look at the other side whether it did, since a repetition could double it",
+		}, true)
+		return
+	case finding.Class != fault.OK:
 		excused := finding.Class == fault.Throttled || finding.Class == fault.Auth || finding.Outage || w.breaker.Open()
 		w.putBack(o, j.doubt.Unanswered(now, excused))
 		return

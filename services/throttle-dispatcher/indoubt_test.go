@@ -301,7 +301,12 @@ func TestLookUpsWithoutAnAnswer(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		held   bool
-	}{"refused for good": {http.StatusBadRequest, true}, "an outage": {http.StatusServiceUnavailable, false}} {
+		says   string
+	}{
+		"refused for good": {http.StatusBadRequest, true, "give no answer"},
+		"not allowed":      {http.StatusForbidden, true, "may not look it up"},
+		"an outage":        {http.StatusServiceUnavailable, false, ""},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, 20, time.Second)
@@ -320,9 +325,14 @@ func TestLookUpsWithoutAnAnswer(t *testing.T) {
 			})
 			w.ship(1)
 			w.start()
+			w.eventually("it is cut", func() bool { return len(w.account.seen()) > 0 })
+			const others = 10
 			if test.held {
-				result := w.results(1)[keyOf(1)]
-				if result.GetCause().GetCode() != "outcome-unknown" || !w.hold(result).GetInDoubt() || !strings.Contains(result.GetCause().GetDetail(), "give no answer") {
+				for i := range others { // they pass
+					w.want(10+i, "")
+				}
+				result := w.results(1 + others)[keyOf(1)]
+				if result.GetCause().GetCode() != "outcome-unknown" || !w.hold(result).GetInDoubt() || !strings.Contains(result.GetCause().GetDetail(), test.says) {
 					t.Errorf("%v, want it held in doubt", result)
 				}
 			} else {
