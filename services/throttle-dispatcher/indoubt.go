@@ -141,7 +141,8 @@ func (w *worker) concludeLookUp(o outcome, now time.Time) {
 		w.sign.refused.ends(now)
 		w.hold(o, fault.Cause{
 			Code: "outcome-unknown", Status: finding.Cause.Status,
-			Detail: "this call may have arrived, and the credentials may not look it up; look at the other side whether it did, since a repetition could double it",
+			Detail: "this call may have arrived, and the credentials may not look it up; look at the other side whether it did, " +
+				"since a repetition could double it",
 		}, true)
 		return
 	case finding.Class != fault.OK:
