@@ -148,8 +148,10 @@ func TestATextKilledInMidCallIsSentOnce(t *testing.T) {
 			})
 			const body = "Order #500 is held: configuration 'CFG-X' is not known"
 			d := w.text("hold-500", body)
-			kill := w.start(deadlyAfter(1).before(), throttledispatcher.Abrupt)
+			killer := deadlyAfter(1000)
+			kill := w.start(killer.before(), throttledispatcher.Abrupt)
 			<-reached
+			killer.die()
 			kill()
 			w.account.hold(nil)
 			close(silent)

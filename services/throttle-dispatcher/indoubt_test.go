@@ -241,8 +241,10 @@ func TestCallsOfADeadOwnerAreLookedUp(t *testing.T) {
 				<-silent
 			})
 			d := w.ship(1)
-			killed := w.start(deadlyAfter(1).before(), throttledispatcher.Abrupt) // after the block of the claim
+			killer := deadlyAfter(1000)
+			killed := w.start(killer.before(), throttledispatcher.Abrupt)
 			<-reached
+			killer.die()
 			died := time.Now()
 			killed()
 			w.account.hold(nil)
