@@ -1,0 +1,427 @@
+package lease
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Beat is how often a replica says that it lives.
+const Beat = 250 * time.Millisecond
+
+// Member is what a replica says of itself.
+type Member struct {
+	// Owner is its name, which a restart keeps; Session is one run of it.
+	Owner, Session string
+	// Number counts the session's beats.
+	Number uint64
+	// Leaving: it hands over what it has, and takes nothing.
+	Leaving bool
+	// Gone: its last word.
+	Gone bool
+}
+
+// Lease gives a connector to a session until the table says otherwise.
+type Lease struct {
+	// Owner and Session are empty while nobody has it.
+	Owner, Session string
+	// Epoch grows with every change of owner.
+	Epoch uint64
+	// HandedOver: the owner before gave it up in good order.
+	HandedOver bool
+}
+
+// Table says who runs which connector.
+type Table struct {
+	Leases    map[string]Lease
+	LastEpoch uint64
+}
+
+// Decision is what a replica is to do.
+type Decision struct {
+	// Run are the connectors to work for. A worker of another epoch of the same
+	// connector has lost its ledger: it is cut off first.
+	Run map[string]Lease
+	// Mine are the epochs of all leases of this session: a worker that is to stop
+	// and is in it ends in good order, one that is not is cut off.
+	Mine map[string]uint64
+	// Write, if not nil, is the table to be written over revision Base.
+	Write *Table
+	Base  uint64
+	// Superseded: another session runs under this owner's name. This one has
+	// nothing any more, and never will.
+	Superseded bool
+}
+
+// timing of the judgments.
+type timing struct {
+	// deadAfter is how many own beats must be stored with none of another
+	// replica's between them until that one counts as dead.
+	deadAfter int
+	// hiccup is a span between two own beats from which on others are given the
+	// benefit of the doubt, once: what held this one up may hold them up longer.
+	hiccup time.Duration
+	// silence is a span after which it must have been the store that was silent;
+	// then others get patience beats more, to find their way back.
+	silence  time.Duration
+	patience int
+	// settled is how long the replicas must have stayed the same until connectors
+	// move for balance alone.
+	settled time.Duration
+	// forget is after how long a connector that the catalog does not name loses
+	// its line in the table. Catalogs of different replicas differ for a moment.
+	forget time.Duration
+}
+
+func defaults() timing {
+	return timing{
+		deadAfter: 4, hiccup: 2 * Beat, silence: 2 * time.Second, patience: 8,
+		settled: time.Second, forget: 5 * time.Second,
+	}
+}
+
+// holder is a session under its owner's name.
+type holder struct{ owner, session string }
+
+// member is another replica as it was last heard.
+type member struct {
+	session string
+	number  uint64
+	leaving bool
+	// proven: heard while this replica listened, not left over from earlier.
+	proven bool
+	silent
+}
+
+// silent counts own beats since the last sign of another.
+type silent struct {
+	misses int
+	// pardoned: a hiccup was taken for the cause once since then.
+	pardoned bool
+}
+
+// Machine is one session's view. It is not safe for concurrent use.
+type Machine struct {
+	me      holder
+	timing  timing
+	leaving bool
+
+	connectors map[string]bool
+	members    map[string]*member
+	// strangers hold leases and are no members: dead, or not heard yet.
+	strangers map[holder]*silent
+	table     Table
+	revision  uint64
+
+	joined     bool
+	superseded bool
+	lastBeat   time.Time
+	// changed is when the members or the connectors last changed.
+	changed time.Time
+	// giving are connectors that go to another replica for balance.
+	giving map[string]bool
+	// offered are connectors that a write over the current revision gives away. It
+	// may be stored at any time, so they are left alone until the revision moves.
+	offered map[string]bool
+	// absent are lines of the table without a connector, by when that was noticed.
+	absent map[string]time.Time
+}
+
+// New returns the machine of a session that has heard nothing yet.
+func New(owner, session string) *Machine {
+	return &Machine{
+		me: holder{owner, session}, timing: defaults(), connectors: map[string]bool{}, members: map[string]*member{},
+		strangers: map[holder]*silent{}, giving: map[string]bool{}, offered: map[string]bool{}, absent: map[string]time.Time{},
+	}
+}
+
+// Connectors says which connectors there are.
+func (m *Machine) Connectors(now time.Time, names []string) {
+	next := make(map[string]bool, len(names))
+	for _, name := range names {
+		next[name] = true
+	}
+	if !maps.Equal(next, m.connectors) {
+		m.connectors, m.changed = next, now
+	}
+}
+
+// Leave makes the machine give everything up.
+func (m *Machine) Leave() { m.leaving = true }
+
+// SawTable takes the table in as it is stored, or as it was written by this
+// replica.
+func (m *Machine) SawTable(revision uint64, table Table) {
+	if revision <= m.revision {
+		return
+	}
+	m.table, m.revision = table, revision
+	clear(m.offered)
+	before := m.strangers
+	m.strangers = map[holder]*silent{}
+	for _, l := range table.Leases {
+		h := holder{l.Owner, l.Session}
+		if l.Owner == "" || l.Owner == m.me.owner || m.isMember(h) {
+			continue
+		}
+		m.strangers[h] = &silent{}
+		if known := before[h]; known != nil {
+			m.strangers[h] = known
+		}
+	}
+}
+
+func (m *Machine) isMember(h holder) bool {
+	known := m.members[h.owner]
+	return known != nil && known.session == h.session
+}
+
+// SawMember takes in what a replica said; this one's own words too, for by them
+// it knows that it hears the others. It reports whether a decision may be due.
+func (m *Machine) SawMember(now time.Time, said Member) bool {
+	if said.Owner == m.me.owner {
+		switch {
+		case said.Session == m.me.session:
+			m.sawOwn(now)
+		case m.joined && !said.Gone:
+			m.superseded = true
+		}
+		return true
+	}
+	h, known := holder{said.Owner, said.Session}, m.members[said.Owner]
+	switch {
+	case said.Gone:
+		if m.isMember(h) {
+			m.lose(now, h)
+			return true
+		}
+		return false
+	case known == nil, known.session != said.Session:
+		if known != nil {
+			m.lose(now, holder{said.Owner, known.session})
+		}
+		known = &member{session: said.Session}
+		m.members[said.Owner] = known
+		delete(m.strangers, h)
+		m.changed = now
+	case said.Number <= known.number:
+		return false
+	}
+	news := known.leaving != said.Leaving
+	if news {
+		m.changed = now
+	}
+	known.number, known.leaving, known.silent = said.Number, said.Leaving, silent{}
+	known.proven = known.proven || m.joined
+	return news
+}
+
+// lose takes a member for dead; who holds leases is an orphan's parent now.
+func (m *Machine) lose(now time.Time, h holder) {
+	delete(m.members, h.owner)
+	m.changed = now
+	for _, l := range m.table.Leases {
+		if l.Owner == h.owner && l.Session == h.session {
+			m.strangers[h] = &silent{misses: m.timing.deadAfter}
+			return
+		}
+	}
+}
+
+// sawOwn counts time: an own beat that is stored proves that the store takes
+// beats, and everything that was stored before it has been seen.
+func (m *Machine) sawOwn(now time.Time) {
+	gap := now.Sub(m.lastBeat)
+	if !m.joined {
+		m.joined, gap = true, 0
+	}
+	m.lastBeat = now
+	for owner, other := range m.members {
+		if m.count(&other.silent, gap) {
+			m.lose(now, holder{owner, other.session})
+		}
+	}
+	for _, other := range m.strangers {
+		m.count(other, gap)
+	}
+}
+
+// count adds an own beat to the silence of another, and reports whether that one
+// is dead.
+func (m *Machine) count(s *silent, gap time.Duration) bool {
+	switch {
+	case s.misses >= m.timing.deadAfter:
+		return true // dead is dead, until it is heard
+	case gap >= m.timing.silence:
+		s.misses = -m.timing.patience
+	case gap > m.timing.hiccup && !s.pardoned:
+		s.misses, s.pardoned = min(s.misses, 0), true
+	}
+	s.misses++
+	return s.misses >= m.timing.deadAfter
+}
+
+// Decide returns what is to be done. running are the connectors that a worker is
+// there for, also one that is ending.
+func (m *Machine) Decide(now time.Time, running map[string]bool) Decision {
+	d := Decision{Run: map[string]Lease{}, Mine: map[string]uint64{}, Superseded: m.superseded}
+	if m.superseded || !m.joined {
+		return d
+	}
+	m.chooseGifts(now)
+	write := m.nextTable(now, running)
+	for name, l := range m.table.Leases {
+		if !m.isMine(l) {
+			continue
+		}
+		d.Mine[name] = l.Epoch
+		if m.connectors[name] && !m.leaving && !m.giving[name] && !m.offered[name] {
+			d.Run[name] = l
+		}
+	}
+	if write != nil {
+		d.Write, d.Base = write, m.revision
+	}
+	return d
+}
+
+func (m *Machine) isMine(l Lease) bool { return l.Owner == m.me.owner && l.Session == m.me.session }
+
+// isOrphan reports whether nobody works under the lease.
+func (m *Machine) isOrphan(l Lease) bool {
+	switch {
+	case l.Owner == "":
+		return true
+	case l.Owner == m.me.owner:
+		return l.Session != m.me.session // an earlier run of this one
+	}
+	s := m.strangers[holder{l.Owner, l.Session}]
+	return s != nil && s.misses >= m.timing.deadAfter
+}
+
+// chooseGifts picks what this replica has beyond its share. What it has begun to
+// give up it goes on giving up, as long as the reason lasts.
+func (m *Machine) chooseGifts(now time.Time) {
+	stable := []string{m.me.owner}
+	for owner, other := range m.members {
+		if other.proven && !other.leaving {
+			stable = append(stable, owner)
+		}
+	}
+	held, free := map[string]string{}, []string{}
+	for name := range m.connectors {
+		l, there := m.table.Leases[name]
+		switch {
+		case !there, m.isOrphan(l):
+			free = append(free, name)
+		case slices.Contains(stable, l.Owner):
+			held[name] = l.Owner
+		}
+	}
+	shares := share(stable, held, free)
+	due := now.Sub(m.changed) >= m.timing.settled
+	for name, owner := range held {
+		beyond := owner == m.me.owner && shares[name] != owner && !m.leaving
+		if !beyond {
+			delete(m.giving, name)
+		} else if due {
+			m.giving[name] = true
+		}
+	}
+	for name := range m.giving {
+		if held[name] != m.me.owner {
+			delete(m.giving, name)
+		}
+	}
+}
+
+// receivers are the replicas that can take something now, by name with their
+// session.
+func (m *Machine) receivers() map[string]string {
+	all := map[string]string{}
+	if !m.leaving {
+		all[m.me.owner] = m.me.session
+	}
+	for owner, other := range m.members {
+		// Two missed beats may be the first of its death.
+		if other.proven && !other.leaving && other.misses < 2 {
+			all[owner] = other.session
+		}
+	}
+	return all
+}
+
+// nextTable returns the table as it should be, or nil where it is so already.
+func (m *Machine) nextTable(now time.Time, running map[string]bool) *Table {
+	receivers := m.receivers()
+	held, free, gifts := map[string]string{}, []string{}, map[string]bool{}
+	for name := range m.connectors {
+		l, there := m.table.Leases[name]
+		switch {
+		case m.isMine(l) && (m.leaving || m.giving[name] || m.offered[name]) && !running[name]:
+			free, gifts[name] = append(free, name), true
+		case !there, m.isOrphan(l):
+			free = append(free, name)
+		case receivers[l.Owner] == l.Session:
+			held[name] = l.Owner
+		}
+	}
+	next := Table{Leases: maps.Clone(m.table.Leases), LastEpoch: m.table.LastEpoch}
+	if next.Leases == nil {
+		next.Leases = map[string]Lease{}
+	}
+	changed := m.dropAbsent(now, next.Leases, running)
+	shares := share(slices.Collect(maps.Keys(receivers)), held, free)
+	slices.Sort(free)
+	for _, name := range free {
+		old, owner := next.Leases[name], shares[name]
+		switch {
+		case gifts[name] && owner == m.me.owner && !m.offered[name]:
+			// Whom it was for cannot take it now.
+			delete(m.giving, name)
+			continue
+		case owner == "" && !gifts[name]:
+			continue // there is nobody, and this one is leaving
+		case owner == "":
+			next.Leases[name] = Lease{Epoch: old.Epoch, HandedOver: true}
+		default:
+			next.LastEpoch++
+			clean := gifts[name] || old.Owner == "" && (old.HandedOver || old.Epoch == 0)
+			next.Leases[name] = Lease{Owner: owner, Session: receivers[owner], Epoch: next.LastEpoch, HandedOver: clean}
+		}
+		changed = true
+		if gifts[name] {
+			m.offered[name] = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return &next
+}
+
+// dropAbsent removes lines whose connector the catalog has not named for long,
+// where no replica works under them.
+func (m *Machine) dropAbsent(now time.Time, leases map[string]Lease, running map[string]bool) bool {
+	changed := false
+	for name, l := range m.table.Leases {
+		if m.connectors[name] {
+			delete(m.absent, name)
+			continue
+		}
+		if _, noticed := m.absent[name]; !noticed {
+			m.absent[name] = now
+		}
+		ended := m.isMine(l) && !running[name]
+		if ended && m.leaving || now.Sub(m.absent[name]) >= m.timing.forget && (ended || m.isOrphan(l)) {
+			delete(leases, name)
+			changed = true
+		}
+	}
+	for name := range m.absent {
+		if _, there := m.table.Leases[name]; !there {
+			delete(m.absent, name)
+		}
+	}
+	return changed
+}
