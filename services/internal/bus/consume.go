@@ -51,6 +51,15 @@ type ConsumerOptions struct {
 	// order. Messages that the handler still holds come too; their Sequence tells.
 	// Without it they come after AckWait, and behind newer ones.
 	Reset bool
+	// Anew makes the consumer anew the first time, which resets it and besides ends
+	// what an earlier process has asked the server for: one that hangs, or whose
+	// machine is gone, would be handed messages for up to 5 s more, and they would
+	// come again only after AckWait. It needs Reset, and is for work queues: on
+	// other streams what was acknowledged would come again.
+	Anew bool
+	// Before, if not nil, runs before the consumer is taken over, each time; until
+	// it returns nothing is asked of the server.
+	Before func(ctx context.Context) error
 	// LastPerSubject begins with the newest record of each subject, not with the
 	// first record of the stream. It counts when the consumer is made.
 	LastPerSubject bool
@@ -66,6 +75,8 @@ func (o ConsumerOptions) validate() error {
 	switch {
 	case o.Stream == "":
 		return errors.New("bus: consume: no stream is named")
+	case o.Anew && !o.Reset:
+		return fmt.Errorf("bus: consume %s: a consumer that is made anew is reset, too: say Reset", o.Stream)
 	case o.Ephemeral && (o.Durable != "" || o.Reset):
 		return fmt.Errorf("bus: consume %s: an ephemeral consumer has no durable name and no reset", o.Stream)
 	case !o.Ephemeral && o.Durable == "":
@@ -165,6 +176,8 @@ type consumption struct {
 	// handled counts messages; busy is set while the handler runs.
 	handled atomic.Uint64
 	busy    atomic.Bool
+	// renewed: it was made anew.
+	renewed bool
 }
 
 func (c *consumption) name() string {
@@ -184,6 +197,11 @@ func (c *consumption) session(ctx context.Context) error {
 		// server, so that no loss falls between.
 		lost := c.bus.link.life()
 		defer context.AfterFunc(lost, func() { end(context.Cause(lost)) })()
+	}
+	if c.options.Before != nil {
+		if err := c.options.Before(ctx); err != nil {
+			return sessionError(ctx, err)
+		}
 	}
 	consumer, err := c.prepare(ctx)
 	if err != nil {
@@ -244,11 +262,19 @@ func (c *consumption) prefetch() int {
 func (c *consumption) prepare(ctx context.Context) (jetstream.Consumer, error) {
 	bounded, cancel := c.bus.bound(ctx)
 	defer cancel()
+	anew := c.options.Anew && !c.renewed
+	if anew {
+		err := c.bus.js.DeleteConsumer(bounded, c.options.Stream, c.options.Durable)
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return nil, because(bounded, err)
+		}
+	}
 	consumer, err := c.bus.js.CreateOrUpdateConsumer(bounded, c.options.Stream, c.config())
 	if err != nil {
 		return nil, because(bounded, err)
 	}
-	if c.options.Reset {
+	c.renewed = true
+	if c.options.Reset && !anew {
 		if _, err := c.bus.js.ResetConsumer(bounded, c.options.Stream, c.options.Durable); err != nil {
 			return nil, because(bounded, err)
 		}
