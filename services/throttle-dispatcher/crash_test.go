@@ -18,6 +18,7 @@ import (
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/bus/bustest"
 	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
@@ -229,7 +230,8 @@ func TestTwoOwnersAtOnceKeepTheLimit(t *testing.T) {
 	var stops []func()
 	for _, owner := range []string{"one", "two"} {
 		w.owner = owner
-		stops = append(stops, w.start())
+		// Each hears nobody else, so that it takes itself for the owner.
+		stops = append(stops, w.start(throttledispatcher.Apart(bustest.Start(t))))
 	}
 	for i := range orders {
 		w.want(i, "")

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
 )
 
@@ -23,4 +24,10 @@ func Maintained(calendar maintenance.Calendar) func(*Dispatcher) {
 	return func(d *Dispatcher) {
 		d.calendar = func(*v1alpha1.Connector) (maintenance.Calendar, error) { return calendar, nil }
 	}
+}
+
+// Apart lets the dispatcher meet others on another bus than it works on: where
+// nobody else is there, it takes itself for the owner of everything.
+func Apart(leases *bus.Bus) func(*Dispatcher) {
+	return func(d *Dispatcher) { d.leases = leases }
 }

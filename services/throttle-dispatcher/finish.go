@@ -165,7 +165,7 @@ func (w *worker) forget(id string) {
 // is recorded and published.
 func (w *worker) drain(ctx context.Context) error {
 	w.recall()
-	grace := time.NewTimer(w.grace)
+	grace := time.NewTimer(w.patience())
 	defer grace.Stop()
 	for w.flying > 0 {
 		select {

@@ -40,8 +40,9 @@ func (w *worker) startIntake(ctx context.Context, left leftover) <-chan struct{}
 					Stream: bus.StreamDispatch, Durable: bus.Consumer("dispatch", name, lane.Name),
 					Filters:       []string{bus.DispatchLaneFilter(name, lane.Name)},
 					MaxAckPending: keepPerLane, AckWait: ackWait, Prefetch: keepPerLane,
-					// What an earlier owner held comes again first, in order.
-					Reset: true,
+					// What an earlier owner held comes again first, in order. One that did
+					// not give it up may hang, with its hand still out.
+					Reset: true, Anew: w.seize, Before: w.holds,
 				}, w.hand)
 			})
 		})

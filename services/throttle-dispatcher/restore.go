@@ -25,7 +25,7 @@ func (w *worker) restore(ctx context.Context, limits budget.Limits) error {
 	w.restoredAt = time.Now()
 	w.budget.Restore(w.restoredAt, state.History(w.config.Owner))
 	w.remember(state)
-	identity := ledger.Identity{Connector: w.spec.Name, Owner: w.config.Owner}
+	identity := ledger.Identity{Connector: w.spec.Name, Owner: w.config.Owner, Epoch: w.epoch}
 	if w.ledger, err = ledger.NewRecorder(identity, limits, state); err != nil {
 		return fmt.Errorf("connector %s: %w", w.spec.Name, err)
 	}

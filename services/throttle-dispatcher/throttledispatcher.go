@@ -10,14 +10,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/expr"
-	"github.com/peppasync/peppasync/services/internal/run"
 	"github.com/peppasync/peppasync/services/internal/secrets"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
@@ -54,7 +52,12 @@ type Config struct {
 	Telemetry *telemetry.Telemetry
 }
 
-// Dispatcher runs one worker for each connector of the catalog.
+// handoverTimeout is how long a replica that stops waits for the bus to take
+// down that its connectors are free. Without that others wait until it is silent.
+const handoverTimeout = 2 * time.Second
+
+// Dispatcher is one replica: it runs one worker for each connector of the catalog
+// that is its share.
 type Dispatcher struct {
 	config  Config
 	records records
@@ -62,6 +65,8 @@ type Dispatcher struct {
 	grace   time.Duration
 	// calendar returns a connector's maintenance windows.
 	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
+	// leases is where the replicas meet.
+	leases *bus.Bus
 }
 
 // New returns a dispatcher that does nothing until Run.
@@ -72,12 +77,15 @@ func New(config Config) (*Dispatcher, error) {
 	if len(config.Systems) == 0 || config.Owner == "" {
 		return nil, errors.New("throttle-dispatcher: Systems and Owner are required")
 	}
-	return &Dispatcher{config: config, records: busRecords{config.Bus}, board: &board{}, grace: stopGrace, calendar: calendarOf}, nil
+	return &Dispatcher{
+		config: config, records: busRecords{config.Bus}, board: &board{}, grace: stopGrace, calendar: calendarOf, leases: config.Bus,
+	}, nil
 }
 
 // Run works until ctx is done, then lets calls that are under way end, records
-// what became of them, and returns nil. Connectors come and go with the
-// catalog; a worker that fails is started again from the ledger.
+// what became of them, hands its connectors over to other replicas, and returns
+// nil. Connectors come and go with the catalog and with the number of replicas; a
+// worker that fails is started again from the ledger.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	shards, err := d.config.Bus.Shards(ctx, bus.PrefixOrder)
 	if err != nil {
@@ -85,88 +93,61 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	stopServing := d.serve()
 	defer stopServing()
-	running := map[string]*runningWorker{}
-	// leaving holds the end of workers that were stopped: one that comes again
-	// under the same name waits for it, because they would share a ledger.
-	leaving := map[string]<-chan struct{}{}
-	var group sync.WaitGroup
-	defer group.Wait()
-	for {
-		changed := d.config.Catalog.Changed()
-		named := d.config.Catalog.Connectors()
-		for name, worker := range running {
-			if _, kept := named[name]; !kept {
-				worker.stop()
-				leaving[name] = worker.done
-				delete(running, name)
+	for d.work(ctx, shards) {
+		d.config.Logger.ErrorContext(ctx, "another dispatcher runs under this one's name, and this one stands by until it is free; give each its own --owner",
+			"owner", d.config.Owner)
+		if !d.standBy(ctx) {
+			break
+		}
+	}
+	return nil
+}
+
+// work works as one of the replicas until ctx is done, or until another session
+// takes this one's name; then it returns true.
+func (d *Dispatcher) work(ctx context.Context, shards int) (superseded bool) {
+	t := newTenure(d.leases, d.config.Logger, d.config.Owner)
+	defer t.end()
+	c := newCrew(ctx, d, t, shards)
+	defer c.wait()
+	stopped := ctx.Done()
+	var cutOff, giveUp <-chan time.Time
+	changed := d.config.Catalog.Changed()
+	c.take(d.config.Catalog.Connectors())
+	for due := true; ; {
+		if due {
+			decision := t.decide(c.running())
+			c.follow(decision)
+			if len(c.workers) == 0 {
+				switch {
+				case decision.Superseded:
+					return true
+				case stopped == nil && len(decision.Mine) == 0:
+					return false
+				case stopped == nil && giveUp == nil:
+					giveUp = time.After(handoverTimeout)
+				}
 			}
 		}
-		for name, connector := range named {
-			if worker, ok := running[name]; ok {
-				worker.update(connector)
-				continue
-			}
-			running[name] = d.start(ctx, &group, connector, shards, leaving[name])
-			delete(leaving, name)
-		}
+		due = true
 		select {
-		case <-ctx.Done():
-			return nil
+		case r := <-t.heard:
+			due = t.record(r)
+		case w := <-t.written:
+			t.wrote(w)
+		case name := <-c.ended:
+			c.forget(name)
 		case <-changed:
+			changed = d.config.Catalog.Changed()
+			c.take(d.config.Catalog.Connectors())
+		case <-stopped:
+			stopped = nil
+			t.leave()
+			cutOff = time.After(d.grace + flushTime)
+		case <-cutOff:
+			c.cut()
+		case <-giveUp:
+			return false
 		}
 	}
-}
-
-// runningWorker is a worker's handle: newest holds the newest spec, of which
-// the worker takes what is there when it looks; done is closed when the worker
-// has ended.
-type runningWorker struct {
-	stop   context.CancelFunc
-	newest chan *v1alpha1.Connector
-	done   chan struct{}
-}
-
-// update hands over a newer spec. Only Run's goroutine sends, and it empties the
-// channel first, so it never blocks.
-func (r *runningWorker) update(connector *v1alpha1.Connector) {
-	select {
-	case <-r.newest:
-	default:
-	}
-	r.newest <- connector
-}
-
-// start runs a worker after the end of the one before it, if there was one.
-func (d *Dispatcher) start(ctx context.Context, group *sync.WaitGroup, connector *v1alpha1.Connector, shards int, after <-chan struct{}) *runningWorker {
-	ctx, stop := context.WithCancel(ctx)
-	handle := &runningWorker{stop: stop, newest: make(chan *v1alpha1.Connector, 1), done: make(chan struct{})}
-	logger := d.config.Logger.With("connector", connector.Name)
-	desk := desk{
-		config: d.config, records: d.records, board: d.board, grace: d.grace, calendar: d.calendar,
-		binder: binder{records: d.records, catalog: d.config.Catalog, shards: shards},
-	}
-	group.Go(func() {
-		defer close(handle.done)
-		defer stop()
-		if after != nil {
-			<-after
-		}
-		_ = run.Supervise(ctx, logger, "connector "+connector.Name, func(ctx context.Context) error {
-			for {
-				select {
-				case connector = <-handle.newest:
-				default:
-				}
-				worker, err := newWorker(ctx, desk, connector, handle.newest)
-				if err != nil {
-					return err
-				}
-				connector, err = worker.run(ctx)
-				if !errors.Is(err, errRespecified) {
-					return err
-				}
-			}
-		})
-	})
-	return handle
 }

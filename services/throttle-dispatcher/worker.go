@@ -36,6 +36,8 @@ const (
 	// throttleWait is the pause after a throttled reply that names none.
 	throttleWait = 5 * time.Second
 	stopGrace    = 10 * time.Second
+	// flushTime is for what came of the calls to be recorded after that.
+	flushTime = time.Second
 	// ackWait is how long JetStream waits for a sign of life of a message that is
 	// waiting here.
 	ackWait = time.Minute
@@ -54,6 +56,15 @@ type desk struct {
 	grace time.Duration
 	// calendar returns a connector's maintenance windows.
 	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
+	// epoch is that of the lease that the worker runs under. seize: whoever had it
+	// before did not give it up.
+	epoch uint64
+	seize bool
+	// stopping is done when the replica as a whole is to stop, revoked when the lease
+	// is another's.
+	stopping, revoked context.Context //nolint:containedctx // what is looked at is whether they are done
+	// holds returns once it is certain that the lease was held after the call.
+	holds func(ctx context.Context) error
 }
 
 // worker is the one writer of a connector's ledger. All of its state belongs to
@@ -141,6 +152,15 @@ type worker struct {
 	unpublished atomic.Bool
 }
 
+// patience is how long calls under way may go on after a stop was asked: the end
+// of the process is in a hurry, a move to another replica is not.
+func (w *worker) patience() time.Duration {
+	if w.stopping.Err() != nil {
+		return w.grace
+	}
+	return max(w.grace, w.spec.Spec.Timeout.Duration+flushTime)
+}
+
 func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, newest <-chan *v1alpha1.Connector) (*worker, error) {
 	system, ok := desk.config.Systems[string(connector.Spec.System)]
 	if !ok {
@@ -215,7 +235,8 @@ func (w *worker) run(ctx context.Context) (*v1alpha1.Connector, error) {
 	// their outcomes unknown.
 	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(w.grace, cut) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(w.patience()+flushTime, cut) })()
+	defer context.AfterFunc(w.revoked, cut)()
 	defer w.client.Close()
 	intake, stopIntake := context.WithCancel(ctx)
 	intakeDone := w.startIntake(intake, w.leftover)

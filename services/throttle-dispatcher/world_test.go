@@ -137,7 +137,10 @@ const plainMapping = `{"externalId": externalId, "reference": order.name, "confi
 
 func newWorld(t testing.TB, calls int64, per time.Duration) *world {
 	t.Helper()
-	w := &world{t: t, server: bustest.NewServer(t), account: newAccount(t), secrets: secrets.Environment(nil), owner: "test", log: &logs{out: t.Output()}}
+	w := &world{
+		t: t, server: bustest.NewServer(t, bustest.WithTCP()), account: newAccount(t), secrets: secrets.Environment(nil),
+		owner: "test", log: &logs{out: t.Output()},
+	}
 	w.bus = w.server.Bus(t)
 	w.catalog = &catalog{
 		connectors: map[string]*v1alpha1.Connector{"wms": connectorAt(w.account.URL, calls, per)},
@@ -149,13 +152,19 @@ func newWorld(t testing.TB, calls int64, per time.Duration) *world {
 // start runs a dispatcher until the test ends or stop is called.
 func (w *world) start(options ...func(*throttledispatcher.Dispatcher)) (stop func()) {
 	w.t.Helper()
+	return w.startAs(w.owner, w.bus, options...)
+}
+
+// startAs runs a dispatcher under a name of its own, on a connection of its own.
+func (w *world) startAs(owner string, b *bus.Bus, options ...func(*throttledispatcher.Dispatcher)) (stop func()) {
+	w.t.Helper()
 	traces, err := telemetry.Setup(w.t.Context(), telemetry.Options{Service: "test"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	dispatcher, err := throttledispatcher.New(throttledispatcher.Config{
-		Bus: w.bus, Catalog: w.catalog, Systems: systems.All(),
-		Secrets: w.secrets, Owner: w.owner, Logger: slog.New(w.log), Telemetry: traces, Listener: w.listener,
+		Bus: b, Catalog: w.catalog, Systems: systems.All(),
+		Secrets: w.secrets, Owner: owner, Logger: slog.New(w.log), Telemetry: traces, Listener: w.listener,
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -64,7 +64,7 @@ func (e events) Less(i, j int) bool {
 	return cmp.Or(e[i].at.Compare(e[j].at), e[i].order-e[j].order) < 0
 }
 func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) } //nolint:forcetypeassert // only events
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
 func (e *events) Pop() any {
 	last := (*e)[len(*e)-1]
 	*e = (*e)[:len(*e)-1]
@@ -95,7 +95,7 @@ func (c *cluster) between(low, high time.Duration) time.Duration {
 func (c *cluster) run(d time.Duration) {
 	end := c.now.Add(d)
 	for len(c.events) > 0 && !c.events[0].at.After(end) {
-		next := heap.Pop(&c.events).(event) //nolint:forcetypeassert // only events
+		next := heap.Pop(&c.events).(event)
 		c.now = next.at
 		next.do()
 	}
@@ -178,7 +178,7 @@ func (c *cluster) putTable(expect uint64, t Table) (uint64, bool) {
 	return revision, true
 }
 
-func (c *cluster) broken(format string, args ...any) {
+func (c *cluster) brokenf(format string, args ...any) {
 	if c.wrong == "" {
 		c.wrong = fmt.Sprintf(format, args...)
 	}
@@ -187,14 +187,14 @@ func (c *cluster) broken(format string, args ...any) {
 // checkHandover: what is handed over in good order is not being worked on.
 func (c *cluster) checkHandover(name string, from, to Lease) {
 	if to.Epoch <= from.Epoch && to.Owner != "" {
-		c.broken("%s goes from epoch %d to %d", name, from.Epoch, to.Epoch)
+		c.brokenf("%s goes from epoch %d to %d", name, from.Epoch, to.Epoch)
 	}
 	if !to.HandedOver || from.Owner == "" {
 		return
 	}
 	for _, r := range c.replicas {
 		if w := r.workers[name]; w != nil && r.alive && w.epoch == from.Epoch {
-			c.broken("%s is handed over while %s works on it", name, r.session)
+			c.brokenf("%s is handed over while %s works on it", name, r.session)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package lease
 
 import (
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -85,12 +84,12 @@ type holder struct{ owner, session string }
 
 // member is another replica as it was last heard.
 type member struct {
+	silent
 	session string
 	number  uint64
 	leaving bool
 	// proven: heard while this replica listened, not left over from earlier.
 	proven bool
-	silent
 }
 
 // silent counts own beats since the last sign of another.
@@ -149,8 +148,27 @@ func (m *Machine) Connectors(now time.Time, names []string) {
 // Leave makes the machine give everything up.
 func (m *Machine) Leave() { m.leaving = true }
 
-// SawTable takes the table in as it is stored, or as it was written by this
-// replica.
+// Wrote takes in that the decision's table is stored, and returns how many
+// connectors it took from replicas that fell silent, and gave to others, by
+// their names.
+func (m *Machine) Wrote(revision uint64, d Decision) (taken, given map[string]int) {
+	taken, given = map[string]int{}, map[string]int{}
+	if m.revision == d.Base {
+		for name, l := range d.Write.Leases {
+			switch from := m.table.Leases[name]; {
+			case from == l || from.Owner == "":
+			case m.isMine(from):
+				given[l.Owner]++
+			case from.Owner != m.me.owner:
+				taken[from.Owner]++
+			}
+		}
+	}
+	m.SawTable(revision, *d.Write)
+	return taken, given
+}
+
+// SawTable takes the table in as it is stored.
 func (m *Machine) SawTable(revision uint64, table Table) {
 	if revision <= m.revision {
 		return
@@ -259,169 +277,4 @@ func (m *Machine) count(s *silent, gap time.Duration) bool {
 	}
 	s.misses++
 	return s.misses >= m.timing.deadAfter
-}
-
-// Decide returns what is to be done. running are the connectors that a worker is
-// there for, also one that is ending.
-func (m *Machine) Decide(now time.Time, running map[string]bool) Decision {
-	d := Decision{Run: map[string]Lease{}, Mine: map[string]uint64{}, Superseded: m.superseded}
-	if m.superseded || !m.joined {
-		return d
-	}
-	m.chooseGifts(now)
-	write := m.nextTable(now, running)
-	for name, l := range m.table.Leases {
-		if !m.isMine(l) {
-			continue
-		}
-		d.Mine[name] = l.Epoch
-		if m.connectors[name] && !m.leaving && !m.giving[name] && !m.offered[name] {
-			d.Run[name] = l
-		}
-	}
-	if write != nil {
-		d.Write, d.Base = write, m.revision
-	}
-	return d
-}
-
-func (m *Machine) isMine(l Lease) bool { return l.Owner == m.me.owner && l.Session == m.me.session }
-
-// isOrphan reports whether nobody works under the lease.
-func (m *Machine) isOrphan(l Lease) bool {
-	switch {
-	case l.Owner == "":
-		return true
-	case l.Owner == m.me.owner:
-		return l.Session != m.me.session // an earlier run of this one
-	}
-	s := m.strangers[holder{l.Owner, l.Session}]
-	return s != nil && s.misses >= m.timing.deadAfter
-}
-
-// chooseGifts picks what this replica has beyond its share. What it has begun to
-// give up it goes on giving up, as long as the reason lasts.
-func (m *Machine) chooseGifts(now time.Time) {
-	stable := []string{m.me.owner}
-	for owner, other := range m.members {
-		if other.proven && !other.leaving {
-			stable = append(stable, owner)
-		}
-	}
-	held, free := map[string]string{}, []string{}
-	for name := range m.connectors {
-		l, there := m.table.Leases[name]
-		switch {
-		case !there, m.isOrphan(l):
-			free = append(free, name)
-		case slices.Contains(stable, l.Owner):
-			held[name] = l.Owner
-		}
-	}
-	shares := share(stable, held, free)
-	due := now.Sub(m.changed) >= m.timing.settled
-	for name, owner := range held {
-		beyond := owner == m.me.owner && shares[name] != owner && !m.leaving
-		if !beyond {
-			delete(m.giving, name)
-		} else if due {
-			m.giving[name] = true
-		}
-	}
-	for name := range m.giving {
-		if held[name] != m.me.owner {
-			delete(m.giving, name)
-		}
-	}
-}
-
-// receivers are the replicas that can take something now, by name with their
-// session.
-func (m *Machine) receivers() map[string]string {
-	all := map[string]string{}
-	if !m.leaving {
-		all[m.me.owner] = m.me.session
-	}
-	for owner, other := range m.members {
-		// Two missed beats may be the first of its death.
-		if other.proven && !other.leaving && other.misses < 2 {
-			all[owner] = other.session
-		}
-	}
-	return all
-}
-
-// nextTable returns the table as it should be, or nil where it is so already.
-func (m *Machine) nextTable(now time.Time, running map[string]bool) *Table {
-	receivers := m.receivers()
-	held, free, gifts := map[string]string{}, []string{}, map[string]bool{}
-	for name := range m.connectors {
-		l, there := m.table.Leases[name]
-		switch {
-		case m.isMine(l) && (m.leaving || m.giving[name] || m.offered[name]) && !running[name]:
-			free, gifts[name] = append(free, name), true
-		case !there, m.isOrphan(l):
-			free = append(free, name)
-		case receivers[l.Owner] == l.Session:
-			held[name] = l.Owner
-		}
-	}
-	next := Table{Leases: maps.Clone(m.table.Leases), LastEpoch: m.table.LastEpoch}
-	if next.Leases == nil {
-		next.Leases = map[string]Lease{}
-	}
-	changed := m.dropAbsent(now, next.Leases, running)
-	shares := share(slices.Collect(maps.Keys(receivers)), held, free)
-	slices.Sort(free)
-	for _, name := range free {
-		old, owner := next.Leases[name], shares[name]
-		switch {
-		case gifts[name] && owner == m.me.owner && !m.offered[name]:
-			// Whom it was for cannot take it now.
-			delete(m.giving, name)
-			continue
-		case owner == "" && !gifts[name]:
-			continue // there is nobody, and this one is leaving
-		case owner == "":
-			next.Leases[name] = Lease{Epoch: old.Epoch, HandedOver: true}
-		default:
-			next.LastEpoch++
-			clean := gifts[name] || old.Owner == "" && (old.HandedOver || old.Epoch == 0)
-			next.Leases[name] = Lease{Owner: owner, Session: receivers[owner], Epoch: next.LastEpoch, HandedOver: clean}
-		}
-		changed = true
-		if gifts[name] {
-			m.offered[name] = true
-		}
-	}
-	if !changed {
-		return nil
-	}
-	return &next
-}
-
-// dropAbsent removes lines whose connector the catalog has not named for long,
-// where no replica works under them.
-func (m *Machine) dropAbsent(now time.Time, leases map[string]Lease, running map[string]bool) bool {
-	changed := false
-	for name, l := range m.table.Leases {
-		if m.connectors[name] {
-			delete(m.absent, name)
-			continue
-		}
-		if _, noticed := m.absent[name]; !noticed {
-			m.absent[name] = now
-		}
-		ended := m.isMine(l) && !running[name]
-		if ended && m.leaving || now.Sub(m.absent[name]) >= m.timing.forget && (ended || m.isOrphan(l)) {
-			delete(leases, name)
-			changed = true
-		}
-	}
-	for name := range m.absent {
-		if _, there := m.table.Leases[name]; !there {
-			delete(m.absent, name)
-		}
-	}
-	return changed
 }

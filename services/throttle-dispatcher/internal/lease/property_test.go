@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// converge runs until all is well, and returns how long that took.
-func (c *cluster) converge(t rapid.TB, within time.Duration) time.Duration {
+// converge runs until all is well.
+func (c *cluster) converge(t rapid.TB, within time.Duration) {
 	t.Helper()
 	begun := c.now
 	for c.settled() != "" && c.now.Sub(begun) < within {
@@ -21,7 +21,6 @@ func (c *cluster) converge(t rapid.TB, within time.Duration) time.Duration {
 	if what := c.settled(); what != "" {
 		t.Fatalf("not well after %v: %s", within, what)
 	}
-	return c.now.Sub(begun)
 }
 
 // taken runs until every connector is worked on by its one owner, and returns how

@@ -39,7 +39,7 @@ type work struct {
 }
 
 // join starts a process. A name that ran before is a restart.
-func (c *cluster) join(owner string) *replica {
+func (c *cluster) join(owner string) {
 	r := &replica{
 		c: c, owner: owner, session: fmt.Sprintf("%s/%d", owner, len(c.replicas)), alive: true,
 		workers: map[string]*work{}, lastSeen: c.now,
@@ -50,7 +50,6 @@ func (c *cluster) join(owner string) *replica {
 	c.replicas = append(c.replicas, r)
 	r.connect()
 	r.beat()
-	return r
 }
 
 // at runs in the process, once it may run.
@@ -118,7 +117,7 @@ func (r *replica) connect() {
 	if at > 0 {
 		all = append(all, record{at, func(r *replica) { r.sawTable(at, table) }})
 	}
-	slices.SortFunc(all, func(a, b record) int { return int(a.revision) - int(b.revision) }) //nolint:gosec // small
+	slices.SortFunc(all, func(a, b record) int { return int(a.revision) - int(b.revision) })
 	for _, one := range all {
 		r.deliver(one.revision, one.see)
 	}
@@ -279,7 +278,7 @@ func (r *replica) write(d Decision) {
 		a, _ := answer.(putAnswer)
 		if answered && a.ok {
 			r.writing = false
-			r.machine.SawTable(a.revision, *d.Write)
+			r.machine.Wrote(a.revision, d)
 			r.decide()
 			return
 		}

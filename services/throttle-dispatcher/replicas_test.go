@@ -1,0 +1,198 @@
+package throttledispatcher_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// Connectors follow the replicas that come and go, and nothing is lost or sent by
+// two.
+func TestConnectorsAreSpreadOverReplicas(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 4)
+	settle := f.traffic()
+	first := f.join("first")
+	f.spread("first")
+	second := f.join("second")
+	f.spread("first", "second")
+	f.join("third")
+	f.spread("first", "second", "third")
+	first.stop()
+	f.spread("second", "third")
+	second.stop()
+	f.spread("third")
+	settle()
+}
+
+// What a killed replica had is run by others within 3 s, a second in the mean.
+func TestKilledReplicaIsReplaced(t *testing.T) {
+	f := newFleet(t, 6)
+	settle := f.traffic()
+	f.join("r0")
+	f.join("r1")
+	var took []time.Duration
+	for round := range 6 {
+		newest := f.join(fmt.Sprint("r", round+2))
+		f.eventually("the new one has its share", func() bool { return len(f.ownedBy(newest.owner)) == 2 })
+		names := f.ownedBy(newest.owner)
+		f.working(newest.owner, names)
+		newest.kill()
+		took = append(took, f.takenFrom(newest.owner, names)...)
+	}
+	settle()
+	mean, longest := meanAndMax(took)
+	t.Logf("%d takeovers: %v in the mean, %v at most", len(took), mean, longest)
+	if mean > time.Second || longest > 3*time.Second {
+		t.Errorf("takeovers took %v in the mean and %v at most, want 1 s and 3 s", mean, longest)
+	}
+}
+
+// A replica that stops hands over at once.
+func TestStoppedReplicaHandsOver(t *testing.T) {
+	f := newFleet(t, 4)
+	settle := f.traffic()
+	f.join("stays")
+	f.spread("stays")
+	var took []time.Duration
+	for round := range 5 {
+		goes := f.join(fmt.Sprint("goes", round))
+		f.spread("stays", goes.owner)
+		names := f.ownedBy(goes.owner)
+		f.working(goes.owner, names)
+		go goes.stop()
+		took = append(took, f.takenFrom(goes.owner, names)...)
+		f.spread("stays")
+	}
+	settle()
+	mean, longest := meanAndMax(took)
+	t.Logf("%d handovers: %v in the mean, %v at most", len(took), mean, longest)
+	if mean > 300*time.Millisecond {
+		t.Errorf("handovers took %v in the mean, want at most 300 ms", mean)
+	}
+}
+
+// The bus being silent is no reason to change an owner.
+func TestSilentBusChangesNoOwner(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 4)
+	f.join("first")
+	f.join("second")
+	f.join("third")
+	f.spread("first", "second", "third")
+	during(1500 * time.Millisecond) // everything has come to rest
+	before := f.table()
+	for _, silence := range []time.Duration{200 * time.Millisecond, 1200 * time.Millisecond, 5 * time.Second} {
+		f.askAll()
+		f.server.Stop()
+		during(silence)
+		f.server.StartAgain(t)
+		back := time.Now()
+		f.eventually("the test itself is connected", func() bool { return f.bus.Healthy(t.Context()) == nil })
+		f.askAll()
+		f.results(int(f.asked.Load()))
+		t.Logf("after %v of silence all was answered %v later", silence, time.Since(back))
+		during(2 * time.Second)
+		after := f.table()
+		for name, l := range before {
+			if now := after[name]; now.GetEpoch() != l.GetEpoch() || now.GetSession() != l.GetSession() {
+				t.Errorf("after %v of silence %s went from %v to %v", silence, name, l, now)
+			}
+		}
+	}
+}
+
+// A replica that hangs is replaced, and is handed nothing more; when it comes back
+// it gives way, and takes its share again.
+func TestHangingReplicaIsReplacedAndComesBack(t *testing.T) {
+	f := newFleet(t, 4)
+	settle := f.traffic()
+	f.join("stays")
+	hangs := f.join("hangs")
+	f.spread("stays", "hangs")
+	for _, hang := range []time.Duration{3 * time.Second, 8 * time.Second} {
+		names := f.ownedBy("hangs")
+		f.working("hangs", names)
+		thaw := hangs.cable.freeze()
+		took := f.takenFrom("hangs", names)
+		// What is asked for while it hangs is answered by the other, at once.
+		before := f.asked.Load()
+		f.eventually("what came meanwhile is answered", func() bool {
+			return f.asked.Load() > before+int64(len(f.names)) && f.answered(before+1, before+int64(len(f.names)))
+		})
+		mean, longest := meanAndMax(took)
+		t.Logf("taken after %v in the mean, %v at most", mean, longest)
+		if longest > 3*time.Second {
+			t.Errorf("taken after %v, want 3 s", longest)
+		}
+		during(hang)
+		thaw()
+		f.spread("stays", "hangs")
+	}
+	settle()
+	for _, call := range f.account.seen() {
+		if call.method != http.MethodGet {
+			t.Errorf("unexpected %v", call)
+		}
+	}
+}
+
+// Of two dispatchers of one name the newer works, and the older when that is
+// gone.
+func TestSecondDispatcherOfOneName(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2)
+	settle := f.traffic()
+	f.join("twin")
+	f.spread("twin")
+	session := f.table()["c0"].GetSession()
+	second := f.join("twin")
+	f.eventually("the second has everything", func() bool {
+		all := f.table()
+		return all["c0"].GetSession() != session && all["c0"].GetSession() == all["c1"].GetSession() && all["c0"].GetOwner() == "twin"
+	})
+	f.eventually("the first says why it stands by", func() bool { return len(f.log.with("under this one's name")) == 1 })
+	session = f.table()["c0"].GetSession()
+	second.stop()
+	f.eventually("the first works again", func() bool {
+		all := f.table()
+		return all["c0"].GetOwner() == "twin" && all["c0"].GetSession() != session
+	})
+	settle()
+}
+
+// One that starts alone works at once: after a stop, and after a kill under its
+// own name; under another name once the dead one has been silent.
+func TestAloneAtOnce(t *testing.T) {
+	f := newFleet(t, 4)
+	start := func(owner string, within time.Duration) *replica {
+		t.Helper()
+		r := f.join(owner)
+		begun := time.Now()
+		f.askAll()
+		f.working(owner, f.names)
+		took := time.Since(begun)
+		t.Logf("%s works after %v", owner, took)
+		if took > within {
+			t.Errorf("%s works after %v, want %v", owner, took, within)
+		}
+		f.delivered(int(f.asked.Load()))
+		return r
+	}
+	start("a", time.Second).stop()
+	start("b", time.Second).kill()
+	// The same name again: its own session before is known to be gone.
+	before := f.table()["c0"].GetSession()
+	again := f.join("b")
+	begun := time.Now()
+	f.eventually("it has its own leases back", func() bool {
+		l := f.table()["c0"]
+		return l.GetSession() != before && l.GetOwner() == "b"
+	})
+	if took := time.Since(begun); took > 500*time.Millisecond {
+		t.Errorf("its own leases came back after %v", took)
+	}
+	again.kill()
+	start("c", 3*time.Second)
+}
