@@ -194,6 +194,7 @@ func (t *tenure) beat(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	said := &leasev1.Member{Owner: t.owner, Session: t.session}
+	var counted time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -206,7 +207,10 @@ func (t *tenure) beat(ctx context.Context) {
 		case <-timer.C:
 		}
 		started := time.Now()
-		said.Beat, said.Leaving = said.GetBeat()+1, t.leaving.Load()
+		said.Leaving = t.leaving.Load()
+		if started.Sub(counted) > lease.Beat*3/4 {
+			said.Beat, counted = said.GetBeat()+1, started
+		}
 		revision, err := t.put(beatTimeout, key, said, last, memberStays)
 		switch {
 		case err == nil:

@@ -88,8 +88,8 @@ func (m *Machine) receivers() map[string]string {
 		all[m.me.owner] = m.me.session
 	}
 	for owner, other := range m.members {
-		// Two missed beats may be the first of its death.
-		if other.proven && !other.leaving && other.misses < 2 {
+		// Whoever misses the next beat is dead.
+		if other.proven && !other.leaving && other.misses < m.timing.deadAfter-1 {
 			all[owner] = other.session
 		}
 	}

@@ -12,7 +12,8 @@ const Beat = 250 * time.Millisecond
 type Member struct {
 	// Owner is its name, which a restart keeps; Session is one run of it.
 	Owner, Session string
-	// Number counts the session's beats.
+	// Number counts the session's beats. Two that are less than a Beat apart have
+	// the same, since beats are what time is measured by.
 	Number uint64
 	// Leaving: it hands over what it has, and takes nothing.
 	Leaving bool
@@ -114,7 +115,9 @@ type Machine struct {
 
 	joined     bool
 	superseded bool
-	lastBeat   time.Time
+	// beats is the number of the last own beat, which was seen at lastBeat.
+	beats    uint64
+	lastBeat time.Time
 	// changed is when the members or the connectors last changed.
 	changed time.Time
 	// giving are connectors that go to another replica for balance.
@@ -200,6 +203,10 @@ func (m *Machine) SawMember(now time.Time, said Member) bool {
 	if said.Owner == m.me.owner {
 		switch {
 		case said.Session == m.me.session:
+			if said.Number <= m.beats {
+				return false
+			}
+			m.beats = said.Number
 			m.sawOwn(now)
 		case m.joined && !said.Gone:
 			m.superseded = true
@@ -222,7 +229,7 @@ func (m *Machine) SawMember(now time.Time, said Member) bool {
 		m.members[said.Owner] = known
 		delete(m.strangers, h)
 		m.changed = now
-	case said.Number <= known.number:
+	case said.Number < known.number:
 		return false
 	}
 	news := known.leaving != said.Leaving

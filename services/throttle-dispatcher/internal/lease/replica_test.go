@@ -30,6 +30,7 @@ type replica struct {
 	workers map[string]*work
 	writing bool
 	beats   uint64
+	counted time.Time
 	last    *uint64
 }
 
@@ -194,7 +195,9 @@ func (r *replica) beat() {
 		return
 	}
 	started := r.c.now
-	r.beats++
+	if started.Sub(r.counted) > Beat*3/4 {
+		r.beats, r.counted = r.beats+1, started
+	}
 	said := Member{Owner: r.owner, Session: r.session, Number: r.beats, Leaving: r.leaving}
 	expect := r.last
 	r.call(500*time.Millisecond, func() any {
