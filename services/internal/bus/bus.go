@@ -55,6 +55,7 @@ type Bus struct {
 	sync   syncReporter
 	closed chan struct{}
 	denied denials
+	outage outage
 
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream
@@ -78,6 +79,7 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		streams: make(map[string]jetstream.Stream),
 		link:    newLink(),
 	}
+	b.outage.log, b.outage.servers = b.log, addresses(o.URL)
 	if o.MonitorURL != "" {
 		b.sync = newMonitor(o.MonitorURL)
 	}
@@ -98,6 +100,7 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		nats.ConnectHandler(b.onConnect),
 		nats.ReconnectHandler(b.onConnect),
 		nats.DisconnectErrHandler(b.onDisconnect),
+		nats.ReconnectErrHandler(b.onFailedConnect),
 		nats.ErrorHandler(b.onError),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 	}
@@ -112,7 +115,7 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 	}
 	nc, err := nats.Connect(o.URL, options...)
 	if err != nil {
-		return nil, fmt.Errorf("bus: connect %s: %w", describeURL(o), err)
+		return nil, fmt.Errorf("bus: connect %s: %w", describeURL(o), withoutAddress(err))
 	}
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(requestTimeout))
 	if err != nil {
@@ -129,13 +132,14 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 func (b *Bus) onConnect(nc *nats.Conn) {
 	b.denied.clear() // the server may have been given other permissions
 	b.link.up()
+	b.outage.end()
 	b.log.Debug("connected", "server", nc.ConnectedServerName())
 }
 
 func (b *Bus) onDisconnect(nc *nats.Conn, err error) {
 	b.link.down(errDisconnected)
 	if !nc.IsClosed() {
-		b.log.Warn("connection to NATS lost, connecting again", "error", err)
+		b.outage.begin("connection to NATS lost, connecting again", err)
 	}
 }
 
