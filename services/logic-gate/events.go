@@ -2,6 +2,8 @@ package logicgate
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
@@ -32,6 +34,9 @@ const (
 	// attempts at an event that fails for a reason unknown here, over some
 	// seconds, before it is put aside.
 	attempts = 8
+	// dedupeHash is how many bytes of a body's hash tell versions under one id
+	// apart: an order's state remembers 64 ids, and grows by each byte of this.
+	dedupeHash = 9
 )
 
 // packs splits what ingest has kept into its events.
@@ -58,12 +63,15 @@ func (a *arrival) id() string {
 }
 
 // dedupeID tells the event from others of the same order. Some senders give one
-// id to all topics that one action fires.
+// id to all topics that one action fires, and one that sends a newer version
+// under an id that it has used must not lose it: only the same bytes are a
+// repetition.
 func (a *arrival) dedupeID() string {
 	if a.event.GetId() == "" {
 		return ""
 	}
-	return a.event.GetTopic() + " " + a.id()
+	sum := sha256.Sum256(a.event.GetBody())
+	return a.event.GetTopic() + " " + a.id() + " " + base64.RawURLEncoding.EncodeToString(sum[:dedupeHash])
 }
 
 func (p packs) split(ctx context.Context, m *bus.Incoming) []task {
@@ -195,6 +203,11 @@ func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key st
 			}
 		}
 		s.count(change)
+		if change != order.ChangeApplied {
+			// It may be a repetition whose id the state does not know (any more):
+			// then, too, whoever applied it may have died before publishing.
+			return s.publish(ctx, after, plan.Open(after))
+		}
 		return s.publish(ctx, after, plan.Opened(before, after))
 	}
 }

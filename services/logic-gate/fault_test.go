@@ -235,6 +235,42 @@ func TestPatienceTellsTheLogOnce(t *testing.T) {
 	}
 }
 
+// A full store answers reads, and takes some writes: that ends nothing for those
+// that wait.
+func TestWhatGetsThroughDoesNotEndTheTroubleOfOthers(t *testing.T) {
+	kept := &logs{}
+	p := &patience{log: slog.New(kept)}
+	fine := func(context.Context) error { return nil }
+	failures := 5
+	err := p.do(t.Context(), func(ctx context.Context) error {
+		if failures--; failures < 0 {
+			return nil
+		}
+		if err := p.do(ctx, fine); err != nil {
+			t.Error(err)
+		}
+		return context.DeadlineExceeded
+	})
+	if lines := kept.lines(); err != nil || len(lines) != 2 {
+		t.Errorf("%v and log %q, want a line at the beginning and one at the end", err, lines)
+	}
+}
+
+// A gate that died before it published is healed by the event that comes again,
+// for a sender that gives its events no ids too.
+func TestKilledBeforePublishingWhatAnEventWithoutAnIDAskedFor(t *testing.T) {
+	w := newWorld(t, toERP())
+	create := w.event("orders/create", shopOrder(1, 0, nil))
+	create.Id = ""
+	w.capture(0, create)
+	killer := deadlyAfter(1)
+	_, kill := w.start(killer.before)
+	<-killer.died
+	kill()
+	w.start(nil)
+	w.eventually("the delivery", func() bool { return w.dispatched()["shopify_1_orders_erp_1"] != nil })
+}
+
 // A delivery that was closed at the dispatcher leaves DISPATCH; the pack of a
 // gate that died before its acknowledgment comes again after that.
 func TestRepeatedPackAfterItsDeliveryWasClosed(t *testing.T) {

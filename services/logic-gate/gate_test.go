@@ -90,6 +90,26 @@ func TestCreateAfterPaidStillStartsTheFlowOfCreate(t *testing.T) {
 	w.becomes("shopify_5001", "new.erp.1 OPEN")
 }
 
+// A shop may send a newer version under an id that it has used: only the same
+// bytes are a repetition.
+func TestANewerVersionUnderARepeatedIDIsNotLost(t *testing.T) {
+	w := newWorld(t, toERP())
+	gate, _ := w.start(nil)
+	first := w.event("orders/updated", shopOrder(5001, 0, map[string]any{"note": "old"}))
+	newer := w.event("orders/updated", shopOrder(5001, 9, map[string]any{"note": "new"}))
+	newer.Id = first.GetId()
+	w.capture(0, first)
+	w.capture(0, newer)
+	w.capture(0, first, newer)
+	w.eventually("four events", func() bool { return gate.Stats().Events == 4 })
+	if got := w.state("shopify_5001"); got.GetOrder().GetNote() != "new" || got.GetRevision() != 2 {
+		t.Errorf("note %q at revision %d, want the newer version, once", got.GetOrder().GetNote(), got.GetRevision())
+	}
+	if got := gate.Stats(); got.Repeated != 2 {
+		t.Errorf("counted %+v, want two repeated", got)
+	}
+}
+
 // Some senders give one id to all topics that one action fires.
 func TestOneEventIDOnTwoTopicsIsTwoEvents(t *testing.T) {
 	w := newWorld(t, flow("paid", "true", false, "orders/paid"))

@@ -16,56 +16,63 @@ const (
 )
 
 // patience repeats what the bus could not do, for as long as that can pass by
-// itself, and tells the log once when it begins and once when it is over. It is
-// safe for concurrent use.
+// itself, and tells the log once when it begins and once when it is over: when
+// nothing waits any more of what had to. That others got through meanwhile says
+// nothing, since a full store goes on answering reads and takes what is small.
+// It is safe for concurrent use.
 type patience struct {
 	log *slog.Logger
 
 	mu sync.Mutex
-	// troubled is since when the bus has not answered; zero while it does.
-	troubled time.Time
+	// waiting are the calls that failed and are repeated; began is when the first
+	// of them failed.
+	waiting int
+	began   time.Time
 }
 
 // do calls fn until it succeeds or fails for a reason of its own, which it
 // returns; for a bus that is away or full it goes on until ctx is done, and
 // returns the error of ctx.
 func (p *patience) do(ctx context.Context, fn func(context.Context) error) error {
+	waits := false
 	for backoff := backoffMin; ; backoff = min(2*backoff, backoffMax) {
 		err := fn(ctx)
+		if ctx.Err() == nil && (bus.IsUnavailable(err) || bus.IsFull(err)) {
+			if !waits {
+				waits = true
+				p.failed(err)
+			}
+			if pause(ctx, backoff/2+rand.N(backoff)) == nil {
+				continue
+			}
+		}
+		if waits {
+			p.over(ctx.Err() == nil)
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !bus.IsUnavailable(err) && !bus.IsFull(err) {
-			p.recovered()
-			return err
-		}
-		p.failed(err)
-		timer := time.NewTimer(backoff/2 + rand.N(backoff))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
-		}
+		return err
 	}
 }
 
 func (p *patience) failed(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.troubled.IsZero() {
+	p.waiting++
+	if p.waiting > 1 {
 		return
 	}
-	p.troubled = time.Now()
+	p.began = time.Now()
 	p.log.Warn("the bus takes nothing; orders wait in it and are tried again until it does", "error", err)
 }
 
-func (p *patience) recovered() {
+// over ends the wait of one call, with success or because it was told to stop.
+func (p *patience) over(success bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.troubled.IsZero() {
-		return
+	p.waiting--
+	if p.waiting == 0 && success {
+		p.log.Info("the bus works again", "after", time.Since(p.began).Round(time.Millisecond))
 	}
-	p.log.Info("the bus works again", "after", time.Since(p.troubled).Round(time.Millisecond))
-	p.troubled = time.Time{}
 }
