@@ -42,12 +42,15 @@ type orders struct {
 	// moved is closed and replaced whenever one moves.
 	handled []uint64
 	moved   chan struct{}
+	// unreadable are the subjects of orders whose newest state is no state.
+	unreadable map[string]bool
 }
 
 func newOrders(config Config, shards int, pools map[string]*v1alpha1.StockPool) *orders {
 	o := &orders{
 		bus: config.Bus, log: config.Logger, sources: map[string]bool{},
 		handled: make([]uint64, shards), moved: make(chan struct{}),
+		unreadable: map[string]bool{},
 	}
 	described := make([]allocation.Pool, 0, len(pools))
 	for name, pool := range pools {
@@ -71,15 +74,19 @@ func (o *orders) follow(ctx context.Context, shard int) error {
 		state := &orderv1.State{}
 		err := proto.Unmarshal(m.Data, state)
 		if err != nil {
-			// Left out it would be sold twice: everything stops at the door of a
-			// person. A state is only ever written whole by the logic-gate.
-			o.log.ErrorContext(ctx, "an order's state cannot be read; its units are not held back",
+			// Its units cannot be held back, nor does it tell whose they are: no
+			// channel is raised until it can be read. A state is only ever written
+			// whole by the logic-gate, so this takes damage or a person.
+			o.log.ErrorContext(ctx, "an order's state cannot be read, so no channel's stock is raised: put a state in its place, or purge the subject and start again",
 				"stream", m.Stream, "subject", m.Subject, "sequence", m.Sequence, "error", err)
 		}
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		if err == nil {
+			delete(o.unreadable, m.Subject)
 			o.ledger.Observe(observed(state, m.Sequence))
+		} else {
+			o.unreadable[m.Subject] = true
 		}
 		o.handled[shard] = m.Sequence
 		close(o.moved)
@@ -160,7 +167,8 @@ func observed(state *orderv1.State, sequence uint64) allocation.Order {
 	}
 	for _, line := range o.GetLines() {
 		if line.GetSku() != "" && line.GetQuantity() > 0 {
-			observed.Wanted[line.GetSku()] += line.GetQuantity()
+			// Neither the line nor the sum may go beyond what a sum of many holds.
+			observed.Wanted[line.GetSku()] += min(line.GetQuantity(), allocation.MaxUnits)
 		}
 	}
 	for _, d := range state.GetDeliveries() {
@@ -225,6 +233,9 @@ type moment struct {
 	committed, outstanding, before map[string]int64
 	// open is Ledger.Open by connector.
 	open map[string]map[string]int64
+	// blind: the state of some order cannot be read, and its units are in none of
+	// these.
+	blind bool
 }
 
 // now asks the ledger about everything at once, so that no order is in one figure
@@ -236,6 +247,7 @@ func (o *orders) now(pool string, newest, before *reading, connectors, skus []st
 		committed:   o.ledger.Committed(pool, newest.issued),
 		outstanding: o.ledger.Outstanding(pool, newest.settled),
 		open:        make(map[string]map[string]int64, len(connectors)),
+		blind:       len(o.unreadable) > 0,
 	}
 	if before != nil {
 		m.before = o.ledger.Outstanding(pool, before.settled)
@@ -247,6 +259,13 @@ func (o *orders) now(pool string, newest, before *reading, connectors, skus []st
 		}
 	}
 	return m
+}
+
+// unrouted is Ledger.Unrouted.
+func (o *orders) unrouted(pool string) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ledger.Unrouted(pool)
 }
 
 // release is Ledger.Release.

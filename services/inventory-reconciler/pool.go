@@ -103,6 +103,7 @@ func (w *poolWorker) run(ctx context.Context) error {
 func (w *poolWorker) readSource(ctx context.Context) error {
 	source := v1alpha1.StockChannel{Connector: w.spec.Source.Connector, Location: w.spec.Source.Location}
 	pauses, missing := newPauses(w.catalog, w.log.With("connector", source.Connector)), missing{log: w.log, where: "source"}
+	unrouted := unrouted{log: w.log}
 	for {
 		started := time.Now()
 		result, err := w.ask(ctx, source, 0, connectors.OperationReadStock, stock.Read{SKUs: w.spec.SKUs, Location: source.Location}.Arguments())
@@ -124,6 +125,7 @@ func (w *poolWorker) readSource(ctx context.Context) error {
 		if err := w.take(&reading{issued: result.GetIssuedAt().AsTime(), settled: result.GetSettledAt().AsTime(), available: available(figures)}); err != nil {
 			return err
 		}
+		unrouted.report(ctx, w.orders.unrouted(w.name), time.Now())
 		if err := w.untilNext(ctx, started); err != nil {
 			return err
 		}
@@ -200,6 +202,9 @@ func (w *poolWorker) evidence(place v1alpha1.StockChannel, figures []stock.Figur
 			Least: free(available, moment.committed[f.SKU], mostUnseen),
 			Most:  free(available, moment.outstanding[f.SKU], leastUnseen),
 		}
+		if moment.blind {
+			e.Least = min(e.Least, f.Available)
+		}
 		if before != nil {
 			if available, ok := before.available[f.SKU]; ok {
 				e.Before, e.HasBefore = free(available, moment.before[f.SKU], leastUnseen), true
@@ -262,4 +267,29 @@ func (m *missing) report(ctx context.Context, skus []string, figures []stock.Fig
 		m.log.WarnContext(ctx, "SKUs of the pool are not known there; channels keep what they show of them", "where", m.where, "skus", text)
 	}
 	m.reported = text
+}
+
+// routedWithin is how long orders may be without a delivery to the source before
+// that is worth a line: the topic that a flow waits for comes later than the order.
+const routedWithin = time.Minute
+
+// unrouted reports, once each time that it lasts, that the units of some orders
+// are held back which no flow sends to the source.
+type unrouted struct {
+	log      *slog.Logger
+	since    time.Time
+	reported bool
+}
+
+func (u *unrouted) report(ctx context.Context, orders int, now time.Time) {
+	switch {
+	case orders == 0:
+		u.since, u.reported = time.Time{}, false
+	case u.since.IsZero():
+		u.since = now
+	case !u.reported && now.Sub(u.since) > routedWithin:
+		u.reported = true
+		u.log.WarnContext(ctx, "no flow has sent some of the pool's orders to its source; their units are held back until one does: "+
+			"have a flow deliver the channels' orders there", "orders", orders)
+	}
 }

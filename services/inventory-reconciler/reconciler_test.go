@@ -1,6 +1,7 @@
 package inventoryreconciler
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/catalog"
 )
 
@@ -96,6 +98,41 @@ func TestWhatIsNotHeardOfIsNotGivenBack(t *testing.T) {
 	w.accept(late)
 	w.readings("shop", 3)
 	w.inStep()
+}
+
+// What an unreadable state has promised nobody knows: nothing is raised, until
+// there is a state again.
+func TestNothingIsRaisedBesideAnOrderThatCannotBeRead(t *testing.T) {
+	w := newWorld(t, 20, "shop")
+	w.start()
+	damaged := w.sold("shop", 2)
+	subject := bus.OrderStateSubject(damaged.state.GetKey())
+	if _, err := w.bus.Publish(t.Context(), bus.Message{Subject: subject, Data: []byte("\xff\xff")}); err != nil {
+		t.Fatal(err)
+	}
+	w.readings("shop", 1)
+	w.receive(5)
+	w.readings("shop", 4)
+	if written := w.written("shop"); len(written) > 0 {
+		t.Errorf("written %v beside an order that nobody can read", written)
+	}
+	w.hear(damaged)
+	w.inStep()
+}
+
+func TestOrdersThatNoFlowSendsToTheSourceAreWorthALine(t *testing.T) {
+	var out strings.Builder
+	u := unrouted{log: slog.New(slog.NewTextHandler(&out, nil))}
+	start := time.Now()
+	for _, step := range []struct {
+		after         time.Duration
+		orders, lines int
+	}{{0, 2, 0}, {time.Minute, 3, 0}, {61 * time.Second, 3, 1}, {time.Hour, 4, 1}, {2 * time.Hour, 0, 1}, {3 * time.Hour, 1, 1}, {4 * time.Hour, 1, 2}} {
+		u.report(t.Context(), step.orders, start.Add(step.after))
+		if lines := strings.Count(out.String(), "\n"); lines != step.lines {
+			t.Errorf("after %v: %d lines, want %d:\n%s", step.after, lines, step.lines, &out)
+		}
+	}
 }
 
 func TestAShopThatDoesNotCountIsKeptInStep(t *testing.T) {

@@ -79,6 +79,10 @@ func (Shopify) Order(topic string, body []byte) (*orderv1.Order, error) {
 	}, nil
 }
 
+// maxQuantity is more than anyone sells in one line, and little enough for the
+// sums of a stock pool never to overflow.
+const maxQuantity = 1_000_000_000
+
 func linesOf(b *orderBody) ([]*orderv1.Line, error) {
 	if b.LineItems == nil {
 		return nil, nil
@@ -88,8 +92,8 @@ func linesOf(b *orderBody) ([]*orderv1.Line, error) {
 		// Null or missing in older API versions; 0 is a removed line.
 		digits := cmp.Or(item.CurrentQuantity, item.Quantity, "0")
 		quantity, err := strconv.ParseInt(string(digits), 10, 64)
-		if err != nil || quantity < 0 {
-			return nil, fmt.Errorf("line_items[%d]: quantity %s, want a whole number that is not negative", i, digits)
+		if err != nil || quantity < 0 || quantity > maxQuantity {
+			return nil, fmt.Errorf("line_items[%d]: quantity %s, want a whole number from 0 to %d", i, digits, int64(maxQuantity))
 		}
 		lines[i] = &orderv1.Line{
 			Id:               string(item.ID),

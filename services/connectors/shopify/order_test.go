@@ -69,6 +69,7 @@ func TestOrderRefuses(t *testing.T) {
 		"a time that is none":          {"orders/create", `{"id":7,"updated_at":"yesterday"}`, connectors.ErrMalformed, "want a time"},
 		"a time before all timestamps": {"orders/create", `{"id":7,"updated_at":"0001-01-01T00:00:00+10:00"}`, connectors.ErrMalformed, "want a time"},
 		"a negative quantity":          {"orders/create", `{"id":7,"updated_at":"2026-11-23T09:30:00Z","line_items":[{"quantity":-1}]}`, connectors.ErrMalformed, "line_items[0]"},
+		"a quantity of nobody":         {"orders/create", `{"id":7,"updated_at":"2026-11-23T09:30:00Z","line_items":[{"quantity":1000000001}]}`, connectors.ErrMalformed, "line_items[0]"},
 		"a quantity beyond all":        {"orders/create", `{"id":7,"updated_at":"2026-11-23T09:30:00Z","line_items":[{"quantity":99999999999999999999}]}`, connectors.ErrMalformed, "line_items[0]"},
 		"something after the body":     {"orders/create", `{"id":7,"updated_at":"2026-11-23T09:30:00Z"} {}`, connectors.ErrMalformed, "invalid character"},
 	}

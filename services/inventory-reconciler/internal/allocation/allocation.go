@@ -13,6 +13,11 @@ type Pool struct {
 	SKUs     []string
 }
 
+// MaxUnits is more of a SKU than any order wants or any source has. What says
+// more counts as this much, so that no sum over orders overflows: that takes nine
+// thousand million orders.
+const MaxUnits = 1_000_000_000
+
 // Figures are what one target is computed from, in units.
 type Figures struct {
 	// Available is the source's own figure, which it lowers when it accepts an

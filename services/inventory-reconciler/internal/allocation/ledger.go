@@ -84,7 +84,7 @@ func (l *Ledger) relevant(o Order) map[string]int64 {
 	wanted := map[string]int64{}
 	for sku, quantity := range o.Wanted {
 		if quantity > 0 && len(l.sold[item{o.Channel, sku}]) > 0 {
-			wanted[sku] = quantity
+			wanted[sku] = min(quantity, MaxUnits)
 		}
 	}
 	return wanted

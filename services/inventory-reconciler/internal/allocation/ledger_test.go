@@ -1,6 +1,8 @@
 package allocation_test
 
 import (
+	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -186,6 +188,19 @@ func TestAcceptanceIsKnownBeforeTheStateShowsIt(t *testing.T) {
 	check(l, 2)
 	l.Accept(allocation.Acceptance{Key: "shop_1", Delivery: "b", Revision: 2, SettledAt: at(7)})
 	check(l, 0)
+}
+
+func TestSumsDoNotOverflow(t *testing.T) {
+	l := allocation.New([]allocation.Pool{pool("mugs", "shop")})
+	for i := range 100 {
+		l.Observe(with(order(1, math.MaxInt64), func(o *allocation.Order) { o.Key = fmt.Sprint("shop_", i) }))
+	}
+	if got, want := l.Committed("mugs", noon)["MUG"], int64(100*allocation.MaxUnits); got != want {
+		t.Errorf("committed %d, want %d", got, want)
+	}
+	if got := l.Open("shop", "MUG"); got < 0 {
+		t.Errorf("open %d", got)
+	}
 }
 
 func TestPoolsCountApart(t *testing.T) {
