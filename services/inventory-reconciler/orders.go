@@ -77,7 +77,7 @@ func (o *orders) follow(ctx context.Context, shard int) error {
 			// Its units cannot be held back, nor does it tell whose they are: no
 			// channel is raised until it can be read. A state is only ever written
 			// whole by the logic-gate, so this takes damage or a person.
-			o.log.ErrorContext(ctx, "an order's state cannot be read, so no channel's stock is raised: put a state in its place, or purge the subject and start again",
+			o.log.ErrorContext(ctx, "an order's state cannot be read, so no channel's stock is raised: replace it, or purge its subject and start again",
 				"stream", m.Stream, "subject", m.Subject, "sequence", m.Sequence, "error", err)
 		}
 		o.mu.Lock()
