@@ -50,8 +50,8 @@ type bounds struct {
 	// eventBytes is the largest event. The streams of INGEST take messages of
 	// 1 MiB, of which the frame and the headers need a little.
 	eventBytes int
-	// requests are in work and connections are open at most at the same time;
-	// bodyBytes are held for them.
+	// requests are in work, once their bodies are in, and connections are open at
+	// most at the same time; bodyBytes are held for them.
 	requests, connections int64
 	bodyBytes             int64
 	// Exact repetitions are known for a while.
@@ -60,8 +60,9 @@ type bounds struct {
 	// patience is how long a request waits to be stored, writeTimeout how long
 	// one write may take: both well under the 5 s after which Shopify gives up.
 	patience, writeTimeout time.Duration
-	// headerTimeout and requestTimeout bound slow senders, idleTimeout and
-	// headerBytes idle and odd ones.
+	// headerTimeout and requestTimeout (until the body is in) bound slow senders:
+	// Shopify itself gives up after 5 s. idleTimeout and headerBytes bound idle and
+	// odd ones.
 	headerTimeout, requestTimeout, idleTimeout time.Duration
 	headerBytes                                int
 	// grace is how long requests may take to end when ingest stops.
@@ -75,14 +76,14 @@ func defaultBounds() bounds {
 		packBytes:       512 << 10,
 		eventBytes:      1<<20 - 4<<10,
 		requests:        1024,
-		connections:     2048,
+		connections:     4096,
 		bodyBytes:       48 << 20,
 		recentEvents:    100_000,
 		recentAge:       time.Hour,
 		patience:        3 * time.Second,
 		writeTimeout:    2500 * time.Millisecond,
-		headerTimeout:   5 * time.Second,
-		requestTimeout:  15 * time.Second,
+		headerTimeout:   3 * time.Second,
+		requestTimeout:  5 * time.Second,
 		idleTimeout:     60 * time.Second,
 		headerBytes:     32 << 10,
 		grace:           5 * time.Second,

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -234,17 +235,44 @@ func TestLiesAboutTheLength(t *testing.T) {
 	}
 }
 
+// Connections that send the head of a request and a byte of its body, unsigned,
+// by the thousand: more than may be open and far more than may be in work.
 func TestSlowSendersDoNotKeepOthersOut(t *testing.T) {
-	f := start(t, bustest.Start(t), func(b *bounds) { b.requests = 3 }).ready(t)
+	const slow = 300
+	f := start(t, bustest.Start(t), func(b *bounds) { b.requests, b.connections = 3, 100 }).ready(t)
 	body := order(1)
-	for i := range 3 {
+	for i := range slow {
 		f.open(t, head(body, len(body), fmt.Sprint("slow", i))+"{")
+		if i%10 == 9 {
+			// A sender that means it opens a connection of its own.
+			f.client.CloseIdleConnections()
+			if got := f.deliver(t, fmt.Sprint("w", i), order(i), nil); got.status != http.StatusOK {
+				t.Fatalf("answer %+v beside %d slow senders", got, i+1)
+			}
+		}
 	}
-	f.eventually(t, "refusing at once", func() bool {
-		begin := time.Now()
-		got := f.deliver(t, fmt.Sprint("w", rand.Uint64()), order(2), nil)
-		return got == answer{status: 503, kind: "overloaded", retryAfter: "2"} && time.Since(begin) < time.Second
-	})
+	if free, taken := f.bounds.bodyBytes, int64(f.bounds.connections)*2<<10; taken > free {
+		t.Errorf("a byte on each connection takes %d of the %d bytes for bodies", taken, free)
+	}
+}
+
+// A body that is on its way is cut before the sender gives up by itself.
+func TestASlowBodyIsCutWithinTheSendersPatience(t *testing.T) {
+	if b := defaultBounds(); b.requestTimeout > 5*time.Second || b.headerTimeout > b.requestTimeout {
+		t.Errorf("a request may take %v, its head %v", b.requestTimeout, b.headerTimeout)
+	}
+	f := start(t, bustest.Start(t), func(b *bounds) { b.requestTimeout = 200 * time.Millisecond }).ready(t)
+	body := order(1)
+	if got := statusOf(t, f.open(t, head(body, len(body), "slow")+"{")); got != http.StatusRequestTimeout {
+		t.Errorf("status %d", got)
+	}
+}
+
+func TestTooMuchInWorkIsPutOff(t *testing.T) {
+	f := start(t, bustest.Start(t), func(b *bounds) { b.requests = 0 })
+	if got := f.deliver(t, "w", order(1), nil); got != (answer{status: 503, kind: "overloaded", retryAfter: "2"}) {
+		t.Errorf("answer %+v", got)
+	}
 }
 
 func TestMemoryForBodiesIsBounded(t *testing.T) {
@@ -261,27 +289,72 @@ func TestMemoryForBodiesIsBounded(t *testing.T) {
 	}
 }
 
-func TestTooManyConnectionsAreClosed(t *testing.T) {
+// The connections that have kept it waiting longest make room for new ones.
+func TestTheSlowestConnectionMakesRoom(t *testing.T) {
 	f := start(t, bustest.Start(t), func(b *bounds) { b.connections = 4 }).ready(t)
 	f.client.CloseIdleConnections()
-	var conns []net.Conn
-	f.eventually(t, "closing connections", func() bool {
-		conn := f.open(t, "")
-		conns = append(conns, conn)
-		if len(conns) < 5 {
-			return false
-		}
-		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		_, err := conn.Read(make([]byte, 1))
-		return errors.Is(err, io.EOF)
-	})
-	for _, conn := range conns {
-		_ = conn.Close()
+	first := f.open(t, "")
+	for i := range 3 {
+		f.open(t, fmt.Sprint(i))
 	}
-	f.eventually(t, "open to others again", func() bool {
-		got, err := f.send(f.request(t, "w", order(1), nil))
-		return err == nil && got.status == http.StatusOK
-	})
+	for i := range 8 {
+		f.client.CloseIdleConnections()
+		if got := f.deliver(t, fmt.Sprint("w", i), order(i), nil); got.status != http.StatusOK {
+			t.Fatalf("answer %+v", got)
+		}
+	}
+	if _, err := first.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("reading from the one that said nothing gave %v, want it closed", err)
+	}
+}
+
+// Nobody is cut off whose request is in work: then the newcomer has to come again.
+func TestWorkIsNotCutOffForNewcomers(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCrowd(listener, 2)
+	defer c.Close()
+	dial := func() net.Conn {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(patient))
+		return conn
+	}
+	accept := func() *guest {
+		conn, err := c.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn.(*guest)
+	}
+	working, idle := dial(), dial()
+	worked := accept()
+	accept()
+	worked.arrived()
+	dial()
+	accept().arrived()
+	if _, err := idle.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the idle one read %v, want its end", err)
+	}
+	refused := dial()
+	worked.answered()
+	worked.arrived()
+	go func() { _, _ = c.Accept() }() // finds nobody to close, until the listener is
+	if _, err := refused.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the newcomer read %v, want its end", err)
+	}
+	if _, err := worked.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+	if _, err := working.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the one in work is cut off: %v", err)
+	}
 }
 
 func TestAThousandMalformedRequestsLeaveItServing(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -18,8 +17,10 @@ import (
 // serve answers until ctx is done, and returns when the last request has ended
 // or the grace is over.
 func (in *Ingest) serve(ctx context.Context) error {
+	crowd := newCrowd(in.config.Listener, in.bounds.connections)
 	server := &http.Server{
-		Handler:           in.routes(),
+		Handler:           crowd.attend(in.routes()),
+		ConnContext:       crowd.remember,
 		ReadHeaderTimeout: in.bounds.headerTimeout,
 		ReadTimeout:       in.bounds.requestTimeout,
 		WriteTimeout:      in.bounds.requestTimeout + in.bounds.patience,
@@ -29,7 +30,7 @@ func (in *Ingest) serve(ctx context.Context) error {
 	}
 	failed := make(chan error, 1)
 	go func() {
-		failed <- server.Serve(&boundedListener{Listener: in.config.Listener, most: in.bounds.connections})
+		failed <- server.Serve(crowd)
 	}()
 	select {
 	case err := <-failed:
@@ -94,37 +95,4 @@ func (h *health) ready(ctx context.Context) error {
 		h.answer, h.asked = h.check(bounded), time.Now()
 	}
 	return h.answer
-}
-
-// boundedListener closes connections beyond its bound at once: a sender that is
-// told so comes again, one that is left hanging runs into its timeout.
-type boundedListener struct {
-	net.Listener
-	most int64
-	open atomic.Int64
-}
-
-func (l *boundedListener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if l.open.Add(1) <= l.most {
-			return &countedConn{Conn: conn, open: &l.open}, nil
-		}
-		l.open.Add(-1)
-		_ = conn.Close()
-	}
-}
-
-type countedConn struct {
-	net.Conn
-	open *atomic.Int64
-	once sync.Once
-}
-
-func (c *countedConn) Close() error {
-	c.once.Do(func() { c.open.Add(-1) })
-	return c.Conn.Close()
 }

@@ -49,8 +49,10 @@ func (s *share) release() {
 }
 
 // firstBuffer is what a body gets at first. A sender that announces more has to
-// send it before memory is spent on it.
-const firstBuffer = 16 << 10
+// send it before memory is spent on it: what it holds is at most twice what it
+// has sent. As many senders as there may be connections, sending a byte each,
+// must not take the memory that others need.
+const firstBuffer = 1 << 10
 
 // readBody reads a body of at most limit bytes, and takes memory for it as it
 // comes in. A length that is announced wrongly is caught either way: net/http

@@ -53,7 +53,9 @@ type Config struct {
 	Memory    *Memory
 	Notices   *notice.Board
 	Tracer    trace.Tracer
-	// MaxRequests bounds the requests in work at the same time.
+	// MaxRequests bounds the requests whose bodies are in and that are worked on
+	// at the same time. Those that are still on their way do not count: who sends
+	// slowly must not keep others out. Memory bounds their bodies.
 	MaxRequests int64
 	// MaxEventBytes bounds an event as it is stored.
 	MaxEventBytes int
@@ -66,7 +68,8 @@ type Config struct {
 type Handler struct {
 	config Config
 
-	working                                atomic.Int64
+	// working are all requests, complete those of them whose bodies are in.
+	working, complete                      atomic.Int64
 	stored, duplicates, refused, postponed atomic.Uint64
 }
 
@@ -86,7 +89,7 @@ func (h *Handler) Counts() Counts {
 	return Counts{h.stored.Load(), h.duplicates.Load(), h.refused.Load(), h.postponed.Load()}
 }
 
-// Working returns the number of requests in work.
+// Working returns the number of requests in work, bodies on their way included.
 func (h *Handler) Working() int64 { return h.working.Load() }
 
 // ServeHTTP takes one delivery.
@@ -114,11 +117,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // take returns nil once the delivery is stored.
 func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Request) *problem {
+	h.working.Add(1)
 	defer h.working.Add(-1)
-	if h.working.Add(1) > h.config.MaxRequests {
-		h.config.Notices.Post(slog.LevelWarn, "overloaded", "too many webhooks at the same time, senders are asked to come again")
-		return unavailable("overloaded", "too many requests are being taken in at the moment", soon)
-	}
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return &problem{status: http.StatusMethodNotAllowed, kind: "method-not-allowed", detail: "webhooks are delivered by POST"}
@@ -142,6 +142,11 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	if p != nil {
 		h.complain(connector, p, nil)
 		return p
+	}
+	defer h.complete.Add(-1)
+	if h.complete.Add(1) > h.config.MaxRequests {
+		h.config.Notices.Post(slog.LevelWarn, "overloaded", "too many webhooks at the same time, senders are asked to come again")
+		return unavailable("overloaded", "too many requests are being taken in at the moment", soon)
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.config.Patience)
 	defer cancel()
