@@ -3,6 +3,7 @@ package ingest
 import (
 	"container/list"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -64,7 +65,7 @@ func (c *crowd) admit(g *guest) bool {
 			c.mu.Unlock()
 			return false
 		}
-		slowest = front.Value.(*guest)
+		slowest, _ = front.Value.(*guest) // nothing else is in the list
 		slowest.leave()
 	}
 	c.open++
@@ -143,7 +144,7 @@ type arriving struct {
 
 func (a *arriving) Read(p []byte) (int, error) {
 	n, err := a.ReadCloser.Read(p)
-	if err == io.EOF { //nolint:errorlint // a reader returns it as it is
+	if errors.Is(err, io.EOF) {
 		a.guest.arrived()
 	}
 	return n, err

@@ -251,7 +251,7 @@ func TestSlowSendersDoNotKeepOthersOut(t *testing.T) {
 			}
 		}
 	}
-	if free, taken := f.bounds.bodyBytes, int64(f.bounds.connections)*2<<10; taken > free {
+	if free, taken := f.bounds.bodyBytes, f.bounds.connections*2<<10; taken > free {
 		t.Errorf("a byte on each connection takes %d of the %d bytes for bodies", taken, free)
 	}
 }
