@@ -33,7 +33,7 @@ type deadly struct {
 	// atAck: the first acknowledgment is its death.
 	atAck bool
 	died  chan struct{}
-	once sync.Once
+	once  sync.Once
 }
 
 func deadlyAfter(writes int) *deadly {
