@@ -17,14 +17,19 @@ func TestScene(t *testing.T) {
 }
 
 // TestKilled is the same, with the product killed in the middle of the burst and
-// again while it feeds, and started on what it left.
+// again while it feeds, and started on what it left. The shop sells on, while the
+// product is dead and when it is back and has not heard of those sales.
 func TestKilled(t *testing.T) {
-	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, false)})
+	const whileDead, after = 40, 20
+	script := scene.Saturday()
+	script.Later = whileDead + after
+	stage := open(t, scene.Options{Script: script, Binary: binary(t, false)})
 	fed := func(n int) func(scene.Progress) bool { return func(p scene.Progress) bool { return p.Fed >= n } }
 	acts := []scene.Act{
 		scene.BurstKilled(400, 500*time.Millisecond),
 		scene.Receipt(),
-		scene.KillAfter("the product is killed while it feeds", fed(480), 3*time.Second),
+		scene.KillAfter("the product is killed while it feeds", fed(480), 3*time.Second, whileDead),
+		scene.Sell("the shop sells more", fed(0), after),
 		scene.Maintenance(),
 	}
 	judge(t, stage, stage.Play(t.Context(), acts, scene.NewView(t.Output(), false).Watch))

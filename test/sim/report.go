@@ -44,10 +44,13 @@ type Report struct {
 	Duplicates int `json:"duplicates"`
 	// Undone counts writes at the ERP and the WMS that took effect after a newer one of the same order: they undid it.
 	Undone int `json:"undone"`
-	// Unfed are the captured orders that the ERP does not hold. Lost is how many of them the WMS has not refused
-	// either: in flight while the engine works, lost when it claims to be done.
-	Unfed []Unfed `json:"unfed"`
-	Lost  int     `json:"lost"`
+	// Unfed are the captured orders that the ERP does not hold. CancelledUnfed of them are cancelled and UnpaidUnfed
+	// are not paid: nobody waits for those. Lost is how many of the rest the WMS has not refused either: in flight
+	// while the engine works, lost when it claims to be done.
+	Unfed          []Unfed `json:"unfed"`
+	Lost           int     `json:"lost"`
+	CancelledUnfed int     `json:"cancelledUnfed"`
+	UnpaidUnfed    int     `json:"unpaidUnfed"`
 
 	// Calls is the number of arrivals per system: shop (its Admin API), erp, wms, twilio.
 	Calls map[string]int `json:"calls"`
@@ -63,7 +66,7 @@ type Report struct {
 	Maintenance []account.MaintenanceReport `json:"maintenance"`
 
 	// FirstAccepted and LastAccepted are the arrivals of the first and last accepted order write at the ERP. The rates
-	// are calls, and new orders, a minute between them, leaving out maintenance.
+	// are accepted calls, and new orders, a minute between them, leaving out maintenance.
 	FirstAccepted   *time.Time `json:"firstAccepted,omitempty"`
 	LastAccepted    *time.Time `json:"lastAccepted,omitempty"`
 	CallsPerMinute  float64    `json:"callsPerMinute"`
@@ -86,11 +89,17 @@ type Limit struct {
 	System string `json:"system"`
 }
 
-// Unfed is a captured order that the ERP does not hold, with the WMS's cause if it refused it.
+// Unfed is a captured order that the ERP does not hold, with the WMS's cause if it refused it. Cancelled and Unpaid say
+// why it need not be there; a cancelled one is never Unpaid.
 type Unfed struct {
-	Order string `json:"order"`
-	Cause string `json:"cause,omitempty"`
+	Order     string `json:"order"`
+	Cause     string `json:"cause,omitempty"`
+	Cancelled bool   `json:"cancelled,omitempty"`
+	Unpaid    bool   `json:"unpaid,omitempty"`
 }
+
+// Lost says that there is no reason why the ERP does not hold the order.
+func (u Unfed) Lost() bool { return u.Cause == "" && !u.Cancelled && !u.Unpaid }
 
 // Report returns what the world has seen up to now.
 func (w *World) Report() Report {
@@ -119,7 +128,12 @@ func (w *World) Report() Report {
 	r.Throttled += shop.GraphQLThrottled
 	r.Unfed = w.unfed(warehouse.Refused)
 	for _, u := range r.Unfed {
-		if u.Cause == "" {
+		switch {
+		case u.Cancelled:
+			r.CancelledUnfed++
+		case u.Unpaid:
+			r.UnpaidUnfed++
+		case u.Lost():
 			r.Lost++
 		}
 	}
@@ -157,7 +171,8 @@ func (w *World) unfed(refused []wms.Refusal) []Unfed {
 		if cause == "" {
 			cause = causes[id]
 		}
-		missing = append(missing, Unfed{Order: name, Cause: cause})
+		cancelled := o.CancelledAt != nil
+		missing = append(missing, Unfed{Order: name, Cause: cause, Cancelled: cancelled, Unpaid: !cancelled && o.FinancialStatus != "paid"})
 	}
 	slices.SortFunc(missing, func(a, b Unfed) int { return orderNumber(a.Order) - orderNumber(b.Order) })
 	return missing

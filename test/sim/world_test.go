@@ -241,6 +241,39 @@ func TestAWorldWithoutAnEngineLosesWhatItCaptured(t *testing.T) {
 	}
 }
 
+func TestOrdersThatNobodyWaitsForAreNotLost(t *testing.T) {
+	w := start(t, scene)
+	door := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer door.Close()
+	if err := w.Shop.SetTarget(door.URL); err != nil {
+		t.Fatal(err)
+	}
+	for _, unpaid := range []bool{false, false, true, true} {
+		if _, err := w.Shop.SellOne(shopify.OrderSpec{Lines: []shopify.LineSpec{{SKU: "VIRAL", Quantity: 1}}, Unpaid: unpaid}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"#2", "#4"} {
+		if _, err := w.Shop.Cancel(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "all are captured", func() bool { return w.Report().Captured == 4 })
+	r := w.Report()
+	if r.Lost != 1 || r.CancelledUnfed != 2 || r.UnpaidUnfed != 1 || len(r.Unfed) != 4 {
+		t.Errorf("lost %d, cancelled %d, unpaid %d of %+v; want 1, 2 and 1 of 4", r.Lost, r.CancelledUnfed, r.UnpaidUnfed, r.Unfed)
+	}
+	if !r.Unfed[0].Lost() || r.Unfed[1].Lost() || !r.Unfed[1].Cancelled || !r.Unfed[2].Unpaid || r.Unfed[3].Unpaid {
+		t.Errorf("unfed %+v", r.Unfed)
+	}
+	if _, err := w.Shop.MarkPaid("#3"); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.Report(); r.Lost != 2 || r.UnpaidUnfed != 0 {
+		t.Errorf("#3 is paid: lost %d, unpaid %d", r.Lost, r.UnpaidUnfed)
+	}
+}
+
 func TestGhostZerosAndReceiptsAreSeen(t *testing.T) {
 	w := start(t, `
 shop: {items: [{sku: RARE, available: 1}]}

@@ -37,7 +37,7 @@ func good() Evidence {
 		Receipts:    []sim.Receipt{{Receipt: netsuite.Receipt{Quantity: 500}}},
 	}
 	return Evidence{
-		Script: Saturday(), World: w, CallsPerMinute: 995, Restarts: []time.Duration{time.Second},
+		Script: Saturday(), World: w, CallsPerMinute: 995, OrdersPerMinute: 950, Restarts: []time.Duration{time.Second},
 		ReceiptShown: 2300 * time.Millisecond, PeakMemory: 90 << 20,
 	}
 }
@@ -74,6 +74,7 @@ func TestEveryPromiseCanBeBroken(t *testing.T) {
 		"too many texts a minute":          {func(e *Evidence) { e.World.Limits[3].Largest = 61 }, []string{"limit of texts"}},
 		"a call is throttled":              {func(e *Evidence) { e.World.Throttled = 1 }, []string{"throttled replies"}},
 		"it is fed too slowly":             {func(e *Evidence) { e.CallsPerMinute = 989 }, []string{"pace"}},
+		"only stock is read":               {func(e *Evidence) { e.OrdersPerMinute = 749 }, []string{"pace"}},
 		"nothing is fed":                   {func(e *Evidence) { e.CallsPerMinute = 0 }, []string{"pace"}},
 		"it sleeps after maintenance":      {func(e *Evidence) { e.World.Maintenance[0].FirstAcceptedAfterMs = &late }, []string{"after maintenance"}},
 		"it does not wake":                 {func(e *Evidence) { e.World.Maintenance[0].FirstAcceptedAfterMs = nil }, []string{"after maintenance"}},
@@ -85,7 +86,8 @@ func TestEveryPromiseCanBeBroken(t *testing.T) {
 		"the receipt is late in the shop":  {func(e *Evidence) { e.ReceiptShown = 10_001 * time.Millisecond }, []string{"goods received"}},
 		"the receipt is never in the shop": {func(e *Evidence) { e.ReceiptShown = -1 }, []string{"goods received"}},
 		"the shop shows nothing":           {func(e *Evidence) { e.World.Balance[0].GhostZeroMs = 1 }, []string{"ghost zeros"}},
-		"stock is not judged":              {func(e *Evidence) { e.World.Balance = nil }, []string{"ghost zeros"}},
+		"stock is not judged":              {func(e *Evidence) { e.World.Balance = nil }, []string{"ghost zeros", "overshown"}},
+		"the shop shows what is sold":      {func(e *Evidence) { e.World.Balance[0].LargestOvershown = 1 }, []string{"overshown"}},
 		"a unit is sold that is not there": {func(e *Evidence) { e.World.OversoldUnits = 1 }, []string{"oversold"}},
 		"the ERP promises too much":        {func(e *Evidence) { e.World.Systems.ERP.LargestOversold = 1 }, []string{"oversold"}},
 		"it takes the memory":              {func(e *Evidence) { e.PeakMemory = 300 << 20 }, []string{"memory"}},

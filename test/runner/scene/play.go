@@ -26,7 +26,7 @@ type Act struct {
 	Do   func(ctx context.Context, s *Stage) error
 }
 
-// Burst sells all orders.
+// Burst sells all orders but those of Later.
 func Burst() Act {
 	return Act{
 		Name: "the burst begins",
@@ -61,13 +61,23 @@ func Maintenance() Act {
 	}
 }
 
-// KillAfter ends the product at once when due, and starts it again after down.
-func KillAfter(name string, due func(Progress) bool, down time.Duration) Act {
-	return Act{Name: name, Due: due, Do: func(ctx context.Context, s *Stage) error { return killed(ctx, s, down) }}
+// Sell sells so many of the orders of Later.
+func Sell(name string, due func(Progress) bool, orders int) Act {
+	return Act{Name: name, Due: due, Do: func(_ context.Context, s *Stage) error { return s.sell(orders) }}
 }
 
-// BurstKilled sells all orders and ends the product when so many of them are
-// captured, in the middle of the burst.
+// KillAfter ends the product at once when due, and starts it again after down.
+// So many of the orders of Later are sold in the meantime: the shop tries to tell
+// of them and tries again 10 s later, so that the restarted product does not know
+// of them at first.
+func KillAfter(name string, due func(Progress) bool, down time.Duration, sold int) Act {
+	return Act{Name: name, Due: due, Do: func(ctx context.Context, s *Stage) error {
+		return killed(ctx, s, down, func() error { return s.sell(sold) })
+	}}
+}
+
+// BurstKilled is Burst with the product ended when so many orders are captured.
+// The shop goes on selling.
 func BurstKilled(captured int, down time.Duration) Act {
 	act := Burst()
 	act.Name = fmt.Sprintf("the burst begins; the product is killed when %d orders are captured", captured)
@@ -81,13 +91,16 @@ func BurstKilled(captured int, down time.Duration) Act {
 		if err != nil {
 			return err
 		}
-		return killed(ctx, s, down)
+		return killed(ctx, s, down, func() error { return nil })
 	}
 	return act
 }
 
-func killed(ctx context.Context, s *Stage, down time.Duration) error {
+func killed(ctx context.Context, s *Stage, down time.Duration, meanwhile func() error) error {
 	if err := s.Kill(); err != nil {
+		return err
+	}
+	if err := meanwhile(); err != nil {
 		return err
 	}
 	wait := time.NewTimer(down)
@@ -98,6 +111,14 @@ func killed(ctx context.Context, s *Stage, down time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// sell starts the sale of so many orders beyond those of the burst.
+func (s *Stage) sell(orders int) error {
+	more := s.Script.burst()
+	more.Count = orders
+	_, err := s.World.Shop.Sell(more)
+	return err
 }
 
 // Acts are those of the scene.

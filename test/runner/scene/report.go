@@ -14,8 +14,9 @@ type Report struct {
 	Kept     bool      `json:"kept"`
 	Promises []Promise `json:"promises"`
 	Script   Script    `json:"script"`
-	// CallsPerMinute and PeakMemory are those of the Evidence.
-	CallsPerMinute float64 `json:"callsPerMinute"`
+	// CallsPerMinute, OrdersPerMinute and PeakMemory are those of the Evidence.
+	CallsPerMinute  float64 `json:"callsPerMinute"`
+	OrdersPerMinute float64 `json:"ordersPerMinute"`
 	// ReceiptShownMs is how long after the receipt the shop showed it, but for a
 	// few units on their way; less than zero for never.
 	ReceiptShownMs int64      `json:"receiptShownMs"`
@@ -28,7 +29,7 @@ type Report struct {
 func (s *Stage) Report(late error) Report {
 	e := s.Evidence(late)
 	r := Report{
-		Kept: true, Promises: Judge(e), Script: s.Script, CallsPerMinute: e.CallsPerMinute,
+		Kept: true, Promises: Judge(e), Script: s.Script, CallsPerMinute: e.CallsPerMinute, OrdersPerMinute: e.OrdersPerMinute,
 		ReceiptShownMs: e.ReceiptShown.Milliseconds(), PeakMemory: e.PeakMemory,
 		Downtimes: s.downtimes, World: e.World,
 	}

@@ -42,6 +42,8 @@ type Script struct {
 	// Orders are sold in one burst over Connections at once.
 	Orders      int `json:"orders"`
 	Connections int `json:"connections"`
+	// Later of the orders are not sold in the burst but by acts after it.
+	Later int `json:"later,omitempty"`
 	// Limit is what the ERP takes in any 60 seconds. One of it stays unused.
 	Limit int `json:"limit"`
 	// Units are there at the start; Receipt more come in when ReceiptAt orders
@@ -83,6 +85,7 @@ func (s Script) Scaled(orders int) Script {
 	share := func(n int) int { return n * orders / s.Orders }
 	s.BadOrder, s.ReceiptAt, s.MaintenanceAt = max(share(s.BadOrder), 1), share(s.ReceiptAt), share(s.MaintenanceAt)
 	s.Maintenance = jsontime.Duration(max(s.Maintenance.Std()*time.Duration(orders)/time.Duration(s.Orders), time.Second))
+	s.Later = share(s.Later)
 	s.Units, s.Orders = max(share(s.Units), s.Units), orders
 	return s
 }
@@ -132,7 +135,7 @@ func (s Script) burst() shopify.Burst {
 		configurations[int64(s.BadOrder/2)] = KnownConfiguration
 	}
 	return shopify.Burst{
-		Count: s.Orders, SKU: SKU, Quantity: 1, Connections: s.Connections, Configurations: configurations, Seed: s.Seed,
+		Count: s.Orders - s.Later, SKU: SKU, Quantity: 1, Connections: s.Connections, Configurations: configurations, Seed: s.Seed,
 	}
 }
 

@@ -47,12 +47,14 @@ type Call struct {
 	Arrived time.Time
 }
 
-// Reply is what a system answers. Outcome is how the judge counts it; Pending means by the status.
+// Reply is what a system answers. Outcome is how the judge counts it; Pending means by the status. Write says that the
+// call was one to change what the system holds, such as an order, and no read or probe.
 type Reply struct {
 	Status  int
 	Header  http.Header
 	Body    []byte
 	Outcome arrivals.Outcome
+	Write   bool
 }
 
 // Reason is why the front refuses a call before the system sees it.

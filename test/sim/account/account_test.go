@@ -42,7 +42,9 @@ func (l *ledger) Serve(c account.Call, _ *http.Request, body []byte) account.Rep
 		return account.Reply{Status: http.StatusBadRequest}
 	}
 	l.effects[c.Key]++
-	return account.JSON(http.StatusOK, "application/json", map[string]string{"key": c.Key})
+	reply := account.JSON(http.StatusOK, "application/json", map[string]string{"key": c.Key})
+	reply.Write = c.Key != "read"
+	return reply
 }
 
 func (l *ledger) Refuse(reason account.Reason) account.Reply {
@@ -202,7 +204,10 @@ func TestMaintenanceEndsByItselfAndIsLeftOutOfTheRate(t *testing.T) {
 			}
 			time.Sleep(500 * time.Millisecond)
 		}
-		time.Sleep(300 * time.Millisecond)
+		if got := call(f, "read"); got != 200 {
+			t.Fatalf("after maintenance = %d", got)
+		}
+		time.Sleep(300 * time.Millisecond) // the read does not end it, the write does
 		for range 11 {
 			call(f, "k")
 			time.Sleep(time.Second)

@@ -50,7 +50,7 @@ type ConcurrencyReport struct {
 }
 
 // MaintenanceReport is one span of maintenance. End and FirstAcceptedAfterMs, the time from the end to the arrival of the
-// first call that was accepted after it, are absent while they lie in the future.
+// first write that was accepted after it, are absent while they lie in the future.
 type MaintenanceReport struct {
 	Start                time.Time  `json:"start"`
 	End                  *time.Time `json:"end,omitempty"`
@@ -101,18 +101,21 @@ func (f *Front) maintenanceReport(m maintenance, now time.Time) MaintenanceRepor
 	}
 	end := m.end
 	r.End = &end
-	if at, ok := f.log.FirstAccepted(m.end); ok {
+	if at, ok := f.log.FirstWrite(m.end); ok {
 		after := float64(at.Sub(m.end)) / float64(time.Millisecond)
 		r.FirstAcceptedAfterMs = &after
 	}
 	return r
 }
 
-// Rate returns the calls a minute that arrived between two moments, refused ones included, leaving out maintenance.
+// Rate returns the calls a minute that arrived between two moments and were accepted, leaving out maintenance: a call that
+// is refused takes nothing forward.
 func (f *Front) Rate(from, to time.Time) float64 {
 	var at []time.Duration
 	for _, a := range f.log.Snapshot() {
-		at = append(at, a.At)
+		if a.Outcome == arrivals.Accepted {
+			at = append(at, a.At)
+		}
 	}
 	return f.RateOf(at, from, to)
 }
@@ -124,7 +127,7 @@ func (f *Front) RateOf(at []time.Duration, from, to time.Time) float64 {
 	return 60 * arrivals.Rate(at, from.Sub(origin), to.Sub(origin), f.pauses(to))
 }
 
-// pauses reach from the start of maintenance to the first accepted arrival after it, so that a slow return to work
+// pauses reach from the start of maintenance to the first accepted write after it, so that a slow return to work
 // shows in FirstAcceptedAfterMs and not in the pace.
 func (f *Front) pauses(now time.Time) []arrivals.Pause {
 	f.mu.Lock()
@@ -135,7 +138,7 @@ func (f *Front) pauses(now time.Time) []arrivals.Pause {
 		end := m.end
 		if end.IsZero() {
 			end = now
-		} else if at, ok := f.log.FirstAccepted(end); ok {
+		} else if at, ok := f.log.FirstWrite(end); ok {
 			end = at
 		}
 		pauses = append(pauses, arrivals.Pause{From: m.start.Sub(origin), To: end.Sub(origin)})

@@ -129,7 +129,7 @@ func (f *Front) commitLater(delay time.Duration, serve func() Reply) {
 
 func (f *Front) answer(w http.ResponseWriter, t arrivals.Ticket, reply Reply) {
 	f.leave()
-	f.log.Settle(t, outcome(reply))
+	f.settle(t, reply)
 	maps.Copy(w.Header(), reply.Header)
 	if len(reply.Body) > 0 {
 		w.Header().Set("Content-Length", strconv.Itoa(len(reply.Body)))
@@ -148,7 +148,7 @@ func (f *Front) answerAndClose(w http.ResponseWriter, t arrivals.Ticket, r *http
 	}
 	defer conn.Close()
 	f.leave()
-	f.log.Settle(t, outcome(reply))
+	f.settle(t, reply)
 	response := http.Response{
 		StatusCode: reply.Status, ProtoMajor: 1, ProtoMinor: 1, Request: r,
 		Header: reply.Header, ContentLength: int64(len(reply.Body)), Body: io.NopCloser(bytesReader(reply.Body)),
@@ -156,6 +156,14 @@ func (f *Front) answerAndClose(w http.ResponseWriter, t arrivals.Ticket, r *http
 	if response.Write(buffer) == nil {
 		buffer.Flush() //nolint:errcheck // the connection is closed next, whatever became of the reply
 	}
+}
+
+func (f *Front) settle(t arrivals.Ticket, r Reply) {
+	if r.Write {
+		f.log.SettleWrite(t, outcome(r))
+		return
+	}
+	f.log.Settle(t, outcome(r))
 }
 
 func (f *Front) cut(w http.ResponseWriter, t arrivals.Ticket, fault *faults.Rule) {

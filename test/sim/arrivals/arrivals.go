@@ -27,12 +27,14 @@ var outcomeNames = [...]string{"pending", "accepted", "throttled", "refused", "u
 func (o Outcome) String() string { return outcomeNames[o] }
 
 // Arrival is one request as the judge saw it. At is the time since the log's origin.
+// Write says that it was a request to change what the system holds, such as an order.
 type Arrival struct {
 	At      time.Duration
 	Outcome Outcome
+	Write   bool
 }
 
-// Log records arrivals in the order in which they were seen. It is safe for concurrent use. One arrival costs nine
+// Log records arrivals in the order in which they were seen. It is safe for concurrent use. One arrival costs ten
 // bytes, so minutes at a thousand calls a second are held without rotation, and every later question can be answered
 // from the whole history.
 type Log struct {
@@ -40,6 +42,7 @@ type Log struct {
 	origin   time.Time
 	at       []time.Duration
 	outcomes []Outcome
+	writes   []bool
 	windows  []window
 }
 
@@ -75,6 +78,7 @@ func (l *Log) Arrive() Ticket {
 	at := time.Since(l.origin)
 	l.at = append(l.at, at)
 	l.outcomes = append(l.outcomes, Pending)
+	l.writes = append(l.writes, false)
 	index := len(l.at) - 1
 	for i := range l.windows {
 		w := &l.windows[i]
@@ -87,11 +91,16 @@ func (l *Log) Arrive() Ticket {
 	return Ticket{Index: index, At: l.origin.Add(at), Counts: counts}
 }
 
-// Settle sets the outcome of an arrival.
-func (l *Log) Settle(t Ticket, o Outcome) {
+// Settle sets the outcome of an arrival that asked for nothing to be changed, or changed nothing.
+func (l *Log) Settle(t Ticket, o Outcome) { l.settle(t, o, false) }
+
+// SettleWrite sets the outcome of an arrival that was to change what the system holds.
+func (l *Log) SettleWrite(t Ticket, o Outcome) { l.settle(t, o, true) }
+
+func (l *Log) settle(t Ticket, o Outcome, write bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.outcomes[t.Index] = o
+	l.outcomes[t.Index], l.writes[t.Index] = o, write
 }
 
 // Origin is the moment from which the times of Snapshot count.
@@ -103,7 +112,7 @@ func (l *Log) Snapshot() []Arrival {
 	defer l.mu.Unlock()
 	all := make([]Arrival, len(l.at))
 	for i, at := range l.at {
-		all[i] = Arrival{At: at, Outcome: l.outcomes[i]}
+		all[i] = Arrival{At: at, Outcome: l.outcomes[i], Write: l.writes[i]}
 	}
 	return all
 }
@@ -130,14 +139,15 @@ func (l *Log) Tally() map[string]int {
 	return tally
 }
 
-// FirstAccepted returns the first accepted arrival at or after the given moment.
-func (l *Log) FirstAccepted(after time.Time) (time.Time, bool) {
+// FirstWrite returns the first accepted write that arrived at or after the given moment. A probe or a read that is
+// answered is no sign of work.
+func (l *Log) FirstWrite(after time.Time) (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	since := after.Sub(l.origin)
 	start, _ := slices.BinarySearch(l.at, since)
 	for i := start; i < len(l.at); i++ {
-		if l.outcomes[i] == Accepted {
+		if l.outcomes[i] == Accepted && l.writes[i] {
 			return l.origin.Add(l.at[i]), true
 		}
 	}

@@ -110,6 +110,32 @@ func TestRateLeavesOutPauses(t *testing.T) {
 	}
 }
 
+func TestFirstWriteIsAcceptedAndNoRead(t *testing.T) {
+	log := arrivals.NewLog()
+	start := log.Origin()
+	if at, ok := log.FirstWrite(start); ok {
+		t.Errorf("an empty log has a write at %v", at)
+	}
+	log.Settle(log.Arrive(), arrivals.Accepted)
+	log.SettleWrite(log.Arrive(), arrivals.Refused)
+	log.SettleWrite(log.Arrive(), arrivals.Unavailable)
+	log.Arrive()
+	if at, ok := log.FirstWrite(start); ok {
+		t.Errorf("a read or a refused write at %v counts as a write", at.Sub(start))
+	}
+	write := log.Arrive()
+	log.SettleWrite(write, arrivals.Accepted)
+	if at, ok := log.FirstWrite(start); !ok || !at.Equal(write.At) {
+		t.Errorf("first write %v, %v; want %v", at, ok, write.At)
+	}
+	if at, ok := log.FirstWrite(write.At.Add(1)); ok {
+		t.Errorf("a write at %v is after the last", at)
+	}
+	if all := log.Snapshot(); all[0].Write || !all[4].Write {
+		t.Errorf("snapshot %+v", all)
+	}
+}
+
 func TestPercentileIsAValueThatOccurred(t *testing.T) {
 	values := make([]time.Duration, 0, 100)
 	for i := range 100 {

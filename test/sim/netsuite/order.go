@@ -238,7 +238,7 @@ func incomplete(o orderBody, lines []line) *detail {
 }
 
 func accepted(o *order) account.Reply {
-	return account.Reply{Status: http.StatusNoContent, Header: http.Header{"Location": {recordPath + "/" + o.id}}}
+	return account.Reply{Status: http.StatusNoContent, Header: http.Header{"Location": {recordPath + "/" + o.id}}, Write: true}
 }
 
 // insert makes a new order; it needs the lock.

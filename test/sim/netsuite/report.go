@@ -28,8 +28,8 @@ type Report struct {
 	// FirstAccepted and LastAccepted are the arrivals of the first and the last accepted order write.
 	FirstAccepted *time.Time `json:"firstAccepted,omitempty"`
 	LastAccepted  *time.Time `json:"lastAccepted,omitempty"`
-	// CallsPerMinute is the pace of all calls between those two, OrdersPerMinute that of new orders alone; both leave
-	// out maintenance up to the first call that was accepted after it.
+	// CallsPerMinute is the pace of all accepted calls between those two, OrdersPerMinute that of new orders alone; both
+	// leave out maintenance up to the first order write that was accepted after it.
 	CallsPerMinute  float64 `json:"callsPerMinute"`
 	OrdersPerMinute float64 `json:"ordersPerMinute"`
 	Stock           []Stock `json:"stock"`

@@ -56,15 +56,16 @@ func writeReport(w io.Writer, r sim.Report) error {
 	}
 	row("throttled", "%d", r.Throttled)
 	row("duplicates", "%d", r.Duplicates)
-	row("unfed", "%d, of them lost %d", len(r.Unfed), r.Lost)
+	row("unfed", "%d, of them lost %d, cancelled %d, unpaid %d", len(r.Unfed), r.Lost, r.CancelledUnfed, r.UnpaidUnfed)
 	for _, b := range r.Balance {
-		row("stock "+b.SKU, "%d free, %d shown at the shop, oversold %d, ghost zero for %.0f ms", b.Free, b.Shown, b.LargestOversold, b.GhostZeroMs)
+		row("stock "+b.SKU, "%d free, %d shown at the shop, oversold %d, overshown %d, ghost zero for %.0f ms",
+			b.Free, b.Shown, b.LargestOversold, b.LargestOvershown, b.GhostZeroMs)
 	}
 	for _, receipt := range r.Receipts {
 		row("receipt "+receipt.SKU, "%d units, in the shop %s", receipt.Quantity, after(receipt.InShopAfterMs))
 	}
 	for _, m := range r.Maintenance {
-		row("maintenance", "from %s, first call accepted %s", m.Start.Format(time.TimeOnly), after(m.FirstAcceptedAfterMs))
+		row("maintenance", "from %s, first order accepted %s", m.Start.Format(time.TimeOnly), after(m.FirstAcceptedAfterMs))
 	}
 	return t.Flush()
 }

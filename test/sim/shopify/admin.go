@@ -93,7 +93,9 @@ func (s *Shop) Serve(c account.Call, r *http.Request, body []byte) account.Reply
 			"errors": "The request body must be a JSON object with a query.",
 		})
 	}
-	return s.admin.execute(q)
+	reply := s.admin.execute(q)
+	reply.Write = c.Operation == OpMutation
+	return reply
 }
 
 // Refuse returns Shopify's form of a refusal by the platform, before GraphQL is reached.

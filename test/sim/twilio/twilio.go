@@ -154,7 +154,9 @@ func (a *Account) send(body []byte) account.Reply {
 	}
 	message := Text{SID: sid(len(a.texts), to, text), To: to, From: from, Body: text, At: time.Now()}
 	a.texts = append(a.texts, message)
-	return account.JSON(http.StatusCreated, "application/json", a.document(message, message.At))
+	reply := account.JSON(http.StatusCreated, "application/json", a.document(message, message.At))
+	reply.Write = true
+	return reply
 }
 
 // refuse needs the lock.

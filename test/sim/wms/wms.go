@@ -254,9 +254,11 @@ func (s *System) accept(c account.Call, o Order, body []byte) account.Reply {
 	if c.Arrived.After(s.last) {
 		s.last = c.Arrived
 	}
-	return account.JSON(status, "application/json", map[string]any{
+	reply := account.JSON(status, "application/json", map[string]any{
 		"id": strconv.Itoa(known.id), "externalId": c.Key, "revision": known.revision, "status": "accepted",
 	})
+	reply.Write = true
+	return reply
 }
 
 // decode reads an order. Fields that the system does not know are ignored, as a generic interface does.
