@@ -15,13 +15,12 @@ func (s *Stage) Evidence(late error) Evidence {
 	e := Evidence{Script: s.Script, World: s.World.Report(), PeakMemory: s.peakMemory, Late: late}
 	e.ReceiptShown = receiptShown(s.Script, e.World.Receipts, s.World.Shop.Changes())
 	log := s.World.ERP.Arrivals()
-	e.feeding(log.Origin(), log.Snapshot(), s.downtimes)
-	return e
+	return e.withFeeding(log.Origin(), log.Snapshot(), s.downtimes)
 }
 
-// feeding judges the ERP's log of arrivals: the pace, and the returns to work
-// after each downtime.
-func (e *Evidence) feeding(origin time.Time, log []arrivals.Arrival, downtimes []Downtime) {
+// withFeeding adds what the ERP's log of arrivals says: the pace, and the returns
+// to work after each downtime.
+func (e Evidence) withFeeding(origin time.Time, log []arrivals.Arrival, downtimes []Downtime) Evidence {
 	// resumed returns when the first order after a moment was accepted. A probe or
 	// a stock read that is accepted does not end a pause.
 	resumed := func(moment time.Time) (time.Time, bool) {
@@ -52,7 +51,7 @@ func (e *Evidence) feeding(origin time.Time, log []arrivals.Arrival, downtimes [
 		e.Restarts = append(e.Restarts, after)
 	}
 	if e.World.FirstAccepted == nil {
-		return
+		return e
 	}
 	rate := func(counts func(arrivals.Arrival) bool) float64 {
 		var at []time.Duration
@@ -65,6 +64,7 @@ func (e *Evidence) feeding(origin time.Time, log []arrivals.Arrival, downtimes [
 	}
 	e.CallsPerMinute = rate(func(a arrivals.Arrival) bool { return a.Outcome == arrivals.Accepted })
 	e.OrdersPerMinute = rate(isOrder)
+	return e
 }
 
 // isOrder says that the arrival was an order that the ERP took: its only writes

@@ -31,12 +31,12 @@ func TestFeedingIsAcceptedOrders(t *testing.T) {
 		refused(16, arrivals.Unavailable), read(20.1), order(22), order(23),
 	}
 	first, last, end := origin, origin.Add(at(23)), origin.Add(at(20))
-	e := Evidence{World: sim.Report{
+	without := Evidence{World: sim.Report{
 		At: origin.Add(at(30)), FirstAccepted: &first, LastAccepted: &last,
 		Maintenance: []account.MaintenanceReport{{Start: origin.Add(at(15.5)), End: &end}},
 	}}
 	down := Downtime{From: origin.Add(at(3.5)), To: origin.Add(at(10))}
-	e.feeding(origin, log, []Downtime{down})
+	e := without.withFeeding(origin, log, []Downtime{down})
 	if len(e.Restarts) != 1 || e.Restarts[0] != at(4) {
 		t.Errorf("fed again %v after the start, want 4s: a stock read is no order", e.Restarts)
 	}
@@ -49,8 +49,7 @@ func TestFeedingIsAcceptedOrders(t *testing.T) {
 		t.Errorf("%.1f calls a minute, want %.1f", e.CallsPerMinute, want)
 	}
 
-	e.Restarts = nil
-	e.feeding(origin, log[:9], []Downtime{down})
+	e = without.withFeeding(origin, log[:9], []Downtime{down})
 	if e.Restarts[0] >= 0 {
 		t.Errorf("fed again %v after the start, want never", e.Restarts[0])
 	}
