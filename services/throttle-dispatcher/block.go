@@ -125,7 +125,7 @@ func (w *worker) bindAll(ctx context.Context, taken []*job, now time.Time) []pre
 func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 	p := prepared{job: j, claim: j.claim, call: j.call}
 	if j.claim == nil {
-		p = w.binder.bind(ctx, j, now)
+		p = j.renew(w.binder.bind(ctx, j, now))
 	}
 	if p.claim == nil {
 		return p
@@ -157,6 +157,9 @@ func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 // closed or put back.
 func (w *worker) keepBound(p prepared, now time.Time) bool {
 	j := p.job
+	if w.await(p, now) {
+		return false
+	}
 	switch {
 	case p.err != nil:
 		if w.unbound.begins(now) {

@@ -29,9 +29,11 @@ type job struct {
 	// message is the newest of the messages that asked for it: it may come again
 	// while its close is being published.
 	message atomic.Pointer[bus.Incoming]
-	// claim is nil until the delivery is bound to a payload; from then on every
-	// attempt repeats it.
-	claim     *ledgerv1.Claim
+	// claim is nil until the delivery is bound to a payload, and again once its
+	// attempts had no effect for certain; while there is one, every attempt repeats it.
+	claim *ledgerv1.Claim
+	// givenUp is the claim on record that binds nothing any more.
+	givenUp   *ledgerv1.Claim
 	call      connectors.Call
 	operation connectors.Operation
 	attempts  int
@@ -63,6 +65,8 @@ type prepared struct {
 	lookUp bool
 	// until is set where it has to wait.
 	until time.Time
+	// awaits: it waits for a change of the catalog.
+	awaits awaited
 	// drop: the delivery is closed already; only its message is left over.
 	drop bool
 	err  error
@@ -97,7 +101,7 @@ func (b binder) bind(ctx context.Context, j *job, now time.Time) prepared {
 		return b.bindStep(ctx, j, step)
 	}
 	return prepared{job: j, claim: newClaim(d, d.GetId(), nil, nil), call: connectors.Call{
-		Operation: d.GetOperation(), IdempotencyKey: idempotencyKey(d.GetId()), Arguments: d.GetArguments(),
+		Operation: d.GetOperation(), IdempotencyKey: idempotencyKey(d), Arguments: d.GetArguments(),
 	}}
 }
 
@@ -116,9 +120,7 @@ func (b binder) bindStep(ctx context.Context, j *job, step *dispatchv1.OrderStep
 	}
 	when, mapping, ok := b.catalog.Step(step.GetFlow(), step.GetStep())
 	if !ok {
-		return holdWithoutCall(j, state, fault.Cause{Code: "step-missing", Detail: fmt.Sprintf(
-			"the catalog no longer has step %q of flow %q with a mapping; put it back, or release the order under another flow", step.GetStep(), step.GetFlow(),
-		)})
+		return unwanted(j, state, awaitedStep)
 	}
 	// The condition held when the order was taken; what waited for hours may
 	// have been cancelled or refunded since.
@@ -128,9 +130,7 @@ func (b binder) bindStep(ctx context.Context, j *job, step *dispatchv1.OrderStep
 			return holdWithoutCall(j, state, fault.Cause{Code: "condition-failed", Detail: err.Error()})
 		}
 		if !wanted {
-			result := newResult(d, dispatchv1.Outcome_OUTCOME_SKIPPED)
-			result.Revision = state.GetRevision()
-			return prepared{job: j, result: result}
+			return unwanted(j, state, awaitedCondition)
 		}
 	}
 	externalID := order.ExternalID(state.GetOrder().GetSource(), state.GetOrder().GetId())
@@ -148,7 +148,7 @@ func (b binder) bindStep(ctx context.Context, j *job, step *dispatchv1.OrderStep
 func orderCall(d *dispatchv1.Delivery, externalID string, payload []byte) connectors.Call {
 	return connectors.Call{
 		Operation: d.GetOperation(), ExternalID: externalID,
-		IdempotencyKey: idempotencyKey(d.GetId()), Payload: payload,
+		IdempotencyKey: idempotencyKey(d), Payload: payload,
 	}
 }
 
@@ -158,7 +158,7 @@ func recalled(claim *ledgerv1.Claim) connectors.Call {
 	if d.GetOrderStep() != nil {
 		return orderCall(d, claim.GetExternalId(), claim.GetPayload())
 	}
-	return connectors.Call{Operation: d.GetOperation(), IdempotencyKey: idempotencyKey(d.GetId()), Arguments: d.GetArguments()}
+	return connectors.Call{Operation: d.GetOperation(), IdempotencyKey: idempotencyKey(d), Arguments: d.GetArguments()}
 }
 
 func newClaim(d *dispatchv1.Delivery, externalID string, state *orderv1.State, payload []byte) *ledgerv1.Claim {
@@ -201,10 +201,15 @@ func heldBy(claim *ledgerv1.Claim, cause fault.Cause, attempts int, inDoubt bool
 	}
 }
 
-// idempotencyKey returns a UUID that is the same for every attempt at one
-// delivery: RFC 9562 version 8, made from the id's SHA-256.
-func idempotencyKey(deliveryID string) string {
-	sum := sha256.Sum256([]byte(deliveryID))
+// idempotencyKey returns a UUID that is the same for every attempt at one payload
+// of a delivery: RFC 9562 version 8, made from the id's SHA-256. Another payload
+// has another one, since systems refuse a key that comes with another payload.
+func idempotencyKey(d *dispatchv1.Delivery) string {
+	name := d.GetId()
+	if n := d.GetRenewals(); n > 0 {
+		name = fmt.Sprintf("%s~%d", name, n)
+	}
+	sum := sha256.Sum256([]byte(name))
 	sum[6] = sum[6]&0x0f | 0x80
 	sum[8] = sum[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[0:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])

@@ -19,6 +19,9 @@ func Through(wrap func(Records) Records) func(*Dispatcher) {
 // Abrupt makes a stop cut off calls soon.
 func Abrupt(d *Dispatcher) { d.grace = 300 * time.Millisecond }
 
+// AskOften makes deliveries that wait for the catalog look at their orders often.
+func AskOften(d *Dispatcher) { d.askAfter = 50 * time.Millisecond }
+
 // Maintained gives every connector these windows; cron knows only whole minutes.
 func Maintained(calendar maintenance.Calendar) func(*Dispatcher) {
 	return func(d *Dispatcher) {

@@ -20,10 +20,12 @@ func (j *job) takeUp(claim *ledgerv1.Claim) (notBefore time.Time) {
 	if by := claim.GetArrivedBy(); by != nil {
 		j.doubt.Remains(by.AsTime())
 	}
-	if next := claim.GetNextAttemptAt(); next != nil {
-		return next.AsTime()
+	next := claim.GetNextAttemptAt()
+	if next == nil {
+		return time.Time{}
 	}
-	return time.Time{}
+	j.unbind()
+	return next.AsTime()
 }
 
 // over is the record of a claim whose newest attempt is over, and that goes on at

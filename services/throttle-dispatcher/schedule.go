@@ -15,6 +15,7 @@ func (w *worker) step(calls context.Context) error {
 	w.expire(now)
 	w.keepMaintenance(now)
 	w.lift(now)
+	w.tellAwaited(now)
 	var write error
 	switch {
 	case w.breaker.Open() && w.mayProbe(now):
@@ -62,6 +63,9 @@ func (w *worker) untilNext(now time.Time) time.Duration {
 		sooner(w.nextExpiry)
 	}
 	if at, ok := w.nextSend(now); ok {
+		sooner(at)
+	}
+	if at, ok := w.nextTell(); ok {
 		sooner(at)
 	}
 	return wait

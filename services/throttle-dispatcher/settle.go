@@ -164,6 +164,8 @@ func (w *worker) putBack(o outcome, at time.Time) {
 	j := o.job
 	if err := w.ledger.Claim(j.over(at)); err != nil {
 		w.log.Debug("a failed attempt is not on record; after a crash it would count as in doubt", "delivery", j.delivery.GetId(), "error", err)
+	} else {
+		j.unbind()
 	}
 	w.queue.Retry(j.delivery.GetKey(), at)
 	if expires := j.delivery.GetExpiresAt(); expires != nil {

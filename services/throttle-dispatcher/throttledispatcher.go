@@ -63,6 +63,8 @@ type Dispatcher struct {
 	records records
 	board   *board
 	grace   time.Duration
+	// askAfter is awaitedAgain.
+	askAfter time.Duration
 	// calendar returns a connector's maintenance windows.
 	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
 	// leases is where the replicas meet.
@@ -78,7 +80,7 @@ func New(config Config) (*Dispatcher, error) {
 		return nil, errors.New("throttle-dispatcher: Systems and Owner are required")
 	}
 	return &Dispatcher{
-		config: config, records: busRecords{config.Bus}, board: &board{}, grace: stopGrace, calendar: calendarOf, leases: config.Bus,
+		config: config, records: busRecords{config.Bus}, board: &board{}, grace: stopGrace, askAfter: awaitedAgain, calendar: calendarOf, leases: config.Bus,
 	}, nil
 }
 

@@ -54,6 +54,8 @@ type desk struct {
 	board   *board
 	// grace is how long calls under way may go on after a stop was asked.
 	grace time.Duration
+	// askAfter is awaitedAgain.
+	askAfter time.Duration
 	// calendar returns a connector's maintenance windows.
 	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
 	// epoch is that of the lease that the worker runs under. seize: whoever had it
@@ -135,6 +137,9 @@ type worker struct {
 	replies bool
 	// unbound: bindings fail, which the log has been told.
 	unbound trouble
+	// awaited is what waits for a change of the catalog; edited is closed at the next.
+	awaited [awaitedKinds]awaiting
+	edited  <-chan struct{}
 
 	incoming chan *bus.Incoming
 	outcomes chan outcome
@@ -196,6 +201,7 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 	if w.client, err = w.newClient(limits); err != nil {
 		return nil, err
 	}
+	w.edited = desk.config.Catalog.Changed()
 	if err := w.restore(ctx, limits); err != nil {
 		return nil, err
 	}
@@ -277,6 +283,8 @@ func (w *worker) loop(ctx, calls context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-w.edited:
+			w.catalogChanged()
 		case spec := <-w.newest:
 			if err := w.respec(spec); err != nil {
 				return err

@@ -2,6 +2,7 @@ package throttledispatcher_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -39,7 +40,10 @@ type catalog struct {
 	mu         sync.Mutex
 	connectors map[string]*v1alpha1.Connector
 	mapping    *expr.Mapping
-	changed    chan struct{}
+	when       *expr.Condition
+	// gone: the flow has no such step.
+	gone    bool
+	changed chan struct{}
 }
 
 func (c *catalog) Connectors() map[string]*v1alpha1.Connector {
@@ -51,7 +55,7 @@ func (c *catalog) Connectors() map[string]*v1alpha1.Connector {
 func (c *catalog) Step(string, string) (*expr.Condition, *expr.Mapping, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return nil, c.mapping, true
+	return c.when, c.mapping, !c.gone
 }
 
 func (c *catalog) Changed() <-chan struct{} {
@@ -89,6 +93,19 @@ func mappingOf(t testing.TB, source string) *expr.Mapping {
 		t.Fatal(err)
 	}
 	return mapping
+}
+
+func conditionOf(t testing.TB, source string) *expr.Condition {
+	t.Helper()
+	compiler, err := expr.NewCompiler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	condition, err := compiler.Condition(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return condition
 }
 
 // window is a limit of calls in any span of length per.
@@ -197,6 +214,15 @@ func (w *world) store(number int, note string) {
 	})
 }
 
+// cancel stores the order as the shop's cancellation leaves it.
+func (w *world) cancel(number int) {
+	w.t.Helper()
+	id := fmt.Sprint(number)
+	w.publish(bus.OrderStateSubject(keyOf(number)), &orderv1.State{
+		Key: keyOf(number), Revision: 4, Order: &orderv1.Order{Source: "shopify", Id: id, Name: "#" + id, CancelledAt: timestamppb.Now()},
+	})
+}
+
 // publish may be called from any goroutine.
 func (w *world) publish(subject string, message proto.Message) {
 	w.t.Helper()
@@ -264,6 +290,23 @@ func (w *world) results(n int) map[string]*dispatchv1.Result {
 		w.t.Fatalf("%d results, want %d", len(found), n)
 	}
 	return found
+}
+
+// resultOf returns a delivery's result, nil where there is none yet.
+func (w *world) resultOf(d *dispatchv1.Delivery) *dispatchv1.Result {
+	w.t.Helper()
+	record, err := w.bus.Last(w.t.Context(), bus.StreamResult, bus.ResultSubject(d.GetRequester(), d.GetId()))
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil
+	}
+	result := &dispatchv1.Result{}
+	if err == nil {
+		err = proto.Unmarshal(record.Data, result)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return result
 }
 
 // delivered waits for n results and demands that all say delivered.

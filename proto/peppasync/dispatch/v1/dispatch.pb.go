@@ -109,7 +109,10 @@ type Delivery struct {
 	//
 	//	*Delivery_OrderStep
 	//	*Delivery_Arguments
-	Content       isDelivery_Content `protobuf_oneof:"content"`
+	Content isDelivery_Content `protobuf_oneof:"content"`
+	// How often it was mapped anew to another payload after a refusal. Each one is sent
+	// under another idempotency key. Kept by the dispatcher.
+	Renewals      int32 `protobuf:"varint,11,opt,name=renewals,proto3" json:"renewals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -223,6 +226,13 @@ func (x *Delivery) GetArguments() *structpb.Struct {
 		}
 	}
 	return nil
+}
+
+func (x *Delivery) GetRenewals() int32 {
+	if x != nil {
+		return x.Renewals
+	}
+	return 0
 }
 
 type isDelivery_Content interface {
@@ -633,7 +643,7 @@ var File_peppasync_dispatch_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"$peppasync/dispatch/v1/dispatch.proto\x12\x15peppasync.dispatch.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x03\n" +
+	"$peppasync/dispatch/v1/dispatch.proto\x12\x15peppasync.dispatch.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x03\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tconnector\x18\x02 \x01(\tR\tconnector\x12\x12\n" +
@@ -648,7 +658,8 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
 	"order_step\x18\t \x01(\v2 .peppasync.dispatch.v1.OrderStepH\x00R\torderStep\x127\n" +
 	"\targuments\x18\n" +
-	" \x01(\v2\x17.google.protobuf.StructH\x00R\targumentsB\t\n" +
+	" \x01(\v2\x17.google.protobuf.StructH\x00R\targuments\x12\x1a\n" +
+	"\brenewals\x18\v \x01(\x05R\brenewalsB\t\n" +
 	"\acontent\"O\n" +
 	"\tOrderStep\x12\x12\n" +
 	"\x04flow\x18\x01 \x01(\tR\x04flow\x12\x12\n" +

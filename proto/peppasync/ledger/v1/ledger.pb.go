@@ -269,7 +269,10 @@ func (x *Permit) GetDeliveryId() string {
 	return ""
 }
 
-// Claim binds a delivery to exactly what is sent for it; a resend repeats it.
+// Claim binds a delivery to exactly what is sent for it; a resend repeats it. One
+// whose attempts had no effect for certain, which is one with next_attempt_at and
+// without arrived_by, binds nothing any more: the next attempt is a whole claim
+// that replaces it.
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Delivery      *v1.Delivery           `protobuf:"bytes,1,opt,name=delivery,proto3" json:"delivery,omitempty"`

@@ -53,7 +53,7 @@ type Permit struct {
 }
 
 // Claim is an open claim, merged over its attempts: what is sent comes from the
-// first, permit, attempt, next attempt and arrived_by from the newest.
+// newest whole one, permit, attempt, next attempt and arrived_by from the newest.
 type Claim struct {
 	*ledgerv1.Claim
 	// Sequence is that of the newest block that holds the whole claim.
@@ -155,11 +155,11 @@ func (f *Folder) claim(c *ledgerv1.Claim, sequence uint64) {
 	id := c.GetDelivery().GetId()
 	open, ok := f.claims[id]
 	switch {
+	case ok && whole(c):
+		// The same once more, or one in place of a claim that was given up.
+		open.Claim, open.Sequence = proto.CloneOf(c), sequence
 	case ok:
 		merge(open.Claim, c)
-		if whole(c) {
-			open.Sequence = sequence
-		}
 	case whole(c):
 		f.claims[id] = &Claim{Claim: proto.CloneOf(c), Sequence: sequence}
 		f.order[id] = sequence

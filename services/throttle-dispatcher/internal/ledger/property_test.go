@@ -146,7 +146,7 @@ func (d *desk) reserve() {
 			before = d.open[id]
 		}
 		merged := proto.CloneOf(c)
-		if before != nil {
+		if before != nil && (before.GetNextAttemptAt() == nil || before.GetArrivedBy() != nil) {
 			merged = proto.CloneOf(before)
 			merged.Permit, merged.Attempt, merged.NextAttemptAt, merged.ArrivedBy = c.Permit, c.Attempt, c.NextAttemptAt, c.ArrivedBy
 		}

@@ -161,8 +161,8 @@ func (r *Recorder) Permit(p budget.Permit, deliveryID string) error {
 }
 
 // Claim records what is about to be sent, or the next attempt of what is
-// already claimed; of the latter only permit, attempt, next attempt and arrived_by
-// count.
+// already claimed. Of the latter only permit, attempt, next attempt and arrived_by
+// count, unless the open claim is given up: then a whole one replaces it.
 // ErrBlockFull or ErrEntryTooLarge where it does not fit.
 func (r *Recorder) Claim(c *ledgerv1.Claim) error {
 	id := c.GetDelivery().GetId()
@@ -176,16 +176,21 @@ func (r *Recorder) Claim(c *ledgerv1.Claim) error {
 		return fmt.Errorf("claim of delivery %q names no operation", id)
 	}
 	record := proto.CloneOf(c)
-	if again {
+	replaces := again && whole(c) && givenUp(open.claim) && !sameBinding(open.claim, c)
+	if again && !replaces {
 		record = further(c)
 	}
 	if err := r.room(record); err != nil {
 		return fmt.Errorf("claim of delivery %q: %w", id, err)
 	}
 	r.pending.claims = append(r.pending.claims, record)
-	if again {
+	switch {
+	case replaces:
+		// The block of the one before must be found until this one is committed.
+		open.claim = proto.CloneOf(c)
+	case again:
 		merge(open.claim, c)
-	} else {
+	default:
 		r.claims[id] = &entry{claim: proto.CloneOf(c)}
 	}
 	return nil
@@ -285,6 +290,21 @@ func (r *Recorder) room(m proto.Message) error {
 // encoded is the size of m as a field of a block: tag and length take up to 5
 // bytes.
 func encoded(m proto.Message) int { return proto.Size(m) + 5 }
+
+// givenUp says that a claim's attempts are over and had no effect for certain, so
+// that it binds nothing any more.
+func givenUp(c *ledgerv1.Claim) bool { return c.GetNextAttemptAt() != nil && c.GetArrivedBy() == nil }
+
+// sameBinding says that two claims of a delivery send the same.
+func sameBinding(a, b *ledgerv1.Claim) bool {
+	bare := func(c *ledgerv1.Claim) *ledgerv1.Claim {
+		c = proto.CloneOf(c)
+		merge(c, nil)
+		c.SentAt = nil
+		return c
+	}
+	return proto.Equal(bare(a), bare(b))
+}
 
 // further is the record of another attempt of a claim that is on record.
 func further(c *ledgerv1.Claim) *ledgerv1.Claim {

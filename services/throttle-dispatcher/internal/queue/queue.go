@@ -303,6 +303,15 @@ func (q *Queue[T]) Retry(keyName string, at time.Time) {
 	q.delay(k, at)
 }
 
+// Hasten lets a key that was put back for later go at once. It does nothing for
+// one that waits for no time.
+func (q *Queue[T]) Hasten(keyName string) {
+	if k, ok := q.keys[keyName]; ok && k.state == keyDelayed {
+		q.delayed.remove(k)
+		q.makeReady(k)
+	}
+}
+
 // Depth returns how many items each lane holds.
 func (q *Queue[T]) Depth() map[string]int {
 	depth := make(map[string]int, len(q.order))
