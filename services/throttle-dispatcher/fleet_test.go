@@ -34,6 +34,19 @@ type fleet struct {
 func newFleet(t testing.TB, connectors int) *fleet {
 	t.Helper()
 	f := &fleet{world: newWorld(t, 500, time.Second)}
+	f.fill(connectors)
+	return f
+}
+
+// newFleetOn works on a bus that is there.
+func newFleetOn(t testing.TB, b *bus.Bus, connectors int) *fleet {
+	t.Helper()
+	f := &fleet{world: newWorldOn(t, b, 500, time.Second)}
+	f.fill(connectors)
+	return f
+}
+
+func (f *fleet) fill(connectors int) {
 	f.account.answer(func(w http.ResponseWriter, _ *http.Request, _ string) int {
 		_, _ = io.WriteString(w, "{}")
 		return http.StatusOK
@@ -48,7 +61,6 @@ func newFleet(t testing.TB, connectors int) *fleet {
 			c.connectors[connector.Name] = connector
 		}
 	})
-	return f
 }
 
 // cable is one replica's connection to the server, which can be cut or stopped.
@@ -210,6 +222,30 @@ func (f *fleet) askAll() {
 	}
 }
 
+// askPatiently does so also while the bus is away.
+func (f *fleet) askPatiently(ctx context.Context) {
+	for _, name := range f.names {
+		d := query(fmt.Sprint("q", f.asked.Add(1)))
+		d.Connector = name
+		data, err := proto.Marshal(d)
+		for err == nil {
+			subject := bus.DispatchSubject(d.GetConnector(), d.GetLane(), d.GetKey(), d.GetId())
+			bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			_, err = f.bus.Publish(bounded, bus.Message{Subject: subject, Data: data})
+			cancel()
+			if err == nil {
+				break
+			}
+			if !bus.IsUnavailable(err) {
+				f.t.Error(err)
+				break
+			}
+			err = nil
+			<-time.After(50 * time.Millisecond)
+		}
+	}
+}
+
 // traffic keeps asking until the returned call, which waits for the result of
 // everything.
 func (f *fleet) traffic() (settle func()) {
@@ -222,7 +258,7 @@ func (f *fleet) traffic() (settle func()) {
 		for {
 			select {
 			case <-tick.C:
-				f.askAll()
+				f.askPatiently(ctx)
 			case <-ctx.Done():
 				return
 			}

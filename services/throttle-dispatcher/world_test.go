@@ -30,7 +30,10 @@ import (
 	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	bustest.RunNode()
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds what a test waits for on a slow machine.
 const patience = time.Minute
@@ -154,11 +157,16 @@ const plainMapping = `{"externalId": externalId, "reference": order.name, "confi
 
 func newWorld(t testing.TB, calls int64, per time.Duration) *world {
 	t.Helper()
-	w := &world{
-		t: t, server: bustest.NewServer(t, bustest.WithTCP()), account: newAccount(t), secrets: secrets.Environment(nil),
-		owner: "test", log: &logs{out: t.Output()},
-	}
-	w.bus = w.server.Bus(t)
+	server := bustest.NewServer(t, bustest.WithTCP())
+	w := newWorldOn(t, server.Bus(t), calls, per)
+	w.server = server
+	return w
+}
+
+// newWorldOn works on a bus that is there; it has no server of its own.
+func newWorldOn(t testing.TB, b *bus.Bus, calls int64, per time.Duration) *world {
+	t.Helper()
+	w := &world{t: t, bus: b, account: newAccount(t), secrets: secrets.Environment(nil), owner: "test", log: &logs{out: t.Output()}}
 	w.catalog = &catalog{
 		connectors: map[string]*v1alpha1.Connector{"wms": connectorAt(w.account.URL, calls, per)},
 		mapping:    mappingOf(t, plainMapping), changed: make(chan struct{}),
