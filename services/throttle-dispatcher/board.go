@@ -56,6 +56,28 @@ type slot struct {
 
 	mu      sync.Mutex
 	pending map[string]pendingInLane
+	totals  totals // of the workers that have ended
+}
+
+// totals are what workers of one connector did in this process.
+type totals struct {
+	calls      int64
+	deliveries tally
+}
+
+// enter returns the totals that a worker goes on with.
+func (s *slot) enter() totals {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.totals
+}
+
+// leave takes a worker away.
+func (s *slot) leave(t totals) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.totals = t
+	s.shown.Store(nil)
 }
 
 // pendingInLane is what of a lane the bus has not handed over, as of at.
@@ -66,18 +88,18 @@ type pendingInLane struct {
 
 // snapshot is a worker at one moment. Nobody changes it.
 type snapshot struct {
-	at         time.Time
-	spec       *v1alpha1.Connector
-	state      dispatcherv1.State
-	downSince  time.Time
-	notBefore  time.Time
-	report     certificate.Report
-	releases   [][]certificate.Release // by limit; only for windows that are not paced
-	lanes      []queue.LaneState
-	gap        time.Duration
-	flying     int // handed out and not settled
-	unsent     int // of them
-	deliveries tally
+	at        time.Time
+	spec      *v1alpha1.Connector
+	state     dispatcherv1.State
+	downSince time.Time
+	notBefore time.Time
+	report    certificate.Report
+	releases  [][]certificate.Release // by limit; only for windows that are not paced
+	lanes     []queue.LaneState
+	gap       time.Duration
+	flying    int // handed out and not settled
+	unsent    int // of them
+	totals    totals
 }
 
 // tally counts ended deliveries by outcome, those without a name of their own at 0.
@@ -107,8 +129,9 @@ func (w *worker) show(now time.Time, rest time.Duration) time.Duration {
 		at: now, spec: w.spec, state: w.state(now), downSince: w.breaker.Since(),
 		notBefore: latest(now, w.budget.NextSend(), w.budget.ClosedUntil(), w.quiet(now)),
 		report:    w.auditor.Report(now), lanes: w.queue.Lanes(now), gap: w.budget.Limits().Gap(),
-		flying: w.flying, unsent: len(w.unsent), deliveries: w.deliveries,
+		flying: w.flying, unsent: len(w.unsent),
 	}
+	s.totals = totals{calls: w.before.calls + s.report.Calls, deliveries: w.before.deliveries}
 	for n, limit := range s.report.Limits {
 		var releases []certificate.Release
 		if limit.Per > 0 && !limit.Paced {

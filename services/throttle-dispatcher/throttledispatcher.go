@@ -93,6 +93,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("throttle-dispatcher: counting the order shards: %w", err)
 	}
+	stopMeasuring, err := d.measure()
+	if err != nil {
+		return err
+	}
+	defer stopMeasuring()
 	stopServing := d.serve()
 	defer stopServing()
 	for d.work(ctx, shards) {

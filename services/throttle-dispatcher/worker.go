@@ -87,10 +87,11 @@ type worker struct {
 	// spec whose limits it judges by.
 	auditor *certificate.Auditor
 	audited *v1alpha1.Connector
-	// slot is where it shows itself, last at shownAt.
-	slot       *slot
-	shownAt    time.Time
-	deliveries tally
+	// slot is where it shows itself, last at shownAt. before counts what this process
+	// did: deliveries, and calls that the auditor does not count.
+	slot    *slot
+	shownAt time.Time
+	before  totals
 	// restoredAt is when this worker had read the ledger.
 	restoredAt time.Time
 	queue      *queue.Queue[*job]
@@ -205,6 +206,8 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 	if err := w.restore(ctx, limits); err != nil {
 		return nil, err
 	}
+	w.before = w.slot.enter()
+	w.before.calls -= w.auditor.Report(w.restoredAt).Calls // of workers before
 	return w, nil
 }
 
@@ -244,11 +247,11 @@ func (w *worker) run(ctx context.Context) (*v1alpha1.Connector, error) {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(w.patience()+flushTime, cut) })()
 	defer context.AfterFunc(w.revoked, cut)()
 	defer w.client.Close()
+	defer w.leave()
 	intake, stopIntake := context.WithCancel(ctx)
 	intakeDone := w.startIntake(intake, w.leftover)
 	w.leftover = leftover{}
 	err := w.loop(ctx, calls)
-	w.slot.shown.Store(nil)
 	stopIntake()
 	<-intakeDone
 	if err == nil || errors.Is(err, errRespecified) {

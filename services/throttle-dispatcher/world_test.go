@@ -149,8 +149,10 @@ type world struct {
 	secrets secrets.Resolver
 	// listener is where the next dispatcher serves; nil for nowhere.
 	listener net.Listener
-	owner    string // of the next dispatcher
-	log      *logs
+	// metrics are those of the newest dispatcher.
+	metrics http.Handler
+	owner   string // of the next dispatcher
+	log     *logs
 }
 
 const plainMapping = `{"externalId": externalId, "reference": order.name, "configuration": order.note}`
@@ -183,10 +185,11 @@ func (w *world) start(options ...func(*throttledispatcher.Dispatcher)) (stop fun
 // startAs runs a dispatcher under a name of its own, on a connection of its own.
 func (w *world) startAs(owner string, b *bus.Bus, options ...func(*throttledispatcher.Dispatcher)) (stop func()) {
 	w.t.Helper()
-	traces, err := telemetry.Setup(w.t.Context(), telemetry.Options{Service: "test"})
+	traces, err := telemetry.Setup(w.t.Context(), telemetry.Options{Service: "test", Prometheus: true})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.metrics = traces.Metrics()
 	dispatcher, err := throttledispatcher.New(throttledispatcher.Config{
 		Bus: b, Catalog: w.catalog, Systems: systems.All(),
 		Secrets: w.secrets, Owner: owner, Logger: slog.New(w.log), Telemetry: traces, Listener: w.listener,

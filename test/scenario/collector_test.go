@@ -12,7 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// collector is an OTLP/HTTP receiver of traces. It is safe for concurrent use.
+// collector is an OTLP/HTTP receiver that keeps traces. It is safe for concurrent
+// use.
 type collector struct {
 	*httptest.Server
 
@@ -25,6 +26,10 @@ func newCollector(t *testing.T) *collector {
 	c := &collector{spans: make(map[string]*tracev1.Span)}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
+		if err == nil && r.URL.Path == "/v1/metrics" {
+			w.Header().Set("Content-Type", "application/x-protobuf")
+			return
+		}
 		if err != nil || r.Method != http.MethodPost || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Type") != "application/x-protobuf" {
 			t.Errorf("the collector got %s %s with %s: %v", r.Method, r.URL.Path, r.Header.Get("Content-Type"), err)
 			w.WriteHeader(http.StatusBadRequest)

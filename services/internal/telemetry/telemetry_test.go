@@ -9,10 +9,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 )
@@ -130,8 +133,8 @@ func TestSpansReachTheCollector(t *testing.T) {
 			}
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			if len(c.paths) != 1 || c.paths[0] != "/v1/traces" {
-				t.Errorf("requests to %q, want one to /v1/traces", c.paths)
+			if !slices.Equal(c.paths, []string{"/v1/metrics", "/v1/traces"}) {
+				t.Errorf("requests to %q, want one to each of /v1/metrics and /v1/traces", c.paths)
 			}
 			for _, want := range []string{"fold the event", "service.name", "logic-gate", "service.version", "1.2.3"} {
 				if !bytes.Contains(c.bodies, []byte(want)) {
@@ -164,5 +167,51 @@ func TestNewLogger(t *testing.T) {
 	NewLogger(&out, "text", slog.LevelInfo).Info("plain")
 	if !strings.Contains(out.String(), "msg=plain") {
 		t.Errorf("wrote %q", out.String())
+	}
+}
+
+func TestMetricsOverOTLPAndForPrometheus(t *testing.T) {
+	c := &collector{}
+	server := httptest.NewServer(c)
+	defer server.Close()
+	both, err := Setup(t.Context(), Options{Service: "throttle-dispatcher", OTLPEndpoint: server.URL, Prometheus: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counter, err := both.Meter("test").Int64Counter("peppasync_calls_total")
+	if err != nil {
+		t.Fatal(err)
+	}
+	counter.Add(t.Context(), 7, metric.WithAttributes(attribute.String("connector", "erp")))
+	recorder := httptest.NewRecorder()
+	both.Metrics().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+	for _, want := range []string{`peppasync_calls_total{connector="erp"} 7`, "go_goroutines ", "process_resident_memory_bytes "} {
+		if !strings.Contains(recorder.Body.String(), want) {
+			t.Errorf("Prometheus does not see %s in:\n%s", want, recorder.Body)
+		}
+	}
+	if err := both.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, want := range []string{"peppasync_calls_total", "erp", "throttle-dispatcher"} {
+		if !bytes.Contains(c.bodies, []byte(want)) {
+			t.Errorf("the collector did not hear of %q", want)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestWithoutReadersMetricsCostNothing(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+	t.Setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "")
+	none, err := Setup(t.Context(), Options{Service: "ingest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counter, err := none.Meter("test").Int64Counter("peppasync_calls_total")
+	if err != nil || counter.Enabled(t.Context()) || none.Metrics() != nil {
+		t.Errorf("counter enabled, or a handler: %v, %v", none.Metrics(), err)
 	}
 }

@@ -1,6 +1,7 @@
 package certificate
 
 import (
+	"slices"
 	"sort"
 	"time"
 
@@ -81,34 +82,16 @@ func (a *Auditor) SetLimits(limits budget.Limits) error {
 		return err
 	}
 	old := a.judges
-	var longest *judge
-	for _, j := range old {
-		if j.limit.Per > 0 && (longest == nil || j.limit.Per > longest.limit.Per) {
-			longest = j
-		}
-	}
 	a.limits, a.judges = limits, nil
 	moved := make([]uint64, len(old)) // the new bits of each old judge
 	for n, limit := range limitsOf(limits) {
 		j := &judge{limit: limit, skew: a.skew()}
-		kept := false
-		for i, o := range old {
-			if o.limit.Per != limit.Per || o.limit.ArrivesWithin != limit.ArrivesWithin {
-				continue
-			}
-			kept = true
-			j.seed(o)
-			j.early = o.early
-			if o.limit.same(limit) {
-				j.largest, j.sent, j.reachedAt, j.since = o.largest, o.sent, o.reachedAt, o.since
+		if i := slices.IndexFunc(old, func(o *judge) bool { return o.limit.like(limit) }); i >= 0 {
+			if j.inherit(old[i]) {
 				moved[i] |= 1 << n
 			}
-			break
-		}
-		if !kept && longest != nil && limit.Per > 0 {
-			// A span that begins after the change is judged in full: what can still
-			// arrive is in the longest window's memory, or under way.
-			j.seed(longest)
+		} else if limit.Per > 0 {
+			j.seed(longest(old))
 		}
 		a.judges = append(a.judges, j)
 	}

@@ -11,6 +11,8 @@ type bag struct {
 
 func (b *bag) live() []int64 { return b.at[b.head:] }
 
+func (b *bag) clone() bag { return bag{at: slices.Clone(b.live())} }
+
 func (b *bag) add(v int64) {
 	if n := len(b.at); n == b.head || b.at[n-1] <= v {
 		b.at = append(b.at, v)

@@ -15,17 +15,20 @@
 //
 // For a window of W the figure is
 //
-//	largest = max over k of 1 + |{ i handed out before k : f(i) + W >= s(k) }|
+//	largest = max over k of | { i : s(i) <= s(k) <= f(i) + W } |
 //
 // # Why that is an upper bound
 //
 // Take the calls that arrived within any closed span of length W, and of them k,
-// the one that was handed out last. Each other one, i, was handed out before k
-// and arrived at most W before it, so f(i) + W >= a(i) + W >= a(k) >= s(k): it is
-// in the set of k. So no server can have counted more in any closed window, by
-// any clock, however long requests were under way. The bound is reached: send
-// times count up, so all calls in the set of k can have arrived within one
-// window, namely the one that ends at s(k) or later.
+// the one with the latest s. Each other one, i, has s(i) <= s(k), and arrived at
+// most W before k, so f(i) + W >= a(i) + W >= a(k) >= s(k): it is in the set of k.
+// So no server can have counted more in any closed window, by any clock, however
+// long requests were under way. And the bound is tight: all calls in the set of k
+// can have arrived within the window that ends at s(k).
+//
+// The limiter keeps it within the limit by another way: of the calls in the set of
+// k take m, which was handed out last. Each other one is live in the sense of
+// package budget when m is handed out, since f(i) + W >= s(k) >= s(m).
 //
 // A call of an owner before, whose clock may differ, counts for twice the clock
 // tolerance longer against calls of another.
@@ -35,12 +38,12 @@
 // next was begun is over. Calls of which no end is on record are left out, because
 // nobody knows whether they ran.
 //
-// Beside it stands the count of send times in a closed window, which is what a
-// server sees whose replies are quick: at most largest, and at most what it
-// counted but for calls that changed places on the way.
+// Beside it stands the count of first bytes in a closed window, which is what a
+// server sees whose requests are quick on their way.
 //
 // # When
 //
-// A call is counted when it and all before it have ended. Through says up to when
-// that is so: no figure covers a call that is still under way.
+// A call is counted when it and all that were handed out before it have ended.
+// Through says up to when that is so: what was begun by then is counted, and no
+// figure covers a call that is under way.
 package certificate

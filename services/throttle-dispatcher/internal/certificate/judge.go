@@ -24,9 +24,10 @@ type Limit struct {
 }
 
 // same says whether figures found under one limit hold for the other.
-func (l Limit) same(o Limit) bool {
-	return l.Calls == o.Calls && l.Per == o.Per && l.ArrivesWithin == o.ArrivesWithin
-}
+func (l Limit) same(o Limit) bool { return l.Calls == o.Calls && l.like(o) }
+
+// like says whether the two count the same.
+func (l Limit) like(o Limit) bool { return l.Per == o.Per && l.ArrivesWithin == o.ArrivesWithin }
 
 func limitsOf(declared budget.Limits) []Limit {
 	limits := make([]Limit, 0, len(declared.Windows)+len(declared.Concurrency))
@@ -49,9 +50,10 @@ type judge struct {
 	// one: the current owner's calls, and those of owners before it, which are
 	// later by the skew.
 	own, past bag
-	// sends holds send times.
+	// sends holds when calls began.
 	sends bag
-	// early holds calls of a concurrency limit that others may still begin before.
+	// early holds calls that others may still begin before: they begin in another
+	// order than they are handed out.
 	early []span
 
 	largest, sent int
@@ -59,101 +61,124 @@ type judge struct {
 	since         time.Time
 }
 
-// span is a call from its first byte to its end.
+// span is a call from its first byte until when it stands in the way of others.
 type span struct {
-	began, ended int64
+	began, until int64
 	judged       bool
 }
 
-// take counts a call that has ended, in the order of the numbers. Only where
+// take takes in a call that has ended, in the order of the numbers. Only where
 // judged does it raise the figures; it stands in the way of later ones in any
 // case.
 func (j *judge) take(c *call, judged bool) {
-	if j.limit.Per == 0 {
-		j.run(c, judged)
-		return
-	}
-	per := int64(j.limit.Per)
-	if judged {
-		j.reach(1+j.own.atLeast(c.sent)+j.past.atLeast(c.sent), c.sent)
-		j.sent = max(j.sent, 1+j.sends.atLeast(c.sent-per))
-	}
-	oldest := c.sent - int64(time.Second) - j.skew // further than any clock is set back
-	j.own.forget(oldest)
-	j.past.forget(oldest)
-	j.sends.forget(oldest - per)
-	j.sends.add(c.sent)
-	j.own.add(j.arrived(c) + per)
-}
-
-func (j *judge) reach(n int, at int64) {
-	if n > j.largest {
-		j.largest, j.reachedAt = n, at
-	}
-}
-
-// arrived is by when the call can have arrived at the latest.
-func (j *judge) arrived(c *call) int64 {
-	within := int64(j.limit.ArrivesWithin)
-	switch {
-	case within == 0:
-		return c.ended
-	case c.issued != 0:
-		return min(c.ended, c.issued+within)
-	}
-	return min(c.ended, c.notAfter+within)
-}
-
-// run counts calls at the same time. Of one that was abandoned nobody knows
-// whether it ran, so it is left out. Calls begin in another order than they are
-// handed out; they are counted in the order of their beginning.
-func (j *judge) run(c *call, judged bool) {
-	if c.state == settled {
-		s := span{began: max(c.sent, c.began), ended: c.ended, judged: judged}
+	if j.limit.Per > 0 || c.state == settled {
+		s := span{began: max(c.sent, c.began), until: j.until(c), judged: judged}
 		i := sort.Search(len(j.early), func(i int) bool { return j.early[i].began > s.began })
 		j.early = slices.Insert(j.early, i, s)
 	}
-	j.runUntil(c.sent)
+	j.countTo(c.sent)
 }
 
-// runUntil counts those that began by t; none that comes later began before.
-func (j *judge) runUntil(t int64) {
-	n := 0
+// countTo counts the calls that began by t; none that is handed out later began
+// before.
+func (j *judge) countTo(t int64) {
+	per, n := int64(j.limit.Per), 0
 	for ; n < len(j.early) && j.early[n].began <= t; n++ {
 		s := j.early[n]
-		j.own.forget(s.began)
 		if s.judged {
-			j.reach(1+j.own.atLeast(s.began), s.began)
+			if n := 1 + j.last(s.began); n > j.largest {
+				j.largest, j.reachedAt = n, s.began
+			}
+			if per > 0 {
+				j.sent = max(j.sent, 1+j.sends.atLeast(s.began-per))
+			}
 		}
-		j.own.add(s.ended - 1) // over before the next one begins
+		oldest := s.began - j.skew
+		j.own.forget(oldest)
+		j.past.forget(oldest)
+		j.own.add(s.until)
+		if per > 0 {
+			j.sends.forget(oldest - per)
+			j.sends.add(s.began)
+		}
 	}
 	j.early = slices.Delete(j.early, 0, n)
+}
+
+// until is the last moment at which a call that begins then can meet c: in one
+// window, or running.
+func (j *judge) until(c *call) int64 {
+	within := int64(j.limit.ArrivesWithin)
+	arrived := c.ended
+	switch {
+	case j.limit.Per == 0:
+		return c.ended - 1 // over before the next one begins
+	case within == 0:
+	case c.issued != 0:
+		arrived = min(arrived, c.issued+within)
+	default:
+		arrived = min(arrived, c.notAfter+within)
+	}
+	return arrived + int64(j.limit.Per)
 }
 
 // takeOver makes the calls counted so far those of an owner before. What ran at
 // the same time under a concurrency limit had ended before, by the order of the
 // log.
 func (j *judge) takeOver() {
+	j.countTo(math.MaxInt64)
 	if j.limit.Per == 0 {
-		j.runUntil(math.MaxInt64)
 		j.own = bag{}
 		return
 	}
 	j.past.move(&j.own, j.skew)
 }
 
-// last returns how many calls can have arrived in the window that ends at t.
+// last returns how many calls that began by t can have arrived in the window that
+// ends then, or run.
 func (j *judge) last(t int64) int { return j.own.atLeast(t) + j.past.atLeast(t) }
 
-// seed takes over what another judge remembers.
-func (j *judge) seed(from *judge) {
-	longer := int64(j.limit.Per - from.limit.Per)
-	for _, pair := range []struct{ to, from *bag }{{&j.own, &from.own}, {&j.past, &from.past}} {
-		for _, v := range pair.from.live() {
-			pair.to.add(v + longer)
+// inherit takes over what a judge of the same window knows, and its figures where
+// they hold for this limit too, which it reports.
+func (j *judge) inherit(o *judge) bool {
+	same := o.limit.same(j.limit)
+	j.own, j.past, j.sends, j.early = o.own.clone(), o.past.clone(), o.sends.clone(), slices.Clone(o.early)
+	for i := range j.early {
+		j.early[i].judged = j.early[i].judged && same
+	}
+	if same {
+		j.largest, j.sent, j.reachedAt, j.since = o.largest, o.sent, o.reachedAt, o.since
+	}
+	return same
+}
+
+// seed lets a judge of a new window begin with what another remembers: a span that
+// begins after the change is judged in full, since what can still arrive is in the
+// longest window's memory, or under way.
+func (j *judge) seed(o *judge) {
+	if o == nil {
+		return
+	}
+	longer := int64(j.limit.Per - o.limit.Per)
+	for _, v := range o.own.live() {
+		j.own.add(v + longer)
+	}
+	for _, v := range o.past.live() {
+		j.past.add(v + longer)
+	}
+	j.sends = o.sends.clone()
+	for _, s := range o.early {
+		j.early = append(j.early, span{began: s.began, until: s.until + longer})
+	}
+}
+
+// longest returns the judge with the longest window; nil where there is none.
+func longest(judges []*judge) *judge {
+	var most *judge
+	for _, j := range judges {
+		if j.limit.Per > 0 && (most == nil || j.limit.Per > most.limit.Per) {
+			most = j
 		}
 	}
-	for _, v := range from.sends.live() {
-		j.sends.add(v)
-	}
+	return most
 }

@@ -161,7 +161,7 @@ func (w *trial) covers(t *rapid.T, report Report) {
 	for _, s := range report.Limits {
 		var arrivals []time.Duration
 		for _, c := range w.calls {
-			if !c.void && epoch.Add(c.sent).Before(report.Through) {
+			if !c.void && epoch.Add(c.issued).Before(report.Through) {
 				arrivals = append(arrivals, c.arrived)
 			}
 		}
@@ -190,7 +190,7 @@ func (w *trial) equals(t *rapid.T, report Report) {
 			if s.Per == 0 && !c.reported {
 				continue // of which nobody knows
 			}
-			if s.Per == 0 {
+			if c.reported {
 				begin = max(begin, c.issued-c.issued%2)
 			}
 			if s.ArrivesWithin > 0 {
@@ -198,7 +198,7 @@ func (w *trial) equals(t *rapid.T, report Report) {
 			}
 			end += s.Per
 			intervals = append(intervals, [2]time.Duration{begin, end})
-			sends = append(sends, c.sent)
+			sends = append(sends, begin)
 		}
 		if n := depth(intervals, s.Per == 0); n != s.Largest {
 			t.Fatalf("limit %+v: the certificate says %d, brute force %d of %v", s.Limit, s.Largest, n, intervals)

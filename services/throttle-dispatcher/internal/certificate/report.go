@@ -4,7 +4,8 @@ import "time"
 
 // Report is the certificate as of one moment.
 type Report struct {
-	// Through is up to when every call has ended, so that the figures cover it.
+	// Through is up to when all that was begun has ended, so that the figures cover
+	// it.
 	Through time.Time
 	Limits  []Standing
 	// Calls is how many requests were counted since the auditor began to read.
@@ -24,13 +25,13 @@ type Report struct {
 type Standing struct {
 	Limit
 	// Largest is the most calls that can have arrived in one closed window (or run
-	// at the same time), LargestSent the most send times in one.
+	// at the same time), LargestSent the most first bytes in one.
 	Largest, LargestSent int
 	// Last is how many can have arrived in the window that ends at Through (or run
 	// at the moment of the report).
 	Last int
 	// Since is from when calls are counted, ReachedAt when the last call of the
-	// largest window was sent; zero where there is none.
+	// largest window began; zero where there is none.
 	Since, ReachedAt time.Time
 }
 
@@ -62,9 +63,7 @@ func (a *Auditor) Report(now time.Time) Report {
 		r.CallsPerDelivery = float64(lately.calls) / float64(lately.closes)
 	}
 	for _, j := range a.judges {
-		if j.limit.Per == 0 {
-			j.runUntil(through)
-		}
+		j.countTo(through)
 		s := Standing{Limit: j.limit, Largest: j.largest, LargestSent: j.sent, Last: running, Since: j.since}
 		if j.limit.Per > 0 {
 			s.Last = j.last(through)

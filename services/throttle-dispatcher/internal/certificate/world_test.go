@@ -216,11 +216,20 @@ func TestNeverOverNorUnderTheServersCount(t *testing.T) {
 	}
 }
 
-// change gives the first window other calls.
+// change gives the first window other calls, and adds a new one of the same length
+// beside it or takes it away.
 func (w *world) change(t *testing.T) {
 	t.Helper()
 	w.limits.Windows = slices.Clone(w.limits.Windows)
-	w.limits.Windows[0].Calls = 10 + w.random.IntN(40)
+	first := &w.limits.Windows[0]
+	first.Calls = 10 + w.random.IntN(40)
+	if last := w.limits.Windows[len(w.limits.Windows)-1]; last.Name == "added" {
+		w.limits.Windows = w.limits.Windows[:len(w.limits.Windows)-1]
+	} else {
+		added := *first
+		added.Name, added.Calls = "added", first.Calls+3
+		w.limits.Windows = append(w.limits.Windows, added)
+	}
 	w.arrivals = nil
 	for _, set := range []func(budget.Limits) error{
 		func(l budget.Limits) error { return w.budget.SetLimits(w.local(w.now), l) }, w.auditor.SetLimits, w.whole.SetLimits,
