@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -97,6 +98,7 @@ type Ingest struct {
 	door    *webhook.Handler
 	notices *notice.Board
 	health  *health
+	room    room
 
 	// committer is nil until the number of shards is known.
 	committer atomic.Pointer[groupcommit.Committer]
@@ -190,7 +192,10 @@ func (in *Ingest) write(ctx context.Context) {
 			return err
 		}
 		in.committer.Store(committer)
+		var watching sync.WaitGroup
+		watching.Go(func() { in.watchRoom(ctx, shards) })
 		committer.Run(ctx)
+		watching.Wait()
 		return nil
 	})
 }
@@ -202,6 +207,7 @@ func (in *Ingest) publish(ctx context.Context, shard int, pack []byte) error {
 	if err == nil {
 		in.packs.Add(1)
 	}
+	in.room.tried(shard, len(pack), err)
 	return err
 }
 
@@ -213,6 +219,9 @@ func (in *Ingest) Commit(ctx context.Context, event []byte) error {
 	if committer == nil {
 		return errNotStarted
 	}
+	if err := in.room.err(); err != nil {
+		return err
+	}
 	return committer.Commit(ctx, event)
 }
 
@@ -223,6 +232,9 @@ func (in *Ingest) check(ctx context.Context) error {
 	}
 	if in.config.Catalog.Current() == nil {
 		return errors.New("the catalog is not loaded yet")
+	}
+	if err := in.room.full(); err != nil {
+		return err
 	}
 	return in.config.Bus.Healthy(ctx)
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,55 @@ func TestAFullStreamIsNeverAcknowledgedAndRecovers(t *testing.T) {
 	f.eventually(t, "taking webhooks again", func() bool { return f.deliver(t, "after", order(1), nil).status == http.StatusOK })
 	if byID(stored(t, f.bus))["after"] != 1 {
 		t.Error("what was acknowledged at last is not stored")
+	}
+}
+
+// What was taken in must have room to be worked off: ingest stops before the
+// store is full, says so, and goes on by itself when there is room.
+func TestIngestLeavesRoomForWhatFollows(t *testing.T) {
+	const store = 4 << 20
+	f := start(t, bustest.Start(t, bustest.WithMaxStore(store), bustest.WithTopology(bus.Topology{StoreBytes: store})), nil).ready(t)
+	big := func(i int) []byte { return append(order(i), slices.Repeat([]byte(" "), 60_000)...) }
+	for i := 0; ; i++ {
+		if i > 2000 {
+			t.Fatal("2000 orders fit into 4 MiB")
+		}
+		got := f.deliver(t, fmt.Sprint("w", i), big(i), nil)
+		if got == (answer{status: 503, kind: "full", retryAfter: "30"}) {
+			break
+		}
+		if got.status != http.StatusOK {
+			t.Fatalf("answer %+v, want 200 or 503", got)
+		}
+	}
+	f.eventually(t, "not ready because it is full", func() bool {
+		response, err := f.client.Get(f.url("/readyz"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, _ := io.ReadAll(response.Body)
+		return response.StatusCode == http.StatusServiceUnavailable && strings.Contains(string(text), "full")
+	})
+	room, err := f.bus.IngestRoom(t.Context(), 1)
+	if err != nil || room.Stored > store/2 {
+		t.Errorf("%+v, %v: want more than half of the store left for what follows", room, err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	worked := make(chan error, 1)
+	go func() {
+		worked <- f.bus.Consume(ctx, bus.ConsumerOptions{Stream: bus.IngestStream(0), Durable: "gate"}, func(ctx context.Context, m *bus.Incoming) {
+			_ = m.Ack(ctx)
+			_, _ = f.bus.Trim(ctx, bus.IngestStream(0), "gate", 0)
+		})
+	}()
+	f.ready(t)
+	stop()
+	if err := <-worked; err != nil {
+		t.Error(err)
+	}
+	if got := f.deliver(t, "after", big(1), nil); got.status != http.StatusOK {
+		t.Errorf("answer %+v once there is room", got)
 	}
 }
 

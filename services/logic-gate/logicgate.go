@@ -140,6 +140,10 @@ func (g *Gate) Run(ctx context.Context) error {
 		g.followShards(ctx, ingest, read)
 		return nil
 	})
+	group.Go(func() error {
+		g.tidy(ctx)
+		return nil
+	})
 	return group.Wait()
 }
 

@@ -28,6 +28,8 @@ type patience struct {
 	// of them failed.
 	waiting int
 	began   time.Time
+	// refused: the last failure was for want of room.
+	refused bool
 }
 
 // do calls fn until it succeeds or fails for a reason of its own, which it
@@ -38,10 +40,8 @@ func (p *patience) do(ctx context.Context, fn func(context.Context) error) error
 	for backoff := backoffMin; ; backoff = min(2*backoff, backoffMax) {
 		err := fn(ctx)
 		if ctx.Err() == nil && (bus.IsUnavailable(err) || bus.IsFull(err)) {
-			if !waits {
-				waits = true
-				p.failed(err)
-			}
+			p.failed(err, !waits)
+			waits = true
 			if pause(ctx, backoff/2+rand.N(backoff)) == nil {
 				continue
 			}
@@ -56,11 +56,22 @@ func (p *patience) do(ctx context.Context, fn func(context.Context) error) error
 	}
 }
 
-func (p *patience) failed(err error) {
+// full reports whether something waits for room.
+func (p *patience) full() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waiting++
-	if p.waiting > 1 {
+	return p.waiting > 0 && p.refused
+}
+
+// failed takes in a failure, the first of its call or another.
+func (p *patience) failed(err error, first bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refused = bus.IsFull(err)
+	if !first {
+		return
+	}
+	if p.waiting++; p.waiting > 1 {
 		return
 	}
 	p.began = time.Now()

@@ -31,6 +31,9 @@ func newApply() *cobra.Command {
 		Example: "  peppasync apply -f ./config --nats nats://127.0.0.1:4222 --replicas 3",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if topology.StoreBytes != 0 && topology.StoreBytes < minStore {
+				return fmt.Errorf("--store-bytes is %d, it must be at least %d", topology.StoreBytes, minStore)
+			}
 			resources, err := load(files)
 			if err != nil {
 				return err
@@ -59,6 +62,8 @@ func newApply() *cobra.Command {
 	f.IntVar(&topology.IngestShards, "ingest-shards", 1, "streams that events are spread over")
 	f.IntVar(&topology.OrderShards, "order-shards", 4, "streams that orders are spread over; cannot be changed later")
 	f.IntVar(&topology.Replicas, "replicas", 1, "copies of each stream: 3 on a cluster of three")
+	f.Int64Var(&topology.StoreBytes, "store-bytes", 0,
+		"what NATS may store in all, its max_file_store: ingest then asks senders to come again before the rest has no room (default: as it was; at first not known)")
 	registerNATS(c, &nats, &creds)
 	required(c, "files")
 	return c

@@ -117,6 +117,9 @@ edits take effect at once, and a broken edit changes nothing.`,
 				return err
 			}
 			defer end()
+			if err := checkStore(maxStore); err != nil {
+				return err
+			}
 			if e.Webhooks, err = new(net.ListenConfig).Listen(c.Context(), "tcp", listen); err != nil {
 				return fmt.Errorf("--listen %s: %w", listen, err)
 			}
@@ -141,6 +144,17 @@ edits take effect at once, and a broken edit changes nothing.`,
 	f.StringVar(&ready, "ready-file", "", "file to write the addresses to, as JSON, once everything is started")
 	required(c, "files")
 	return c
+}
+
+// minStore is below what a few orders need with all that follows from them: a
+// third of it has to hold the largest event.
+const minStore = 4 << 20
+
+func checkStore(bytes int64) error {
+	if bytes != 0 && bytes < minStore {
+		return fmt.Errorf("--max-store is %d, it must be at least %d bytes, or 0 for 80%% of what is free", bytes, minStore)
+	}
+	return nil
 }
 
 // writeReady writes the file in one step, so that a reader never sees half of

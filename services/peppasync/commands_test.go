@@ -51,6 +51,8 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"a level that is not":      {[]string{"up", "-f", demo, "--log-level", "loud"}, `--log-level is "loud", it must be debug, info, warn or error`},
 		"a format that is not":     {[]string{"up", "-f", demo, "--log-format", "xml"}, `--log-format is "xml", it must be text or json`},
 		"an address that is not":   {[]string{"up", "-f", demo, "--listen", "here"}, "--listen here:"},
+		"a store below nothing":    {[]string{"up", "-f", demo, "--max-store", "-1"}, "--max-store is -1, it must be at least 4194304 bytes"},
+		"a store of nothing":       {[]string{"nats", "--max-store", "1000"}, "--max-store is 1000"},
 		"a folder that is not":     {[]string{"validate", "-f", "/nowhere"}, "/nowhere"},
 		"a folder without files":   {[]string{"validate", "-f", "."}, "1 problem(s)"},
 		"a NATS that is not there": {[]string{"apply", "-f", demo, "--nats", "nats://user:hush@127.0.0.1:1"}, "the NATS that --nats names does not answer"},

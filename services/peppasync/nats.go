@@ -25,6 +25,9 @@ run a cluster of three NATS servers instead.`,
   peppasync ingest --nats nats://127.0.0.1:4222`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := checkStore(maxStore); err != nil {
+				return err
+			}
 			log := telemetry.NewLogger(c.ErrOrStderr(), "text", slog.LevelInfo)
 			return up.RunNATS(c.Context(), up.NATSConfig{
 				Data: data, Listen: listen, MaxStore: maxStore, Logger: log,

@@ -3,11 +3,9 @@
 package up
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"golang.org/x/sync/errgroup"
 
@@ -50,7 +48,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("the configuration in %s has %d problem(s), nothing was started:\n%w", c.Files, len(problems), problems)
 	}
 	// NATS must outlive the roles, which write until their last moment.
-	server, err := embed.Start(context.WithoutCancel(ctx), embed.Options{
+	server, err := startNATS(context.WithoutCancel(ctx), embed.Options{
 		DataDir: c.Data, Listen: c.NATSListen, MaxStore: c.MaxStore, Logger: c.Logger.With("role", "nats"),
 	})
 	if err != nil {
@@ -65,14 +63,22 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer b.Close()
-	if err := b.Apply(ctx, bus.Topology{OrderShards: orderShards}); err != nil {
+	if err := b.Apply(ctx, bus.Topology{OrderShards: orderShards, StoreBytes: server.MaxStore()}); err != nil {
 		return fmt.Errorf("making the streams: %w", err)
 	}
-	files := &files{bus: b, log: c.Logger}
-	if err := files.publish(ctx, resources); err != nil {
+	files := newFiles(b, c.Logger)
+	switch err := files.publish(ctx, resources); {
+	case bus.IsFull(err):
+		// The roles make room, by what is in there from before.
+		files.edits <- resources
+	case err != nil:
 		return fmt.Errorf("publishing the catalog: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		files.run(ctx)
+		return nil
+	})
 	for _, role := range Roles() {
 		group.Go(func() error { return role.Run(ctx, connect, c.Environment) })
 	}
@@ -103,45 +109,4 @@ func Run(ctx context.Context, c Config) error {
 func withCompiled(resources []catalog.Resource, found catalog.Problems) catalog.Problems {
 	_, more := catalog.Compile(resources, systems.All())
 	return append(found, more...)
-}
-
-// files takes what the folder says to the catalog. Not safe for concurrent use.
-type files struct {
-	bus *bus.Bus
-	log *slog.Logger
-	// published is the document that the roles work by.
-	published []byte
-}
-
-func (f *files) publish(ctx context.Context, resources []catalog.Resource) error {
-	document, err := catalog.Encode(resources)
-	if err != nil {
-		return err
-	}
-	if bytes.Equal(document, f.published) {
-		return nil
-	}
-	if err := catalog.Publish(ctx, f.bus, resources...); err != nil {
-		return err
-	}
-	if f.published != nil {
-		f.log.InfoContext(ctx, "the edited configuration is taken", "resources", len(resources))
-	}
-	f.published = document
-	return nil
-}
-
-// take takes an edited folder in, or says what is wrong with it and keeps what
-// was there.
-func (f *files) take(ctx context.Context, resources []catalog.Resource, problems catalog.Problems) {
-	problems = withCompiled(resources, problems)
-	for _, problem := range problems {
-		f.log.ErrorContext(ctx, "the edited configuration is not taken; the old one stays", "problem", problem.Error())
-	}
-	if len(problems) > 0 {
-		return
-	}
-	if err := f.publish(ctx, resources); err != nil && ctx.Err() == nil {
-		f.log.ErrorContext(ctx, "the edited configuration could not be published; save a file again to try once more", "error", err)
-	}
 }

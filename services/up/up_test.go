@@ -6,7 +6,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -92,6 +94,12 @@ type product struct {
 // launch starts Run and waits until it is ready.
 func launch(t *testing.T, files, data string) *product {
 	t.Helper()
+	return launchWith(t, files, data, 0)
+}
+
+// launchWith bounds the store.
+func launchWith(t *testing.T, files, data string, maxStore int64) *product {
+	t.Helper()
 	p := &product{t: t, files: files, data: data, logs: newLogs(), ended: make(chan error, 1)}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -102,7 +110,7 @@ func launch(t *testing.T, files, data string) *product {
 	ready := make(chan string, 1)
 	go func() {
 		p.ended <- Run(ctx, Config{
-			Environment: environment(t, p.logs, listener), Files: files, Data: data,
+			Environment: environment(t, p.logs, listener), Files: files, Data: data, MaxStore: maxStore,
 			Ready: func(webhooks, _ string) { ready <- webhooks },
 		})
 	}()
@@ -159,7 +167,7 @@ func (p *product) deliver(connector, body string) int {
 	sum.Write([]byte(body))
 	request.Header.Set("X-Shopify-Hmac-Sha256", base64.StdEncoding.EncodeToString(sum.Sum(nil)))
 	request.Header.Set("X-Shopify-Topic", "orders/create")
-	request.Header.Set("X-Shopify-Webhook-Id", body)
+	request.Header.Set("X-Shopify-Webhook-Id", hex.EncodeToString(sum.Sum(nil)))
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	response, err := client.Do(request)
 	if err != nil {
@@ -272,5 +280,70 @@ func TestASecondProcessOnTheSameDataIsRefused(t *testing.T) {
 	err = Run(t.Context(), Config{Environment: environment(t, io.Discard, listener), Files: files, Data: data})
 	if err == nil || !strings.Contains(err.Error(), data) {
 		t.Errorf("got %v, want an error that names the folder", err)
+	}
+}
+
+// One order is edited again and again, by more than the store holds: events that
+// are worked off make room for the next ones, without a person.
+func TestAFullStoreDrainsByItself(t *testing.T) {
+	const store, versions = 4 << 20, 60
+	files, data := folder(t, map[string]string{"shop.yaml": shop}), t.TempDir()
+	p := launchWith(t, files, data, store)
+	note := strings.Repeat("n", 100_000)
+	begin := time.Date(2026, 11, 27, 9, 0, 0, 0, time.UTC)
+	full := 0
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for i := range versions {
+		body := fmt.Sprintf(`{"id":1,"updated_at":%q,"line_items":[],"note":"%d%s"}`, begin.Add(time.Duration(i)*time.Second).Format(time.RFC3339), i, note)
+		late := time.After(patience)
+		for status := 0; status != http.StatusOK; {
+			status = p.deliver("shop", body)
+			switch status {
+			case http.StatusOK:
+			case http.StatusServiceUnavailable:
+				if full++; full == 1 {
+					p.editWhileFull()
+				}
+				select {
+				case <-tick.C:
+				case <-late:
+					t.Fatalf("version %d is refused for %v\n%s", i, patience, p.logs)
+				}
+			default:
+				t.Fatalf("version %d got %d, want 200 or 503", i, status)
+			}
+		}
+	}
+	if full == 0 {
+		t.Errorf("%d versions of 100 kB fit into %d bytes", versions, store)
+	}
+	p.logs.await(t, "the edited configuration is taken")
+	p.end()
+	// Far less than the streams were made for is refused with a reason, or works.
+	larger := launchWith(t, files, data, 64<<20)
+	larger.end()
+	smaller := launchWith(t, files, data, store)
+	if got := smaller.deliver("shop", `{"id":2,"updated_at":"2026-11-27T09:00:00Z","line_items":[]}`); got != http.StatusOK {
+		t.Errorf("with a store made smaller a webhook got %d\n%s", got, smaller.logs)
+	}
+}
+
+func (p *product) editWhileFull() {
+	write(p.t, p.files, "third.yaml", strings.Replace(shop, "{name: shop}\nspec", "{name: third}\nspec", 1))
+}
+
+func TestAStoreThatHoldsMoreThanItMayIsRefused(t *testing.T) {
+	files, data := folder(t, map[string]string{"shop.yaml": shop}), t.TempDir()
+	p := launchWith(t, files, data, 64<<20)
+	for i := range 60 {
+		if got := p.deliver("shop", fmt.Sprintf(`{"id":%d,"updated_at":"2026-11-27T09:00:00Z","line_items":[],"note":%q}`, i, strings.Repeat("n", 100_000))); got != http.StatusOK {
+			t.Fatalf("a webhook got %d", got)
+		}
+	}
+	p.end()
+	err := Run(t.Context(), Config{Environment: environment(t, io.Discard, nil), Files: files, Data: data, MaxStore: 4 << 20})
+	if err == nil || !strings.Contains(err.Error(), "allow more") {
+		t.Errorf("got %v, want an error that says how much is stored", err)
 	}
 }

@@ -23,12 +23,26 @@ type Topology struct {
 	// bound refuses new messages (IsFull). ORDER has none on purpose: a bound
 	// would have to discard orders and timers.
 	IngestMaxBytes, DispatchMaxBytes, LedgerMaxBytes, ResultMaxBytes, ErrorHoldMaxBytes, JournalMaxBytes int64
+	// StoreBytes is what the server may store in all, 0 for what was said before, or
+	// where that is not known.
+	// Ingest stops taking events well before, so that what it took can be worked
+	// off; where IngestMaxBytes is 0 it also gives the ingest shards their bound.
+	StoreBytes int64
 }
+
+// ingestShare is the part of the store that the ingest shards have together: the
+// orders that follow from what they hold are about as large at most, and a third
+// is left for everything else.
+const ingestShare = 3
 
 func (t Topology) withDefaults() Topology {
 	t.IngestShards = max(t.IngestShards, 1)
 	t.OrderShards = max(t.OrderShards, 1)
 	t.Replicas = max(t.Replicas, 1)
+	if t.IngestMaxBytes == 0 && t.StoreBytes > 0 {
+		// Less than a message would take nothing at all.
+		t.IngestMaxBytes = max(t.StoreBytes/ingestShare/int64(t.IngestShards), ingestMaxMessage+ingestMaxMessage/16)
+	}
 	return t
 }
 
@@ -37,6 +51,9 @@ func (t Topology) withDefaults() Topology {
 // number of ingest shards never shrinks and the number of order shards never
 // changes: an order's home follows from it.
 func (b *Bus) Apply(ctx context.Context, t Topology) error {
+	if t.StoreBytes == 0 {
+		t.StoreBytes = b.knownStore(ctx)
+	}
 	t = t.withDefaults()
 	if t.OrderShards > orderPartitions {
 		return fmt.Errorf("bus: apply: %d order shards, at most %d are possible", t.OrderShards, orderPartitions)
@@ -148,6 +165,9 @@ func (t Topology) streams() []jetstream.StreamConfig {
 		c := bounded(base(IngestStream(shard), IngestSubject(shard)), 7*day, t.IngestMaxBytes)
 		c.Duplicates, c.MaxMsgSize, c.DenyDelete = duplicatesByID, ingestMaxMessage, true
 		c.Metadata = shardMetadata(shard, t.IngestShards)
+		if shard == 0 && t.StoreBytes > 0 {
+			c.Metadata[metadataStore] = strconv.FormatInt(t.StoreBytes, 10)
+		}
 		configs = append(configs, c)
 	}
 	return configs

@@ -35,6 +35,10 @@ import (
 // Path is where senders deliver, with the connector's name behind it.
 const Path = "/v1/webhooks/"
 
+// ErrFull is a Committer's error where it does not even try, because there is no
+// room to store anything.
+var ErrFull = errors.New("full")
+
 // Committer stores an encoded event.
 type Committer interface {
 	Commit(ctx context.Context, event []byte) error
@@ -258,7 +262,7 @@ func (h *Handler) store(ctx context.Context, connector *v1alpha1.Connector, webh
 // repetition that is asked for is a duplicate that order state settles.
 func notStored(err error) *problem {
 	switch {
-	case bus.IsFull(err):
+	case bus.IsFull(err), errors.Is(err, ErrFull):
 		return unavailable("full", "there is no room to store anything", later)
 	case errors.Is(err, groupcommit.ErrOverloaded), errors.Is(err, groupcommit.ErrGaveUp):
 		return unavailable("overloaded", "too many deliveries are waiting to be stored", soon)

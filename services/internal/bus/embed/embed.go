@@ -47,9 +47,10 @@ type Options struct {
 
 // Server is a running server.
 type Server struct {
-	ns   *server.Server
-	lock *os.File
-	sync bool
+	ns    *server.Server
+	lock  *os.File
+	sync  bool
+	store int64
 }
 
 // Start returns a server that is ready for JetStream. An error says which of the
@@ -90,7 +91,46 @@ func start(ctx context.Context, o Options) (*Server, error) {
 		ns.WaitForShutdown()
 		return nil, err
 	}
-	return &Server{ns: ns, sync: options.SyncAlways}, nil
+	s := &Server{ns: ns, sync: options.SyncAlways, store: options.JetStreamMaxStore}
+	if err := s.checkStore(ctx, o); err != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		return nil, err
+	}
+	return s, nil
+}
+
+// checkStore says so where more is stored than may be: nothing could be written.
+// Only where the bound was asked for can whoever asked give more.
+func (s *Server) checkStore(ctx context.Context, o Options) error {
+	jsz, err := s.ns.Jsz(nil)
+	if err != nil {
+		return fmt.Errorf("embedded NATS: asking how much is stored: %w", err)
+	}
+	if jsz.Store <= uint64(s.store) { //nolint:gosec // never negative
+		return nil
+	}
+	if o.MaxStore > 0 {
+		return fmt.Errorf("embedded NATS: %s holds %d bytes and may hold %d: nothing could be written; allow more", o.DataDir, jsz.Store, s.store)
+	}
+	if o.Logger != nil {
+		o.Logger.WarnContext(ctx, "nothing can be stored: the folder holds more than 80% of what the disk would have without it; free some of the disk",
+			"folder", o.DataDir, "bytes", jsz.Store, "allowed", s.store)
+	}
+	return nil
+}
+
+// MaxStore returns how many bytes may be stored.
+func (s *Server) MaxStore() int64 { return s.store }
+
+// Reserved returns how many bytes the bounds of the streams add up to. Where that
+// is more than MaxStore, the server refuses every change of a stream.
+func (s *Server) Reserved() int64 {
+	jsz, err := s.ns.Jsz(nil)
+	if err != nil {
+		return 0
+	}
+	return int64(jsz.ReservedStore) //nolint:gosec // no disk has 2^63 bytes
 }
 
 func serverOptions(o Options) (*server.Options, error) {

@@ -1,0 +1,121 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/peppasync/peppasync/services/ingest/internal/webhook"
+	"github.com/peppasync/peppasync/services/internal/bus"
+)
+
+const (
+	// roomEvery is how often it is looked how much is stored.
+	roomEvery = time.Second
+	// An event leads to so many more bytes than its own: the order's state, which
+	// is about as large at most, and a few records for each delivery.
+	consequences = 2
+	// refusedFor is how long a refusal counts where nobody tells how much room
+	// there is: as long as senders are asked to stay away.
+	refusedFor = 30 * time.Second
+)
+
+// errNoRoom: what was taken in already needs the rest of the store.
+var errNoRoom = fmt.Errorf("%w: the rest of the store is for what was taken in; it passes when orders are worked off, "+
+	"or when NATS may store more (--max-store, max_file_store)", webhook.ErrFull)
+
+// room knows whether there is any to store events in. It is safe for concurrent
+// use.
+type room struct {
+	mu sync.Mutex
+	// closed: what is stored needs all that is left.
+	closed bool
+	// refused are the shards that refused a pack, with its size and when.
+	refused map[int]refusal
+}
+
+type refusal struct {
+	bytes int64
+	at    time.Time
+}
+
+// err returns nil where an event may be tried to store.
+func (r *room) err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return errNoRoom
+	}
+	return nil
+}
+
+// full returns nil where the last try did not fail for want of room.
+func (r *room) full() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || len(r.refused) > 0 {
+		return errNoRoom
+	}
+	return nil
+}
+
+// tried takes in how a write to a shard ended.
+func (r *room) tried(shard, bytes int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		delete(r.refused, shard)
+	case bus.IsFull(err):
+		if r.refused == nil {
+			r.refused = make(map[int]refusal)
+		}
+		r.refused[shard] = refusal{bytes: int64(bytes), at: time.Now()}
+	}
+}
+
+// seen takes in how much is stored at now.
+func (r *room) seen(stored bus.Room, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	needed := stored.Stored
+	for _, stream := range stored.Streams {
+		// As if nothing in it were worked off yet; the logic-gate removes what is
+		// when the store fills up.
+		needed += consequences * stream.Bytes
+	}
+	r.closed = stored.Store > 0 && needed > stored.Store/10*9
+	for shard, refusal := range r.refused {
+		if now.Sub(refusal.at) >= refusedFor || hasRoom(stored, shard, refusal.bytes) {
+			delete(r.refused, shard)
+		}
+	}
+}
+
+// hasRoom reports whether it is known that what was refused would fit now.
+func hasRoom(stored bus.Room, shard int, bytes int64) bool {
+	if stored.Store == 0 || shard >= len(stored.Streams) {
+		return false
+	}
+	const frame = 256 // more than the server adds to a message
+	stream := stored.Streams[shard]
+	return stored.Stored+bytes+frame < stored.Store && (stream.Most == 0 || stream.Bytes+bytes+frame < stream.Most)
+}
+
+// watchRoom looks how much is stored until ctx is done.
+func (in *Ingest) watchRoom(ctx context.Context, shards int) {
+	tick := time.NewTicker(roomEvery)
+	defer tick.Stop()
+	for {
+		// Where nobody answers the last answer stands; writes tell what else there is.
+		if stored, err := in.config.Bus.IngestRoom(ctx, shards); err == nil {
+			in.room.seen(stored, time.Now())
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// metadataStore is where the first ingest shard's stream says how many bytes the
+// server may store in all: clients cannot ask for that.
+const metadataStore = "peppasync-store-bytes"
+
+// Room is how much of the disk is taken, in bytes.
+type Room struct {
+	// Stored in all streams, of at most Store; Store is 0 where that is not known.
+	Stored, Store int64
+	// Streams are the ingest shards.
+	Streams []StreamRoom
+}
+
+// StreamRoom is how much of its bound a stream has taken, in bytes; Most is 0
+// where it has none.
+type StreamRoom struct{ Bytes, Most int64 }
+
+// IngestRoom returns how much is stored, and how much of it by the ingest shards.
+func (b *Bus) IngestRoom(ctx context.Context, shards int) (Room, error) {
+	bounded, cancel := b.bound(ctx)
+	defer cancel()
+	var room Room
+	for shard := range shards {
+		s, err := b.js.Stream(bounded, IngestStream(shard))
+		if err != nil {
+			return Room{}, describe(because(bounded, err), "ask how much %s holds", IngestStream(shard))
+		}
+		info := s.CachedInfo()                                                                                              // as of the answer to Stream
+		room.Streams = append(room.Streams, StreamRoom{Bytes: int64(info.State.Bytes), Most: max(0, info.Config.MaxBytes)}) //nolint:gosec // no disk has 2^63 bytes
+		if shard == 0 {
+			room.Store = storeOf(info.Config)
+		}
+	}
+	account, err := b.js.AccountInfo(bounded)
+	if err != nil {
+		return Room{}, describe(because(bounded, err), "ask how much is stored")
+	}
+	room.Stored = int64(account.Store) //nolint:gosec // as above
+	return room, nil
+}
+
+// knownStore returns the StoreBytes of an earlier Apply, 0 where there is none.
+func (b *Bus) knownStore(ctx context.Context) int64 {
+	bounded, cancel := b.bound(ctx)
+	defer cancel()
+	s, err := b.js.Stream(bounded, IngestStream(0))
+	if err != nil {
+		return 0 // not there yet; a server that does not answer fails what follows
+	}
+	return storeOf(s.CachedInfo().Config)
+}
+
+func storeOf(config jetstream.StreamConfig) int64 {
+	bytes, err := strconv.ParseInt(config.Metadata[metadataStore], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return bytes
+}
+
+// Trim removes the oldest messages of a stream that the durable consumer has
+// acknowledged, with all before them, until at most keep bytes are left, and
+// returns how many it removed. What is not acknowledged stays, and so does all
+// that is newer than it. No consumer, or an empty stream, is no error.
+func (b *Bus) Trim(ctx context.Context, stream, durable string, keep int64) (uint64, error) {
+	bounded, cancel := b.bound(ctx)
+	defer cancel()
+	s, err := b.js.Stream(bounded, stream)
+	if err != nil {
+		return 0, describe(because(bounded, err), "trim %s", stream)
+	}
+	state := s.CachedInfo().State
+	if state.Msgs == 0 || int64(state.Bytes) <= keep { //nolint:gosec // no disk has 2^63 bytes
+		return 0, nil
+	}
+	consumer, err := s.Consumer(bounded, durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, describe(because(bounded, err), "ask what %s has acknowledged of %s", durable, stream)
+	}
+	// Messages are of about one size, and what is too many or too few is seen the
+	// next time. Sequences have no gaps where nobody deletes.
+	share := (float64(state.Bytes) - float64(max(0, keep))) / float64(state.Bytes)
+	until := min(state.FirstSeq+uint64(share*float64(state.Msgs))+1, consumer.CachedInfo().AckFloor.Stream+1)
+	if until <= state.FirstSeq {
+		return 0, nil
+	}
+	if err := s.Purge(bounded, jetstream.WithPurgeSequence(until)); err != nil {
+		return 0, describe(because(bounded, err), "trim %s", stream)
+	}
+	return until - state.FirstSeq, nil
+}

@@ -1,0 +1,93 @@
+package up
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+)
+
+// republishEvery is how often an edit is tried again that could not be published,
+// because the disk is full, say.
+const republishEvery = 2 * time.Second
+
+// files takes what the folder says to the catalog.
+type files struct {
+	bus *bus.Bus
+	log *slog.Logger
+	// edits holds the newest edit that is not taken up yet. One goroutine sends.
+	edits chan []catalog.Resource
+	// published is the document that the roles work by; it belongs to whoever
+	// publishes.
+	published []byte
+}
+
+func newFiles(b *bus.Bus, log *slog.Logger) *files {
+	return &files{bus: b, log: log, edits: make(chan []catalog.Resource, 1)}
+}
+
+func (f *files) publish(ctx context.Context, resources []catalog.Resource) error {
+	document, err := catalog.Encode(resources)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(document, f.published) {
+		return nil
+	}
+	if err := catalog.Publish(ctx, f.bus, resources...); err != nil {
+		return err
+	}
+	if f.published != nil {
+		f.log.InfoContext(ctx, "the edited configuration is taken", "resources", len(resources))
+	}
+	f.published = document
+	return nil
+}
+
+// take takes an edited folder in, or says what is wrong with it and keeps what
+// was there. One goroutine calls it.
+func (f *files) take(ctx context.Context, resources []catalog.Resource, problems catalog.Problems) {
+	problems = withCompiled(resources, problems)
+	for _, problem := range problems {
+		f.log.ErrorContext(ctx, "the edited configuration is not taken; the old one stays", "problem", problem.Error())
+	}
+	if len(problems) > 0 {
+		return
+	}
+	select {
+	case <-f.edits: // a newer one takes its place
+	default:
+	}
+	f.edits <- resources
+}
+
+// run publishes what was taken until ctx is done: an edit that does not get
+// through is tried until it does, or another takes its place.
+func (f *files) run(ctx context.Context) {
+	var pending []catalog.Resource
+	failing := false
+	tick := time.NewTicker(republishEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case pending = <-f.edits:
+		case <-tick.C:
+			if pending == nil {
+				continue
+			}
+		}
+		err := f.publish(ctx, pending)
+		switch {
+		case err == nil:
+			pending, failing = nil, false
+		case ctx.Err() == nil && !failing:
+			failing = true
+			f.log.ErrorContext(ctx, "the configuration could not be published and is tried again until it is; the old one stays meanwhile", "error", err)
+		}
+	}
+}
