@@ -63,7 +63,7 @@ func newApply() *cobra.Command {
 	f.IntVar(&topology.OrderShards, "order-shards", 4, "streams that orders are spread over; cannot be changed later")
 	f.IntVar(&topology.Replicas, "replicas", 1, "copies of each stream: 3 on a cluster of three")
 	f.Int64Var(&topology.StoreBytes, "store-bytes", 0,
-		"what NATS may store in all, its max_file_store: ingest then asks senders to come again before the rest has no room (default: as it was; at first not known)")
+		"what NATS may store in all, its max_file_store: senders are then asked to come again before the rest has no room (default: as told before)")
 	registerNATS(c, &nats, &creds)
 	required(c, "files")
 	return c

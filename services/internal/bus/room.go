@@ -34,8 +34,11 @@ func (b *Bus) IngestRoom(ctx context.Context, shards int) (Room, error) {
 		if err != nil {
 			return Room{}, describe(because(bounded, err), "ask how much %s holds", IngestStream(shard))
 		}
-		info := s.CachedInfo()                                                                                              // as of the answer to Stream
-		room.Streams = append(room.Streams, StreamRoom{Bytes: int64(info.State.Bytes), Most: max(0, info.Config.MaxBytes)}) //nolint:gosec // no disk has 2^63 bytes
+		info := s.CachedInfo() // as of the answer to Stream
+		room.Streams = append(room.Streams, StreamRoom{
+			Bytes: int64(info.State.Bytes), //nolint:gosec // no disk has 2^63 bytes
+			Most:  max(0, info.Config.MaxBytes),
+		})
 		if shard == 0 {
 			room.Store = storeOf(info.Config)
 		}
