@@ -37,7 +37,7 @@ Start with:         peppasync up -f deploy/demo
 One process a role: peppasync apply -f DIR --nats URL, then each role with --nats URL.`,
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
-	root.AddCommand(newUp(), newApply(), newValidate(), newNATS())
+	root.AddCommand(newUp(), newApply(), newValidate(), newNATS(), newConnectors())
 	for _, role := range up.Roles() {
 		root.AddCommand(newRole(role))
 	}
@@ -46,7 +46,7 @@ One process a role: peppasync apply -f DIR --nats URL, then each role with --nat
 
 // shared are the flags that every process has.
 type shared struct {
-	secretsDir, logFormat, logLevel, otlp, owner string
+	secretsDir, logFormat, logLevel, otlp, metrics, owner string
 }
 
 func (s *shared) register(c *cobra.Command) {
@@ -56,7 +56,8 @@ func (s *shared) register(c *cobra.Command) {
 	flags.StringVar(&s.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&s.otlp, "otlp-endpoint", "",
-		"base URL of an OTLP/HTTP collector for traces, such as http://localhost:4318 (default: $OTEL_EXPORTER_OTLP_ENDPOINT, or no traces)")
+		"base URL of an OTLP/HTTP collector for traces and metrics, such as http://localhost:4318 (default: $OTEL_EXPORTER_OTLP_ENDPOINT, or none)")
+	flags.StringVar(&s.metrics, "metrics-listen", "", "where Prometheus reads /metrics, such as 127.0.0.1:9464 (default: nowhere)")
 	flags.StringVar(&s.owner, "owner", hostname(), "name of this process in the ledger, different for each replica")
 }
 
@@ -77,7 +78,14 @@ func (s *shared) environment(ctx context.Context, service string, stderr io.Writ
 	if s.logFormat != "text" && s.logFormat != "json" {
 		return up.Environment{}, nil, fmt.Errorf("--log-format is %q, it must be text or json", s.logFormat)
 	}
-	traces, err := telemetry.Setup(ctx, telemetry.Options{Service: service, Version: version(), OTLPEndpoint: s.otlp})
+	observed, err := telemetry.Setup(ctx, telemetry.Options{
+		Service: service, Version: version(), OTLPEndpoint: s.otlp, Prometheus: s.metrics != "",
+	})
+	if err != nil {
+		return up.Environment{}, nil, err
+	}
+	logger := telemetry.NewLogger(stderr, s.logFormat, level)
+	stopMetrics, err := serveMetrics(ctx, s.metrics, observed.Metrics(), logger)
 	if err != nil {
 		return up.Environment{}, nil, err
 	}
@@ -88,19 +96,17 @@ func (s *shared) environment(ctx context.Context, service string, stderr io.Writ
 	end := func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
-		_ = traces.Shutdown(last) // the collector is away: nobody is left to tell
+		stopMetrics()
+		_ = observed.Shutdown(last) // the collector is away: nobody is left to tell
 	}
-	return up.Environment{
-		Owner: s.owner, Secrets: resolver, Telemetry: traces,
-		Logger: telemetry.NewLogger(stderr, s.logFormat, level),
-	}, end, nil
+	return up.Environment{Owner: s.owner, Secrets: resolver, Telemetry: observed, Logger: logger}, end, nil
 }
 
 func newUp() *cobra.Command {
 	var (
-		flags                            shared
-		files, data, listen, nats, ready string
-		maxStore                         int64
+		flags                                 shared
+		files, data, listen, nats, rpc, ready string
+		maxStore                              int64
 	)
 	c := &cobra.Command{
 		Use:   "up -f DIR",
@@ -123,11 +129,14 @@ edits take effect at once, and a broken edit changes nothing.`,
 			if e.Webhooks, err = new(net.ListenConfig).Listen(c.Context(), "tcp", listen); err != nil {
 				return fmt.Errorf("--listen %s: %w", listen, err)
 			}
+			if e.GRPC, err = listenGRPC(c.Context(), rpc); err != nil {
+				return err
+			}
 			return up.Run(c.Context(), up.Config{
 				Environment: e, Files: files, Data: data, NATSListen: nats, MaxStore: maxStore,
 				Ready: func(webhooks, nats string) {
-					e.Logger.Info("up", "webhooks", webhooks+"/v1/webhooks/<connector>", "nats", nats, "data", data)
-					if err := writeReady(ready, webhooks, nats); err != nil {
+					e.Logger.Info("up", "webhooks", webhooks+"/v1/webhooks/<connector>", "nats", nats, "grpc", addressOf(e.GRPC), "data", data)
+					if err := writeReady(ready, addresses{Webhooks: webhooks, NATS: nats, GRPC: addressOf(e.GRPC)}); err != nil {
 						e.Logger.Error("--ready-file could not be written", "error", err)
 					}
 				},
@@ -140,6 +149,7 @@ edits take effect at once, and a broken edit changes nothing.`,
 	f.StringVar(&data, "data", "./data", "folder of the embedded NATS: orders are kept here")
 	f.StringVar(&listen, "listen", "127.0.0.1:8080", "where webhooks are taken in")
 	f.StringVar(&nats, "nats-listen", "", "where the embedded NATS serves other processes, such as 127.0.0.1:4222 (default: nobody)")
+	registerGRPC(c, &rpc)
 	f.Int64Var(&maxStore, "max-store", 0, "most bytes that orders may take on disk; beyond it senders get 503 (default: 80% of what is free)")
 	f.StringVar(&ready, "ready-file", "", "file to write the addresses to, as JSON, once everything is started")
 	required(c, "files")
@@ -157,13 +167,20 @@ func checkStore(bytes int64) error {
 	return nil
 }
 
+// addresses is what a ready file says; what a process does not serve is empty.
+type addresses struct {
+	Webhooks string `json:"webhooks"`
+	NATS     string `json:"nats"`
+	GRPC     string `json:"grpc,omitempty"`
+}
+
 // writeReady writes the file in one step, so that a reader never sees half of
 // it.
-func writeReady(path, webhooks, nats string) error {
+func writeReady(path string, a addresses) error {
 	if path == "" {
 		return nil
 	}
-	data, err := json.Marshal(map[string]string{"webhooks": webhooks, "nats": nats})
+	data, err := json.Marshal(a)
 	if err != nil {
 		return err
 	}
@@ -176,9 +193,9 @@ func writeReady(path, webhooks, nats string) error {
 
 func newRole(role up.Role) *cobra.Command {
 	var (
-		flags         shared
-		nats, creds   string
-		listen, ready string
+		flags              shared
+		nats, creds        string
+		listen, rpc, ready string
 	)
 	c := &cobra.Command{
 		Use:   role.Name + " --nats URL",
@@ -201,7 +218,16 @@ Runs this role alone. The streams and the catalog must be there: make them with
 				}
 				webhooks := "http://" + e.Webhooks.Addr().String()
 				e.Logger.Info("listening", "webhooks", webhooks)
-				if err := writeReady(ready, webhooks, ""); err != nil {
+				if err := writeReady(ready, addresses{Webhooks: webhooks}); err != nil {
+					return fmt.Errorf("--ready-file: %w", err)
+				}
+			}
+			if e.GRPC, err = listenGRPC(c.Context(), rpc); err != nil {
+				return err
+			}
+			if e.GRPC != nil {
+				e.Logger.Info("listening", "grpc", addressOf(e.GRPC))
+				if err := writeReady(ready, addresses{GRPC: addressOf(e.GRPC)}); err != nil {
 					return fmt.Errorf("--ready-file: %w", err)
 				}
 			}
@@ -210,9 +236,13 @@ Runs this role alone. The streams and the catalog must be there: make them with
 	}
 	flags.register(c)
 	registerNATS(c, &nats, &creds)
-	if role.Name == "ingest" {
+	switch role.Name {
+	case "ingest":
 		c.Flags().StringVar(&listen, "listen", ":8080", "where webhooks are taken in; /healthz and /readyz tell how it does")
 		c.Flags().StringVar(&ready, "ready-file", "", "file to write the address to, as JSON, once it is bound")
+	case "throttle-dispatcher":
+		registerGRPC(c, &rpc)
+		c.Flags().StringVar(&ready, "ready-file", "", "file to write the address of gRPC to, as JSON, once it is bound")
 	}
 	return c
 }

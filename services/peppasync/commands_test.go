@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,6 +51,8 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"an address that is not":   {[]string{"up", "-f", demo, "--listen", "here"}, "--listen here:"},
 		"a store below nothing":    {[]string{"up", "-f", demo, "--max-store", "-1"}, "--max-store is -1, it must be at least 4194304 bytes"},
 		"a store of nothing":       {[]string{"nats", "--max-store", "1000"}, "--max-store is 1000"},
+		"no address for gRPC":      {[]string{"up", "-f", demo, "--listen", "127.0.0.1:0", "--grpc-listen", "here"}, "--grpc-listen here:"},
+		"no address for metrics":   {[]string{"up", "-f", demo, "--metrics-listen", "here"}, "--metrics-listen here:"},
 		"a folder that is not":     {[]string{"validate", "-f", "/nowhere"}, "/nowhere"},
 		"a folder without files":   {[]string{"validate", "-f", "."}, "1 problem(s)"},
 		"a NATS that is not there": {[]string{"apply", "-f", demo, "--nats", "nats://user:hush@127.0.0.1:1"}, "the NATS that --nats names does not answer"},
@@ -103,21 +103,7 @@ func TestApplyMakesWhatRolesNeed(t *testing.T) {
 
 func awaitURL(t *testing.T, file string) string {
 	t.Helper()
-	late := time.After(20 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if data, err := os.ReadFile(file); err == nil {
-			var addresses struct{ NATS string }
-			if err := json.Unmarshal(data, &addresses); err != nil {
-				t.Fatal(err)
-			}
-			return addresses.NATS
-		}
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatal("NATS is not ready")
-		}
-	}
+	var at addresses
+	awaitReady(t, file, &at)
+	return at.NATS
 }

@@ -33,7 +33,7 @@ run a cluster of three NATS servers instead.`,
 				Data: data, Listen: listen, MaxStore: maxStore, Logger: log,
 				Ready: func(url string) {
 					log.Info("serving", "nats", url, "data", data)
-					if err := writeReady(ready, "", url); err != nil {
+					if err := writeReady(ready, addresses{NATS: url}); err != nil {
 						log.Error("--ready-file could not be written", "error", err)
 					}
 				},

@@ -88,6 +88,9 @@ func (d *Dispatcher) observe(ctx context.Context, g *gauges, o metric.Observer, 
 	of := func(more ...attribute.KeyValue) metric.MeasurementOption {
 		return metric.WithAttributes(append(more, attribute.String("connector", name))...)
 	}
+	if c.GetState() == dispatcherv1.State_STATE_ELSEWHERE {
+		return nil // that replica reports it
+	}
 	o.ObserveInt64(g.state, 1, of(attribute.String("state", stateText(c.GetState()))))
 	if shown == nil || c.GetState() == dispatcherv1.State_STATE_STARTING {
 		return nil

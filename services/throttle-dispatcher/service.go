@@ -116,7 +116,7 @@ func (d *Dispatcher) describe(ctx context.Context, name string) (*dispatcherv1.C
 	slot := d.board.slot(name)
 	shown := slot.shown.Load()
 	if shown == nil {
-		return &dispatcherv1.Connector{Name: name, State: dispatcherv1.State_STATE_STARTING, AsOf: timestamppb.Now()}, nil
+		return d.absent(ctx, name), nil
 	}
 	pending, err := slot.backlog(ctx, d.config.Bus, shown)
 	if err != nil {
@@ -155,6 +155,23 @@ func (d *Dispatcher) describe(ctx context.Context, name string) (*dispatcherv1.C
 	return c, nil
 }
 
+// absent tells about a connector that no worker of this replica feeds.
+func (d *Dispatcher) absent(ctx context.Context, name string) *dispatcherv1.Connector {
+	c := &dispatcherv1.Connector{Name: name, State: dispatcherv1.State_STATE_STARTING, AsOf: timestamppb.Now()}
+	record, err := d.config.Bus.Get(ctx, bus.BucketLease, leaseTable)
+	if err != nil {
+		return c // there is no table yet, or nobody can tell
+	}
+	table, err := decodeTable(record)
+	if err != nil {
+		return c
+	}
+	if c.Owner = table.Leases[name].Owner; c.GetOwner() != "" && c.GetOwner() != d.config.Owner {
+		c.State = dispatcherv1.State_STATE_ELSEWHERE
+	}
+	return c
+}
+
 func standing(s certificate.Standing) *dispatcherv1.Limit {
 	l := &dispatcherv1.Limit{
 		Name: s.Name, Calls: int64(s.Calls), Headroom: int64(s.Headroom), LargestWindowCount: int64(s.Largest),
@@ -182,7 +199,7 @@ func (s *service) GetDelivery(ctx context.Context, r *dispatcherv1.GetDeliveryRe
 	slot := d.board.slot(r.GetConnector())
 	shown := slot.shown.Load()
 	if shown == nil {
-		return nil, status.Errorf(codes.Unavailable, "connector %s is starting, or another replica feeds it", r.GetConnector())
+		return nil, status.Errorf(codes.Unavailable, "this replica does not feed connector %s, or not yet; ask the others, or again", r.GetConnector())
 	}
 	pending, err := slot.backlog(ctx, d.config.Bus, shown)
 	if err != nil {

@@ -28,6 +28,9 @@ type Environment struct {
 	Telemetry *telemetry.Telemetry
 	// Webhooks is where ingest listens; nil for other roles.
 	Webhooks net.Listener
+	// GRPC is where the throttle-dispatcher tells about its connectors; nil for
+	// nowhere.
+	GRPC net.Listener
 }
 
 // Role is one of the services.
@@ -103,7 +106,7 @@ func runLogicGate(ctx context.Context, b *bus.Bus, store *catalog.Store, e Envir
 func runDispatcher(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error {
 	role, err := throttledispatcher.New(throttledispatcher.Config{
 		Bus: b, Catalog: store, Systems: systems.All(), Secrets: e.Secrets,
-		Owner: e.Owner, Logger: e.Logger, Telemetry: e.Telemetry,
+		Owner: e.Owner, Listener: e.GRPC, Logger: e.Logger, Telemetry: e.Telemetry,
 	})
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ type State int32
 
 const (
 	State_STATE_UNSPECIFIED State = 0
-	// It reads its ledger, or another replica feeds it.
+	// Its ledger is being read, or nobody has taken it yet.
 	State_STATE_STARTING State = 1
 	State_STATE_RUNNING  State = 2
 	// spec.paused.
@@ -44,6 +44,8 @@ const (
 	State_STATE_WAITING_FOR_CREDENTIALS State = 6
 	// A maintenance window of spec.maintenance is near or open, until closed_until.
 	State_STATE_MAINTENANCE State = 7
+	// Another replica, owner, feeds it, and can tell more.
+	State_STATE_ELSEWHERE State = 8
 )
 
 // Enum value maps for State.
@@ -57,6 +59,7 @@ var (
 		5: "STATE_THROTTLED",
 		6: "STATE_WAITING_FOR_CREDENTIALS",
 		7: "STATE_MAINTENANCE",
+		8: "STATE_ELSEWHERE",
 	}
 	State_value = map[string]int32{
 		"STATE_UNSPECIFIED":             0,
@@ -67,6 +70,7 @@ var (
 		"STATE_THROTTLED":               5,
 		"STATE_WAITING_FOR_CREDENTIALS": 6,
 		"STATE_MAINTENANCE":             7,
+		"STATE_ELSEWHERE":               8,
 	}
 )
 
@@ -980,7 +984,7 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"\n" +
 	"not_before\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x12,\n" +
 	"\x03eta\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x03eta\x127\n" +
-	"\tclosed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt*\xb6\x01\n" +
+	"\tclosed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt*\xcb\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_STARTING\x10\x01\x12\x11\n" +
@@ -990,7 +994,8 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"STATE_DOWN\x10\x04\x12\x13\n" +
 	"\x0fSTATE_THROTTLED\x10\x05\x12!\n" +
 	"\x1dSTATE_WAITING_FOR_CREDENTIALS\x10\x06\x12\x15\n" +
-	"\x11STATE_MAINTENANCE\x10\a*|\n" +
+	"\x11STATE_MAINTENANCE\x10\a\x12\x13\n" +
+	"\x0fSTATE_ELSEWHERE\x10\b*|\n" +
 	"\bProgress\x12\x18\n" +
 	"\x14PROGRESS_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10PROGRESS_WAITING\x10\x01\x12\x15\n" +

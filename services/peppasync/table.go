@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	dispatcherv1 "github.com/peppasync/peppasync/proto/peppasync/dispatcher/v1"
+)
+
+// writeTable writes a line for each connector and its first limit, and one for
+// each further limit.
+func writeTable(w io.Writer, connectors []*dispatcherv1.Connector, now time.Time) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "CONNECTOR\tSTATE\tLIMIT\tPACE\tLARGEST\tQUEUE\tETA")
+	for _, c := range connectors {
+		limits := c.GetLimits()
+		if len(limits) == 0 {
+			limits = []*dispatcherv1.Limit{nil}
+		}
+		for n, l := range limits {
+			name, state, pace, queue, eta := "", "", "", "", ""
+			if n == 0 {
+				name, state, pace, queue, eta = c.GetName(), stateCell(c, now), paceCell(c), queueCell(c), etaCell(c, now)
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, state, limitCell(l), pace, largestCell(l), queue, eta)
+		}
+	}
+	return t.Flush()
+}
+
+func stateCell(c *dispatcherv1.Connector, now time.Time) string {
+	state := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(c.GetState().String(), "STATE_")), "_", " ")
+	switch {
+	case c.GetState() == dispatcherv1.State_STATE_ELSEWHERE:
+		return "fed by " + c.GetOwner()
+	case c.GetClosedUntil() != nil:
+		return state + " for " + rounded(c.GetClosedUntil().AsTime().Sub(now))
+	case c.GetDownSince() != nil:
+		return state + " since " + rounded(now.Sub(c.GetDownSince().AsTime()))
+	}
+	return state
+}
+
+func limitCell(l *dispatcherv1.Limit) string {
+	switch {
+	case l == nil:
+		return "-"
+	case l.GetPer() == nil:
+		return fmt.Sprintf("%s %d at once", l.GetName(), l.GetCalls())
+	}
+	return fmt.Sprintf("%s %d per %s", l.GetName(), l.GetCalls(), span(l.GetPer().AsDuration()))
+}
+
+func largestCell(l *dispatcherv1.Limit) string {
+	switch {
+	case l == nil:
+		return "-"
+	case l.GetPer() == nil:
+		return fmt.Sprintf("%d of %d at once", l.GetLargestWindowCount(), l.GetCalls())
+	}
+	return fmt.Sprintf("%d of %d in %s", l.GetLargestWindowCount(), l.GetCalls(), span(l.GetPer().AsDuration()))
+}
+
+func paceCell(c *dispatcherv1.Connector) string {
+	if c.GetPacePerMinute() == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f/min", c.GetPacePerMinute())
+}
+
+// queueCell names the lanes where it is not the whole that waits in one.
+func queueCell(c *dispatcherv1.Connector) string {
+	var lanes []string
+	for _, l := range c.GetLanes() {
+		if l.GetWaiting() > 0 {
+			lanes = append(lanes, fmt.Sprintf("%s %d", l.GetName(), l.GetWaiting()))
+		}
+	}
+	if len(lanes) == 0 {
+		return strconv.FormatInt(c.GetWaiting(), 10)
+	}
+	return fmt.Sprintf("%d (%s)", c.GetWaiting(), strings.Join(lanes, ", "))
+}
+
+// etaCell says when all will have arrived; where nobody can tell, how long it
+// takes.
+func etaCell(c *dispatcherv1.Connector, now time.Time) string {
+	switch {
+	case c.GetEta() != nil && c.GetWaiting() > 0:
+		at := c.GetEta().AsTime()
+		return fmt.Sprintf("%s (%s)", rounded(at.Sub(now)), at.In(now.Location()).Format("15:04:05"))
+	case c.GetWaiting() > 0 && c.GetDrainsIn() != nil:
+		return rounded(c.GetDrainsIn().AsDuration()) + " once it goes on"
+	}
+	return "-"
+}
+
+func rounded(d time.Duration) string {
+	unit := time.Second
+	if d < 10*time.Second {
+		unit = 100 * time.Millisecond
+	}
+	return max(0, d).Round(unit).String()
+}
+
+// span is a duration without the parts that are zero, such as 1m.
+func span(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
