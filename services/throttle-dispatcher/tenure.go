@@ -222,6 +222,7 @@ func (t *tenure) beat(ctx context.Context) {
 			}
 			timer.Reset(beatRetry / 10)
 		default:
+			said.Beat++ // it tells that one failed
 			timer.Reset(beatRetry)
 		}
 	}

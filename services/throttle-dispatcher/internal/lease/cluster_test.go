@@ -25,7 +25,15 @@ type cluster struct {
 	changes []change
 	// wrong is the first broken rule.
 	wrong string
-	tune  func(*timing)
+
+	// reconnect is how long it may take to find the store again, shortest how long
+	// it is silent at least.
+	reconnect, shortest time.Duration
+
+	tune func(*timing)
+	// What is broken on purpose: beats are written over whatever is there; what is
+	// under way is handed over; what was given away is worked for.
+	unfenced, hasty, forgetful bool
 }
 
 type change struct {
@@ -71,12 +79,12 @@ func (e *events) Pop() any {
 	return last
 }
 
-func newCluster(seed uint64, connectors int) *cluster {
+func newCluster(seed uint64) *cluster {
 	c := &cluster{
 		now: time.Unix(1_000_000, 0), random: rand.New(rand.NewPCG(seed, 7)),
-		store: store{members: map[string]entry{}}, tune: func(*timing) {},
+		store: store{members: map[string]entry{}}, reconnect: 400 * time.Millisecond, shortest: 10 * time.Millisecond, tune: func(*timing) {},
 	}
-	for i := range connectors {
+	for i := range 1 + c.random.IntN(12) {
 		c.connectors = append(c.connectors, fmt.Sprint("c", i))
 	}
 	return c
@@ -151,7 +159,7 @@ func (c *cluster) startStore() {
 }
 
 func (c *cluster) putMember(expect *uint64, said Member) (uint64, bool) {
-	if expect != nil && *expect != c.store.members[said.Owner].revision {
+	if !c.unfenced && expect != nil && *expect != c.store.members[said.Owner].revision {
 		return 0, false
 	}
 	c.store.revision++

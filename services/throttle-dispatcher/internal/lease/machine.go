@@ -12,8 +12,8 @@ const Beat = 250 * time.Millisecond
 type Member struct {
 	// Owner is its name, which a restart keeps; Session is one run of it.
 	Owner, Session string
-	// Number counts the session's beats. Two that are less than a Beat apart have
-	// the same, since beats are what time is measured by.
+	// Number counts the session's beats, those that failed too. Two that are less
+	// than a Beat apart have the same, since beats are what time is measured by.
 	Number uint64
 	// Leaving: it hands over what it has, and takes nothing.
 	Leaving bool
@@ -59,8 +59,10 @@ type timing struct {
 	// replica's between them until that one counts as dead.
 	deadAfter int
 	// hiccup is a span between two own beats from which on others are given the
-	// benefit of the doubt, once: what held this one up may hold them up longer.
-	hiccup time.Duration
+	// benefit of the doubt, and leniency beats more, once: what held this one up may
+	// hold them up longer. An own beat that failed counts as one.
+	hiccup   time.Duration
+	leniency int
 	// silence is a span after which it must have been the store that was silent;
 	// then others get patience beats more, to find their way back.
 	silence  time.Duration
@@ -75,7 +77,7 @@ type timing struct {
 
 func defaults() timing {
 	return timing{
-		deadAfter: 4, hiccup: 2 * Beat, silence: 2 * time.Second, patience: 8,
+		deadAfter: 4, hiccup: 2 * Beat, leniency: 1, silence: time.Second, patience: 8,
 		settled: time.Second, forget: 5 * time.Second,
 	}
 }
@@ -206,8 +208,8 @@ func (m *Machine) SawMember(now time.Time, said Member) bool {
 			if said.Number <= m.beats {
 				return false
 			}
+			m.sawOwn(now, said.Number-m.beats-1)
 			m.beats = said.Number
-			m.sawOwn(now)
 		case m.joined && !said.Gone:
 			m.superseded = true
 		}
@@ -255,10 +257,15 @@ func (m *Machine) lose(now time.Time, h holder) {
 
 // sawOwn counts time: an own beat that is stored proves that the store takes
 // beats, and everything that was stored before it has been seen.
-func (m *Machine) sawOwn(now time.Time) {
+// failed is how many beats before this one were not stored: the time without any
+// shows in them also where an older one was heard of only now.
+func (m *Machine) sawOwn(now time.Time, failed uint64) {
 	gap := now.Sub(m.lastBeat)
-	if !m.joined {
+	switch {
+	case !m.joined:
 		m.joined, gap = true, 0
+	case failed > 0:
+		gap = max(gap, m.timing.hiccup+1, time.Duration(min(failed, 100))*Beat/2)
 	}
 	m.lastBeat = now
 	for owner, other := range m.members {
@@ -280,7 +287,7 @@ func (m *Machine) count(s *silent, gap time.Duration) bool {
 	case gap >= m.timing.silence:
 		s.misses = -m.timing.patience
 	case gap > m.timing.hiccup && !s.pardoned:
-		s.misses, s.pardoned = min(s.misses, 0), true
+		s.misses, s.pardoned = min(s.misses, -m.timing.leniency), true
 	}
 	s.misses++
 	return s.misses >= m.timing.deadAfter

@@ -96,7 +96,7 @@ func (r *replica) heal() {
 func (r *replica) disconnect() { r.connected, r.connection = false, r.connection+1 }
 
 func (r *replica) connectSoon() {
-	r.at(r.c.between(20*time.Millisecond, 400*time.Millisecond), r.connect)
+	r.at(r.c.between(20*time.Millisecond, r.c.reconnect), r.connect)
 }
 
 // connect reads on where the last connection ended: the newest of each key.
@@ -207,6 +207,7 @@ func (r *replica) beat() {
 		a, _ := answer.(putAnswer)
 		switch {
 		case !answered:
+			r.beats++
 			r.at(100*time.Millisecond, r.beat)
 		case a.ok:
 			r.last = new(a.revision)
@@ -229,6 +230,12 @@ func (r *replica) decide() {
 	running := map[string]bool{}
 	for name := range r.workers {
 		running[name] = true
+	}
+	if r.c.hasty {
+		clear(running)
+	}
+	if r.c.forgetful {
+		clear(r.machine.offered)
 	}
 	d := r.machine.Decide(r.c.now, running)
 	r.superseded = d.Superseded
