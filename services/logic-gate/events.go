@@ -80,7 +80,10 @@ func (p packs) split(ctx context.Context, m *bus.Incoming) []task {
 		a := &arrival{event: &eventv1.Event{Connector: "ingest", Topic: "pack"}, stream: m.Stream, sequence: m.Sequence}
 		return []task{p.aside(a, fault.Cause{Code: "pack-unreadable", Detail: err.Error()})}
 	}
-	tasks := make([]task, 0, len(pack.GetEvents()))
+	tasks := make([]task, 0, len(pack.GetEvents())+len(pack.GetReleases()))
+	for _, r := range pack.GetReleases() {
+		tasks = append(tasks, task{r.GetKey(), func(ctx context.Context) error { return p.letGo(ctx, r) }})
+	}
 	for i, e := range pack.GetEvents() {
 		a := &arrival{event: e, stream: m.Stream, sequence: m.Sequence, index: i}
 		switch err := p.read(ctx, a); {

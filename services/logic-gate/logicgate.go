@@ -72,10 +72,12 @@ type Stats struct {
 	Deliveries int64
 	// Results that were settled.
 	Results int64
+	// Released deliveries that a person let out of the Error Hold.
+	Released int64
 }
 
 type counters struct {
-	events, applied, stale, same, repeated, notOrders, held, deliveries, results atomic.Int64
+	events, applied, stale, same, repeated, notOrders, held, deliveries, results, released atomic.Int64
 }
 
 // New returns a gate that does nothing until Run.
@@ -107,7 +109,7 @@ func (g *Gate) Stats() Stats {
 	return Stats{
 		Events: c.events.Load(), Applied: c.applied.Load(), Stale: c.stale.Load(), Same: c.same.Load(),
 		Repeated: c.repeated.Load(), NotOrders: c.notOrders.Load(), Held: c.held.Load(),
-		Deliveries: c.deliveries.Load(), Results: c.results.Load(),
+		Deliveries: c.deliveries.Load(), Results: c.results.Load(), Released: c.released.Load(),
 	}
 }
 

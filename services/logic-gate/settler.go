@@ -108,7 +108,7 @@ func (s *settler) publish(ctx context.Context, state *orderv1.State, deliveries 
 }
 
 func (s *settler) publishOne(ctx context.Context, state *orderv1.State, d *orderv1.Delivery) error {
-	id := order.DispatchID(state.GetKey(), d.GetId())
+	id := order.DispatchIDOf(state.GetKey(), d)
 	data, err := proto.Marshal(&dispatchv1.Delivery{
 		Id: id, Connector: d.GetConnector(), Lane: d.GetLane(), Key: state.GetKey(), Operation: d.GetOperation(),
 		Requester: Role, CreatedAt: timestamppb.Now(),

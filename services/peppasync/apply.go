@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/catalog"
-	"github.com/peppasync/peppasync/services/internal/telemetry"
 )
 
 const (
@@ -38,15 +36,11 @@ func newApply() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := telemetry.NewLogger(c.ErrOrStderr(), "text", slog.LevelWarn)
-			b, err := bus.Connect(c.Context(), bus.Options{URL: nats, Credentials: creds, Name: "apply", Logger: log})
+			b, err := connect(c, "apply", nats, creds)
 			if err != nil {
 				return err
 			}
 			defer b.Close()
-			if err := awaitNATS(c.Context(), b); err != nil {
-				return err
-			}
 			if err := b.Apply(c.Context(), topology); err != nil {
 				return fmt.Errorf("making the streams: %w", err)
 			}
@@ -84,7 +78,8 @@ func awaitNATS(ctx context.Context, b *bus.Bus) error {
 		select {
 		case <-tick.C:
 		case <-bounded.Done():
-			return fmt.Errorf("the NATS that --nats names does not answer within %v; start it, or correct the address: %w", natsPatience, err)
+			return fmt.Errorf("the NATS that --nats names does not answer within %v; start it, or correct the address (%s): %w",
+				natsPatience, `"peppasync up" serves its NATS only with --nats-listen`, err)
 		}
 	}
 }

@@ -112,6 +112,9 @@ func HoldSubject(connector, key, delivery string) string {
 	return join("hold.v1", connector, key, delivery)
 }
 
+// HoldFilter selects everything in the Error Hold.
+const HoldFilter = "hold.v1.>"
+
 // JournalSubject holds the facts about one order.
 func JournalSubject(key string) string { return join("journal.v1", key) }
 

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 )
 
 const (
@@ -96,8 +98,23 @@ func DispatchID(key, deliveryID string) string {
 	return key + keySeparator + strings.ReplaceAll(deliveryID, deliverySeparator, keySeparator)
 }
 
-// SplitDispatchID returns the order's key and the delivery's id inside it;
-// ErrKey where id is not what DispatchID returns.
+// DispatchIDOf returns the id under which a delivery of the state travels now: that
+// of DispatchID, and "-r<n>" behind it once it was let out of the Error Hold n times,
+// since what was closed under an id is over for good.
+func DispatchIDOf(key string, d *orderv1.Delivery) string {
+	id := DispatchID(key, d.GetId())
+	if n := d.GetReleased(); n > 0 {
+		id += releaseMark + strconv.Itoa(int(n))
+	}
+	return id
+}
+
+// releaseMark cannot be in a revision, which has only digits.
+const releaseMark = "-r"
+
+// SplitDispatchID returns the order's key and the delivery's id inside it, whichever
+// of its releases id stands for; ErrKey where id is not what DispatchID or
+// DispatchIDOf returns.
 func SplitDispatchID(id string) (key, deliveryID string, err error) {
 	parts := strings.Split(id, keySeparator)
 	if len(parts) != 5 {
@@ -105,6 +122,12 @@ func SplitDispatchID(id string) (key, deliveryID string, err error) {
 	}
 	if strings.Contains(id, deliverySeparator) {
 		return "", "", fmt.Errorf("%w: delivery id %q has a %q", ErrKey, id, deliverySeparator)
+	}
+	if revision, release, released := strings.Cut(parts[4], releaseMark); released {
+		if n, err := strconv.ParseInt(release, 10, 32); err != nil || n < 1 || strconv.FormatInt(n, 10) != release {
+			return "", "", fmt.Errorf("%w: delivery id %q ends in release %q, expected a number from 1", ErrKey, id, release)
+		}
+		parts[4] = revision
 	}
 	return strings.Join(parts[:2], keySeparator), strings.Join(parts[2:], deliverySeparator), nil
 }

@@ -3,11 +3,13 @@ package order_test
 import (
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/internal/order"
 )
 
@@ -97,6 +99,11 @@ func TestDispatchIDSplitsBack(t *testing.T) {
 		if err != nil || gotKey != key || gotID != id {
 			t.Fatalf("SplitDispatchID(%q) = %q, %q, %v; want %q, %q", dispatch, gotKey, gotID, err, key, id)
 		}
+		released := order.DispatchIDOf(key, &orderv1.Delivery{Id: id, Released: rapid.Int32Range(1, 1000).Draw(t, "release")})
+		gotKey, gotID, err = order.SplitDispatchID(released)
+		if err != nil || gotKey != key || gotID != id || released == dispatch {
+			t.Fatalf("SplitDispatchID(%q) = %q, %q, %v; want %q, %q", released, gotKey, gotID, err, key, id)
+		}
 	})
 }
 
@@ -121,6 +128,7 @@ func FuzzSplitKey(f *testing.F) {
 func FuzzSplitDispatchID(f *testing.F) {
 	f.Add("shopify_5001_orders-to-erp_erp_1")
 	f.Add("a_b_c")
+	f.Add("shopify_5001_orders-to-erp_erp_1-r2")
 	f.Fuzz(func(t *testing.T, id string) {
 		key, delivery, err := order.SplitDispatchID(id)
 		if err != nil {
@@ -129,7 +137,15 @@ func FuzzSplitDispatchID(f *testing.F) {
 			}
 			return
 		}
-		if again := order.DispatchID(key, delivery); again != id {
+		again := order.DispatchID(key, delivery)
+		if rest, is := strings.CutPrefix(id, again+"-r"); is {
+			n, err := strconv.ParseInt(rest, 10, 32)
+			if err != nil {
+				t.Fatalf("SplitDispatchID(%q) took release %q", id, rest)
+			}
+			again = order.DispatchIDOf(key, &orderv1.Delivery{Id: delivery, Released: int32(n)})
+		}
+		if again != id {
 			t.Fatalf("SplitDispatchID(%q) = %q, %q, whose id is %q", id, key, delivery, again)
 		}
 	})

@@ -24,12 +24,66 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Resolution is what a person found out about a call whose outcome was unknown.
+type Resolution int32
+
+const (
+	Resolution_RESOLUTION_UNSPECIFIED Resolution = 0
+	// The external system does not have it; it is sent.
+	Resolution_RESOLUTION_NOT_SENT Resolution = 1
+	// The external system has it; it is closed as delivered, without a call.
+	Resolution_RESOLUTION_SENT Resolution = 2
+)
+
+// Enum value maps for Resolution.
+var (
+	Resolution_name = map[int32]string{
+		0: "RESOLUTION_UNSPECIFIED",
+		1: "RESOLUTION_NOT_SENT",
+		2: "RESOLUTION_SENT",
+	}
+	Resolution_value = map[string]int32{
+		"RESOLUTION_UNSPECIFIED": 0,
+		"RESOLUTION_NOT_SENT":    1,
+		"RESOLUTION_SENT":        2,
+	}
+)
+
+func (x Resolution) Enum() *Resolution {
+	p := new(Resolution)
+	*p = x
+	return p
+}
+
+func (x Resolution) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Resolution) Descriptor() protoreflect.EnumDescriptor {
+	return file_peppasync_event_v1_event_proto_enumTypes[0].Descriptor()
+}
+
+func (Resolution) Type() protoreflect.EnumType {
+	return &file_peppasync_event_v1_event_proto_enumTypes[0]
+}
+
+func (x Resolution) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Resolution.Descriptor instead.
+func (Resolution) EnumDescriptor() ([]byte, []int) {
+	return file_peppasync_event_v1_event_proto_rawDescGZIP(), []int{0}
+}
+
 // Pack is what one message of an INGEST stream holds: verified events that
 // arrived together, of whatever connector and topic, in the order of their
 // arrival. One pack costs one fsync, however many events are in it.
 type Pack struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Events []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// What people let out of the Error Hold.
+	Releases      []*Release `protobuf:"bytes,2,rep,name=releases,proto3" json:"releases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -71,6 +125,102 @@ func (x *Pack) GetEvents() []*Event {
 	return nil
 }
 
+func (x *Pack) GetReleases() []*Release {
+	if x != nil {
+		return x.Releases
+	}
+	return nil
+}
+
+// Release lets one delivery of an order out of the Error Hold.
+type Release struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order's key.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The delivery as it is held. One that is not held any more is left as it is, so
+	// that a release may be repeated.
+	DeliveryId string `protobuf:"bytes,2,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
+	// Who lets it go, and why.
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	AskedAt       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=asked_at,json=askedAt,proto3" json:"asked_at,omitempty"`
+	Resolution    Resolution             `protobuf:"varint,6,opt,name=resolution,proto3,enum=peppasync.event.v1.Resolution" json:"resolution,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Release) Reset() {
+	*x = Release{}
+	mi := &file_peppasync_event_v1_event_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Release) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Release) ProtoMessage() {}
+
+func (x *Release) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_event_v1_event_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Release.ProtoReflect.Descriptor instead.
+func (*Release) Descriptor() ([]byte, []int) {
+	return file_peppasync_event_v1_event_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Release) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Release) GetDeliveryId() string {
+	if x != nil {
+		return x.DeliveryId
+	}
+	return ""
+}
+
+func (x *Release) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Release) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Release) GetAskedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AskedAt
+	}
+	return nil
+}
+
+func (x *Release) GetResolution() Resolution {
+	if x != nil {
+		return x.Resolution
+	}
+	return Resolution_RESOLUTION_UNSPECIFIED
+}
+
 // Event is one verified delivery of a sender, its body untouched.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -92,7 +242,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_peppasync_event_v1_event_proto_msgTypes[1]
+	mi := &file_peppasync_event_v1_event_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -104,7 +254,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_event_v1_event_proto_msgTypes[1]
+	mi := &file_peppasync_event_v1_event_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -117,7 +267,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_peppasync_event_v1_event_proto_rawDescGZIP(), []int{1}
+	return file_peppasync_event_v1_event_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Event) GetConnector() string {
@@ -173,9 +323,20 @@ var File_peppasync_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1epeppasync/event/v1/event.proto\x12\x12peppasync.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"9\n" +
+	"\x1epeppasync/event/v1/event.proto\x12\x12peppasync.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"r\n" +
 	"\x04Pack\x121\n" +
-	"\x06events\x18\x01 \x03(\v2\x19.peppasync.event.v1.EventR\x06events\"\xde\x01\n" +
+	"\x06events\x18\x01 \x03(\v2\x19.peppasync.event.v1.EventR\x06events\x127\n" +
+	"\breleases\x18\x02 \x03(\v2\x1b.peppasync.event.v1.ReleaseR\breleases\"\xdb\x01\n" +
+	"\aRelease\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1f\n" +
+	"\vdelivery_id\x18\x02 \x01(\tR\n" +
+	"deliveryId\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x125\n" +
+	"\basked_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aaskedAt\x12>\n" +
+	"\n" +
+	"resolution\x18\x06 \x01(\x0e2\x1e.peppasync.event.v1.ResolutionR\n" +
+	"resolution\"\xde\x01\n" +
 	"\x05Event\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x0e\n" +
@@ -186,7 +347,12 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\x06 \x01(\tR\vtraceparent\x12\x1e\n" +
 	"\n" +
 	"tracestate\x18\a \x01(\tR\n" +
-	"tracestateBAZ?github.com/peppasync/peppasync/proto/peppasync/event/v1;eventv1b\x06proto3"
+	"tracestate*V\n" +
+	"\n" +
+	"Resolution\x12\x1a\n" +
+	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13RESOLUTION_NOT_SENT\x10\x01\x12\x13\n" +
+	"\x0fRESOLUTION_SENT\x10\x02BAZ?github.com/peppasync/peppasync/proto/peppasync/event/v1;eventv1b\x06proto3"
 
 var (
 	file_peppasync_event_v1_event_proto_rawDescOnce sync.Once
@@ -200,20 +366,26 @@ func file_peppasync_event_v1_event_proto_rawDescGZIP() []byte {
 	return file_peppasync_event_v1_event_proto_rawDescData
 }
 
-var file_peppasync_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_peppasync_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_peppasync_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_peppasync_event_v1_event_proto_goTypes = []any{
-	(*Pack)(nil),                  // 0: peppasync.event.v1.Pack
-	(*Event)(nil),                 // 1: peppasync.event.v1.Event
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(Resolution)(0),               // 0: peppasync.event.v1.Resolution
+	(*Pack)(nil),                  // 1: peppasync.event.v1.Pack
+	(*Release)(nil),               // 2: peppasync.event.v1.Release
+	(*Event)(nil),                 // 3: peppasync.event.v1.Event
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_peppasync_event_v1_event_proto_depIdxs = []int32{
-	1, // 0: peppasync.event.v1.Pack.events:type_name -> peppasync.event.v1.Event
-	2, // 1: peppasync.event.v1.Event.received_at:type_name -> google.protobuf.Timestamp
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 0: peppasync.event.v1.Pack.events:type_name -> peppasync.event.v1.Event
+	2, // 1: peppasync.event.v1.Pack.releases:type_name -> peppasync.event.v1.Release
+	4, // 2: peppasync.event.v1.Release.asked_at:type_name -> google.protobuf.Timestamp
+	0, // 3: peppasync.event.v1.Release.resolution:type_name -> peppasync.event.v1.Resolution
+	4, // 4: peppasync.event.v1.Event.received_at:type_name -> google.protobuf.Timestamp
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_event_v1_event_proto_init() }
@@ -226,13 +398,14 @@ func file_peppasync_event_v1_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_event_v1_event_proto_rawDesc), len(file_peppasync_event_v1_event_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   2,
+			NumEnums:      1,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_peppasync_event_v1_event_proto_goTypes,
 		DependencyIndexes: file_peppasync_event_v1_event_proto_depIdxs,
+		EnumInfos:         file_peppasync_event_v1_event_proto_enumTypes,
 		MessageInfos:      file_peppasync_event_v1_event_proto_msgTypes,
 	}.Build()
 	File_peppasync_event_v1_event_proto = out.File

@@ -789,8 +789,13 @@ type Delivery struct {
 	// Why it is held or skipped.
 	Cause string `protobuf:"bytes,14,opt,name=cause,proto3" json:"cause,omitempty"`
 	// W3C trace context of the event that asked for it.
-	Traceparent   string `protobuf:"bytes,15,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
-	Tracestate    string `protobuf:"bytes,16,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
+	Traceparent string `protobuf:"bytes,15,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Tracestate  string `protobuf:"bytes,16,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
+	// How often it was let out of the Error Hold. Each time it travels under another
+	// dispatch id.
+	Released int32 `protobuf:"varint,17,opt,name=released,proto3" json:"released,omitempty"`
+	// The newest of these, oldest first; bounded.
+	Releases      []*Release `protobuf:"bytes,18,rep,name=releases,proto3" json:"releases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -937,6 +942,90 @@ func (x *Delivery) GetTracestate() string {
 	return ""
 }
 
+func (x *Delivery) GetReleased() int32 {
+	if x != nil {
+		return x.Released
+	}
+	return 0
+}
+
+func (x *Delivery) GetReleases() []*Release {
+	if x != nil {
+		return x.Releases
+	}
+	return nil
+}
+
+// Release says who let a delivery out of the Error Hold.
+type Release struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	By     string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	At     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// Why it was held.
+	Cause         string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Release) Reset() {
+	*x = Release{}
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Release) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Release) ProtoMessage() {}
+
+func (x *Release) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Release.ProtoReflect.Descriptor instead.
+func (*Release) Descriptor() ([]byte, []int) {
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Release) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Release) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Release) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Release) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
 var File_peppasync_order_v1_order_proto protoreflect.FileDescriptor
 
 const file_peppasync_order_v1_order_proto_rawDesc = "" +
@@ -1021,7 +1110,7 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"deliveries\x18\x05 \x03(\v2\x1c.peppasync.order.v1.DeliveryR\n" +
 	"deliveries\x12;\n" +
 	"\vcaptured_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"capturedAt\"\x82\x04\n" +
+	"capturedAt\"\xd7\x04\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04flow\x18\x02 \x01(\tR\x04flow\x12\x12\n" +
@@ -1042,7 +1131,14 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"\vtraceparent\x18\x0f \x01(\tR\vtraceparent\x12\x1e\n" +
 	"\n" +
 	"tracestate\x18\x10 \x01(\tR\n" +
-	"tracestate*\xde\x01\n" +
+	"tracestate\x12\x1a\n" +
+	"\breleased\x18\x11 \x01(\x05R\breleased\x127\n" +
+	"\breleases\x18\x12 \x03(\v2\x1b.peppasync.order.v1.ReleaseR\breleases\"s\n" +
+	"\aRelease\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05cause\x18\x04 \x01(\tR\x05cause*\xde\x01\n" +
 	"\x0eDeliveryStatus\x12\x1f\n" +
 	"\x1bDELIVERY_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17DELIVERY_STATUS_WAITING\x10\x01\x12\x18\n" +
@@ -1065,7 +1161,7 @@ func file_peppasync_order_v1_order_proto_rawDescGZIP() []byte {
 }
 
 var file_peppasync_order_v1_order_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_peppasync_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_peppasync_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_peppasync_order_v1_order_proto_goTypes = []any{
 	(DeliveryStatus)(0),           // 0: peppasync.order.v1.DeliveryStatus
 	(*Order)(nil),                 // 1: peppasync.order.v1.Order
@@ -1075,31 +1171,34 @@ var file_peppasync_order_v1_order_proto_goTypes = []any{
 	(*ShippingLine)(nil),          // 5: peppasync.order.v1.ShippingLine
 	(*State)(nil),                 // 6: peppasync.order.v1.State
 	(*Delivery)(nil),              // 7: peppasync.order.v1.Delivery
-	nil,                           // 8: peppasync.order.v1.Order.AttributesEntry
-	nil,                           // 9: peppasync.order.v1.Line.PropertiesEntry
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*Release)(nil),               // 8: peppasync.order.v1.Release
+	nil,                           // 9: peppasync.order.v1.Order.AttributesEntry
+	nil,                           // 10: peppasync.order.v1.Line.PropertiesEntry
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_peppasync_order_v1_order_proto_depIdxs = []int32{
-	10, // 0: peppasync.order.v1.Order.created_at:type_name -> google.protobuf.Timestamp
-	10, // 1: peppasync.order.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
-	10, // 2: peppasync.order.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
+	11, // 0: peppasync.order.v1.Order.created_at:type_name -> google.protobuf.Timestamp
+	11, // 1: peppasync.order.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
+	11, // 2: peppasync.order.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
 	2,  // 3: peppasync.order.v1.Order.customer:type_name -> peppasync.order.v1.Customer
 	3,  // 4: peppasync.order.v1.Order.shipping_address:type_name -> peppasync.order.v1.Address
 	3,  // 5: peppasync.order.v1.Order.billing_address:type_name -> peppasync.order.v1.Address
 	4,  // 6: peppasync.order.v1.Order.lines:type_name -> peppasync.order.v1.Line
-	8,  // 7: peppasync.order.v1.Order.attributes:type_name -> peppasync.order.v1.Order.AttributesEntry
+	9,  // 7: peppasync.order.v1.Order.attributes:type_name -> peppasync.order.v1.Order.AttributesEntry
 	5,  // 8: peppasync.order.v1.Order.shipping_lines:type_name -> peppasync.order.v1.ShippingLine
-	9,  // 9: peppasync.order.v1.Line.properties:type_name -> peppasync.order.v1.Line.PropertiesEntry
+	10, // 9: peppasync.order.v1.Line.properties:type_name -> peppasync.order.v1.Line.PropertiesEntry
 	1,  // 10: peppasync.order.v1.State.order:type_name -> peppasync.order.v1.Order
 	7,  // 11: peppasync.order.v1.State.deliveries:type_name -> peppasync.order.v1.Delivery
-	10, // 12: peppasync.order.v1.State.captured_at:type_name -> google.protobuf.Timestamp
+	11, // 12: peppasync.order.v1.State.captured_at:type_name -> google.protobuf.Timestamp
 	0,  // 13: peppasync.order.v1.Delivery.status:type_name -> peppasync.order.v1.DeliveryStatus
-	10, // 14: peppasync.order.v1.Delivery.settled_at:type_name -> google.protobuf.Timestamp
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	11, // 14: peppasync.order.v1.Delivery.settled_at:type_name -> google.protobuf.Timestamp
+	8,  // 15: peppasync.order.v1.Delivery.releases:type_name -> peppasync.order.v1.Release
+	11, // 16: peppasync.order.v1.Release.at:type_name -> google.protobuf.Timestamp
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_order_v1_order_proto_init() }
@@ -1113,7 +1212,7 @@ func file_peppasync_order_v1_order_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_order_v1_order_proto_rawDesc), len(file_peppasync_order_v1_order_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

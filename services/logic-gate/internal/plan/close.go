@@ -45,7 +45,7 @@ func Expected(outcome dispatchv1.Outcome) bool {
 func Close(state *orderv1.State, result *dispatchv1.Result) (*orderv1.State, Closing) {
 	known := byDispatchID(state, result.GetDeliveryId())
 	if known == nil {
-		if wasPruned(state, result.GetDeliveryId()) {
+		if wasReleased(state, result.GetDeliveryId()) || wasPruned(state, result.GetDeliveryId()) {
 			return state, ClosingRepeated
 		}
 		return state, ClosingUnknown
@@ -71,24 +71,36 @@ func Close(state *orderv1.State, result *dispatchv1.Result) (*orderv1.State, Clo
 	return next, ClosingDone
 }
 
-// supersede closes the follow-up that d has made needless. One for a newer
-// revision than was delivered stays: the order changed after d was mapped.
+// supersede closes the follow-up that d has made needless; there are two where one
+// was let out of the Error Hold ahead of the other. One for a newer revision than
+// was delivered stays: the order changed after d was mapped.
 func supersede(state *orderv1.State, d *orderv1.Delivery) {
-	follower := waiting(state, d.GetFlow(), d.GetStep())
-	if follower == nil || follower.GetRevision() > d.GetDeliveredRevision() {
-		return
+	for _, follower := range state.GetDeliveries() {
+		if !isOf(follower, d.GetFlow(), d.GetStep()) || !isWaiting(follower) || follower.GetRevision() > d.GetDeliveredRevision() {
+			continue
+		}
+		follower.Status = orderv1.DeliveryStatus_DELIVERY_STATUS_SUPERSEDED
+		follower.Cause = fmt.Sprintf("%s has delivered revision %d", d.GetId(), d.GetDeliveredRevision())
 	}
-	follower.Status = orderv1.DeliveryStatus_DELIVERY_STATUS_SUPERSEDED
-	follower.Cause = fmt.Sprintf("%s has delivered revision %d", d.GetId(), d.GetDeliveredRevision())
 }
 
 func byDispatchID(state *orderv1.State, id string) *orderv1.Delivery {
 	for _, d := range state.GetDeliveries() {
-		if order.DispatchID(state.GetKey(), d.GetId()) == id {
+		if order.DispatchIDOf(state.GetKey(), d) == id {
 			return d
 		}
 	}
 	return nil
+}
+
+// wasReleased says whether a delivery was let out of the Error Hold and goes under
+// another id since.
+func wasReleased(state *orderv1.State, id string) bool {
+	key, deliveryID, err := order.SplitDispatchID(id)
+	if err != nil || key != state.GetKey() {
+		return false
+	}
+	return find(state, deliveryID).GetReleased() > 0
 }
 
 // wasPruned says whether a delivery that is not in the state can have been in

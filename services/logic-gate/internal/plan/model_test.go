@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/internal/order"
 	"github.com/peppasync/peppasync/services/logic-gate/internal/plan"
@@ -42,6 +43,8 @@ type input struct {
 	id     string
 	topic  int
 	result *dispatchv1.Result
+	// release lets go of a held delivery.
+	release *eventv1.Release
 }
 
 type sent struct {
@@ -105,7 +108,15 @@ func (w *world) read(t *rapid.T, i, writes int) {
 	in := w.inputs[i]
 	before := w.state
 	var next *orderv1.State
-	if in.result != nil {
+	switch {
+	case in.release != nil:
+		// What the Error Hold says of the revision that was claimed.
+		revision := w.sent[in.release.GetDeliveryId()].claimed
+		next, _ = plan.Release(before, in.release, revision)
+		if again, twice := plan.Release(next, in.release, revision); twice || !proto.Equal(again, next) {
+			t.Fatalf("the release of %s changes the state twice", in.release.GetDeliveryId())
+		}
+	case in.result != nil:
 		var closing plan.Closing
 		next, closing = plan.Close(before, in.result)
 		if closing == plan.ClosingUnknown {
@@ -114,7 +125,7 @@ func (w *world) read(t *rapid.T, i, writes int) {
 		if again, _ := plan.Close(next, in.result); !proto.Equal(again, next) {
 			t.Fatalf("the result of %s changes the state twice", in.result.GetDeliveryId())
 		}
-	} else {
+	default:
 		folded, change := order.Fold(before, in.event, in.id, noon)
 		next = folded
 		if change != order.ChangeRepeated {
@@ -130,8 +141,12 @@ func (w *world) read(t *rapid.T, i, writes int) {
 			return
 		}
 		writes--
-		if in.result == nil {
+		if in.event != nil {
 			w.ask(next, w.matching(in.topic))
+		}
+		if in.release.GetResolution() == eventv1.Resolution_RESOLUTION_SENT {
+			s, name := w.sent[in.release.GetDeliveryId()], flowStep(w.baseOf(t, in.release.GetDeliveryId()))
+			w.holds[name], s.held = max(w.holds[name], s.claimed), false
 		}
 		w.state = next
 	}
@@ -159,7 +174,7 @@ func (w *world) ask(state *orderv1.State, flows []plan.Flow) {
 // publish is DISPATCH: it takes each delivery once, and the dispatcher absorbs
 // what it has closed.
 func (w *world) publish(t *rapid.T, d *orderv1.Delivery) {
-	id := order.DispatchID(w.state.GetKey(), d.GetId())
+	id := order.DispatchIDOf(w.state.GetKey(), d)
 	if w.sent[id] != nil {
 		return
 	}
@@ -169,18 +184,56 @@ func (w *world) publish(t *rapid.T, d *orderv1.Delivery) {
 		}
 	}
 	for _, after := range d.GetAfter() {
-		before := w.sent[order.DispatchID(w.state.GetKey(), after)]
-		switch superseded := before == nil; {
+		before := w.newest(after)
+		switch superseded := before == nil || w.ended(after, orderv1.DeliveryStatus_DELIVERY_STATUS_SUPERSEDED); {
 		case superseded && w.holds[flowStep(after)] == 0:
 			t.Fatalf("%s opens before %s, which nothing has delivered", d.GetId(), after)
 		case !superseded && (!before.closed || before.held || before.skipped):
 			t.Fatalf("%s opens before %s is delivered", d.GetId(), after)
 		}
 	}
-	if p := w.sent[order.DispatchID(w.state.GetKey(), d.GetPredecessor())]; p != nil && (!p.closed || p.held) {
+	if p := w.newest(d.GetPredecessor()); p != nil && (!p.closed || p.held) &&
+		!w.ended(d.GetPredecessor(), orderv1.DeliveryStatus_DELIVERY_STATUS_SUPERSEDED, orderv1.DeliveryStatus_DELIVERY_STATUS_SKIPPED) {
 		t.Fatalf("%s opens before its predecessor %s", d.GetId(), d.GetPredecessor())
 	}
 	w.sent[id] = &sent{delivery: proto.CloneOf(d)}
+}
+
+// newest returns a delivery as it was sent last, by its id in the state.
+func (w *world) newest(id string) *sent {
+	base := order.DispatchID(w.state.GetKey(), id)
+	found := w.sent[base]
+	for n := 1; w.sent[fmt.Sprint(base, "-r", n)] != nil; n++ {
+		found = w.sent[fmt.Sprint(base, "-r", n)]
+	}
+	return found
+}
+
+// ended reports whether a delivery that was released ended in one of these ways
+// before it was sent again.
+func (w *world) ended(id string, how ...orderv1.DeliveryStatus) bool {
+	return slices.ContainsFunc(w.state.GetDeliveries(), func(d *orderv1.Delivery) bool {
+		return d.GetId() == id && slices.Contains(how, d.GetStatus())
+	})
+}
+
+// baseOf returns the id in the state of what was sent.
+func (w *world) baseOf(t *rapid.T, sent string) string {
+	_, id, err := order.SplitDispatchID(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// release lets go of a held delivery, maybe with the word that it had arrived.
+func (w *world) release(t *rapid.T, id string) {
+	w.inputs = append(w.inputs, input{release: &eventv1.Release{
+		Key: w.state.GetKey(), DeliveryId: id, By: "somebody", Reason: "mended", AskedAt: timestamppb.New(noon),
+		Resolution: rapid.SampledFrom([]eventv1.Resolution{
+			eventv1.Resolution_RESOLUTION_UNSPECIFIED, eventv1.Resolution_RESOLUTION_NOT_SENT, eventv1.Resolution_RESOLUTION_SENT,
+		}).Draw(t, "resolution"),
+	}})
 }
 
 func flowStep(id string) string {
@@ -281,9 +334,7 @@ func TestModel(t *testing.T) {
 			},
 			"release a held one": func(t *rapid.T) {
 				if ids := w.pending(inHold); len(ids) > 0 {
-					id := rapid.SampledFrom(ids).Draw(t, "delivery")
-					w.sent[id].claimed = w.state.GetRevision()
-					w.deliver(id)
+					w.release(t, rapid.SampledFrom(ids).Draw(t, "delivery"))
 				}
 			},
 			"change the catalog": func(*rapid.T) { w.flows, alternative = alternative, w.flows },

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/user"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	logicgate "github.com/peppasync/peppasync/services/logic-gate"
+)
+
+const (
+	// releasePatience is how long the logic-gate may take until the command ends
+	// without its word.
+	releasePatience = 10 * time.Second
+	releaseEvery    = 50 * time.Millisecond
+	// releasesPerPack keeps a pack far below the largest message.
+	releasesPerPack = 256
+	maxReason       = 500
+)
+
+// wanted is what is to be released, and with what words.
+type wanted struct {
+	what              string // an order or a delivery; empty for all of a cause
+	cause, reason, by string
+	resolution        eventv1.Resolution
+}
+
+func newRelease() *cobra.Command {
+	var (
+		nats, creds, resolved string
+		all                   bool
+		asked                 wanted
+	)
+	c := &cobra.Command{
+		Use:   "release ORDER|DELIVERY --nats URL --reason TEXT",
+		Short: "Let what is in the Error Hold go again",
+		Long: `Sends an order on that is in the Error Hold, mapped anew from what is newest, and
+after it what waits behind it. ORDER is the name or key that "peppasync holds"
+shows, DELIVERY the id in its -o json. Who and why is kept with the order.
+
+A hold in doubt may have arrived: look at the other side first, and say with
+--in-doubt-resolved what is there. With "sent" any hold is closed as delivered,
+without a call: for what a person has entered by hand.
+
+"peppasync up" serves its NATS to other processes only with --nats-listen.`,
+		Example: `  peppasync release '#1001' --nats nats://127.0.0.1:4222 --reason "address corrected"
+  peppasync release --all --cause unknown-configuration --nats nats://127.0.0.1:4222 --reason "the warehouse knows it now"
+  peppasync release '#1002' --nats nats://127.0.0.1:4222 --reason "it is there: SO-77" --in-doubt-resolved sent`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, arguments []string) error {
+			if len(arguments) > 0 {
+				asked.what = arguments[0]
+			}
+			if err := asked.check(all, resolved); err != nil {
+				return err
+			}
+			b, err := connect(c, "release", nats, creds)
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			return release(c, b, asked)
+		},
+	}
+	registerNATS(c, &nats, &creds)
+	f := c.Flags()
+	f.StringVar(&asked.reason, "reason", "", "why it may go now (required)")
+	f.StringVar(&asked.by, "by", userName(), "who lets it go")
+	f.BoolVar(&all, "all", false, "all holds of --cause; those in doubt stay")
+	f.StringVar(&asked.cause, "cause", "", "with --all: the cause code of the holds")
+	f.StringVar(&resolved, "in-doubt-resolved", "", "sent or not-sent: what the other side shows")
+	required(c, "reason")
+	return c
+}
+
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return ""
+}
+
+// check completes what is asked for, or says what is wrong with it.
+func (a *wanted) check(all bool, resolved string) error {
+	switch {
+	case strings.TrimSpace(a.reason) == "":
+		return errors.New("--reason is empty; say why it may go now, it is kept with the order")
+	case len(a.reason) > maxReason:
+		return fmt.Errorf("--reason has %d bytes, at most %d", len(a.reason), maxReason)
+	case all && a.cause == "":
+		return errors.New(`--all needs --cause CODE, as "peppasync holds" shows it`)
+	case all && a.what != "":
+		return fmt.Errorf("name %q or give --all, not both", a.what)
+	case !all && a.cause != "":
+		return errors.New("--cause goes with --all")
+	case !all && a.what == "":
+		return errors.New(`name an order or a delivery, as "peppasync holds" shows it, or give --all --cause CODE`)
+	case all && resolved != "":
+		return errors.New("--in-doubt-resolved goes with one order: each has to be looked at")
+	}
+	switch resolved {
+	case "":
+	case "sent":
+		a.resolution = eventv1.Resolution_RESOLUTION_SENT
+	case "not-sent":
+		a.resolution = eventv1.Resolution_RESOLUTION_NOT_SENT
+	default:
+		return fmt.Errorf("--in-doubt-resolved is %q, it must be sent or not-sent", resolved)
+	}
+	return nil
+}
+
+// choose returns the holds that are meant, and how many in doubt are left out.
+func (a *wanted) choose(found []held) (chosen []held, doubtful int, err error) {
+	keys := map[string]bool{}
+	for _, h := range found {
+		if h.hold.GetDelivery().GetRequester() != logicgate.Role || !a.means(h) {
+			continue
+		}
+		if h.InDoubt && a.resolution == eventv1.Resolution_RESOLUTION_UNSPECIFIED {
+			doubtful++
+			continue
+		}
+		keys[h.Key] = true
+		chosen = append(chosen, h)
+	}
+	switch {
+	case a.what == "":
+	case len(keys) > 1:
+		return nil, 0, fmt.Errorf("%q names %d orders; name one by its key: %s", a.what, len(keys), strings.Join(sortedKeys(keys), ", "))
+	case len(chosen) == 0 && doubtful > 0:
+		return nil, 0, fmt.Errorf("%s is in doubt: %s may have it. Look there, then say --in-doubt-resolved sent or not-sent", a.what, a.connectors(found))
+	case len(chosen) == 0:
+		return nil, 0, fmt.Errorf(`%q is not in the Error Hold; "peppasync holds" lists what is`, a.what)
+	}
+	for _, h := range chosen {
+		switch {
+		case h.hold.GetDelivery().GetOrderStep() == nil:
+			return nil, 0, fmt.Errorf("%s is an event that could not be applied (%s), not a call; let the shop send it again", h.Delivery, h.Cause)
+		case !h.stands:
+			return nil, 0, fmt.Errorf("%s is just being put into the Error Hold, or its order is not in the store; try again in a moment", h.Delivery)
+		}
+	}
+	return chosen, doubtful, nil
+}
+
+func (a *wanted) means(h held) bool {
+	if a.what == "" {
+		return h.Cause == a.cause && h.stands
+	}
+	return slices.Contains([]string{h.Order, strings.TrimPrefix(h.Order, "#"), h.Key, h.Delivery}, a.what)
+}
+
+func (a *wanted) connectors(found []held) string {
+	names := map[string]bool{}
+	for _, h := range found {
+		if a.means(h) && h.InDoubt {
+			names[h.Connector] = true
+		}
+	}
+	return strings.Join(sortedKeys(names), ", ")
+}
+
+func sortedKeys(set map[string]bool) []string {
+	var keys []string
+	for key := range set {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// release asks the logic-gate to let the holds go, and waits for what it does.
+func release(c *cobra.Command, b *bus.Bus, asked wanted) error {
+	ctx := c.Context()
+	found, err := holds(ctx, b)
+	if err != nil {
+		return err
+	}
+	chosen, doubtful, err := asked.choose(found)
+	if err != nil {
+		return err
+	}
+	for part := range slices.Chunk(chosen, releasesPerPack) {
+		if err := asked.publish(ctx, b, part); err != nil {
+			return err
+		}
+	}
+	waiting, err := awaitReleased(ctx, b, chosen)
+	if err != nil {
+		return err
+	}
+	out := c.OutOrStdout()
+	_, err = fmt.Fprintf(out, "%d released\n", len(chosen)-len(waiting))
+	if doubtful > 0 && err == nil {
+		_, err = fmt.Fprintf(out, "%d in doubt stay: look at each, and release it with --in-doubt-resolved sent or not-sent\n", doubtful)
+	}
+	if len(waiting) > 0 {
+		return fmt.Errorf("%d are asked for and the logic-gate has not taken them within %v; they go when it runs", len(waiting), releasePatience)
+	}
+	return err
+}
+
+// publish stores releases like events: the logic-gate reads both from the same
+// stream, each order's in order.
+func (a *wanted) publish(ctx context.Context, b *bus.Bus, part []held) error {
+	pack := &eventv1.Pack{}
+	for _, h := range part {
+		pack.Releases = append(pack.Releases, &eventv1.Release{
+			Key: h.Key, DeliveryId: h.Delivery, By: a.by, Reason: a.reason, AskedAt: timestamppb.Now(), Resolution: a.resolution,
+		})
+	}
+	data, err := proto.Marshal(pack)
+	if err == nil {
+		_, err = b.Publish(ctx, bus.Message{Subject: bus.IngestSubject(0), ExpectStream: bus.IngestStream(0), Data: data})
+	}
+	if err != nil {
+		return fmt.Errorf("asking for the release: %w", err)
+	}
+	return nil
+}
+
+// awaitReleased returns those that were not released in time.
+func awaitReleased(ctx context.Context, b *bus.Bus, waiting []held) ([]held, error) {
+	shards, err := b.Shards(ctx, bus.PrefixOrder)
+	if err != nil {
+		return nil, err
+	}
+	late := time.After(releasePatience)
+	tick := time.NewTicker(releaseEvery)
+	defer tick.Stop()
+	for len(waiting) > 0 {
+		state := &orderv1.State{}
+		if err := readState(ctx, b, shards, waiting[0].Key, state); err != nil {
+			return nil, err
+		}
+		if waiting[0].in(state) == nil {
+			waiting = waiting[1:]
+			continue
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			return waiting, nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return nil, nil
+}

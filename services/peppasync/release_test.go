@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/order"
+)
+
+// station is a NATS that the commands talk to, with the demo's catalog.
+type station struct {
+	t   *testing.T
+	url string
+	bus *bus.Bus
+}
+
+func newStation(t *testing.T) *station {
+	t.Helper()
+	ready := filepath.Join(t.TempDir(), "ready.json")
+	s := &station{t: t}
+	s.run("nats", "--data", filepath.Join(t.TempDir(), "data"), "--listen", "127.0.0.1:0", "--ready-file", ready)
+	s.url = awaitURL(t, ready)
+	s.do("apply", "-f", demo)
+	b, err := bus.Connect(s.t.Context(), bus.Options{URL: s.url, Name: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	s.bus = b
+	return s
+}
+
+// run runs a command until the test ends.
+func (s *station) run(arguments ...string) {
+	ctx, stop := context.WithCancel(context.Background())
+	if s.url != "" {
+		arguments = append(arguments, "--nats", s.url)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := execute(ctx, arguments...)
+		ended <- err
+	}()
+	s.t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			s.t.Errorf("%s: %v", arguments[0], err)
+		}
+	})
+}
+
+func (s *station) try(arguments ...string) (string, error) {
+	return execute(s.t.Context(), append(arguments, "--nats", s.url)...)
+}
+
+func (s *station) do(arguments ...string) string {
+	s.t.Helper()
+	out, err := s.try(arguments...)
+	if err != nil {
+		s.t.Fatalf("%s: %v\n%s", arguments[0], err, out)
+	}
+	return out
+}
+
+func (s *station) publish(subject string, m proto.Message) {
+	s.t.Helper()
+	data, err := proto.Marshal(m)
+	if err == nil {
+		_, err = s.bus.Publish(s.t.Context(), bus.Message{Subject: subject, Data: data})
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// hold puts the call of an order to the warehouse into the Error Hold.
+func (s *station) hold(id, code string, inDoubt bool) {
+	s.t.Helper()
+	key := order.Key("shopify", id)
+	d := &orderv1.Delivery{
+		Id: order.DeliveryID("orders", "wms", 1), Flow: "orders", Step: "wms", Connector: "wms", Lane: "express", Operation: "createOrder",
+		Revision: 1, Status: orderv1.DeliveryStatus_DELIVERY_STATUS_HELD, Cause: code,
+	}
+	s.publish(bus.OrderStateSubject(key), &orderv1.State{
+		Key: key, Revision: 1, Order: &orderv1.Order{Source: "shopify", Id: id, Name: "#" + id}, Deliveries: []*orderv1.Delivery{d},
+	})
+	s.publish(bus.HoldSubject("wms", key, order.DispatchIDOf(key, d)), &dispatchv1.Hold{
+		Delivery: &dispatchv1.Delivery{
+			Id: order.DispatchIDOf(key, d), Connector: "wms", Key: key, Operation: "createOrder", Requester: "logic-gate",
+			Content: &dispatchv1.Delivery_OrderStep{OrderStep: &dispatchv1.OrderStep{Flow: "orders", Step: "wms", Revision: 1}},
+		},
+		Cause: &dispatchv1.Cause{Code: code, Detail: "what it said\nto " + id}, OrderName: "#" + id, OrderRevision: 1,
+		HeldAt: timestamppb.New(time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)), InDoubt: inDoubt,
+	})
+}
+
+func (s *station) delivery(id string) *orderv1.Delivery {
+	s.t.Helper()
+	state := &orderv1.State{}
+	if err := readState(s.t.Context(), s.bus, 4, order.Key("shopify", id), state); err != nil {
+		s.t.Fatal(err)
+	}
+	return state.GetDeliveries()[0]
+}
+
+func (s *station) dispatched(id string) bool {
+	_, err := s.bus.Last(s.t.Context(), bus.StreamDispatch, bus.DispatchDeliveryFilter("wms", "shopify_"+id+"_orders_wms_1-r1"))
+	return err == nil
+}
+
+func TestHoldsAreListedAndReleased(t *testing.T) {
+	s := newStation(t)
+	if out := s.do("holds"); !strings.Contains(out, "is empty") {
+		t.Errorf("no holds: %q", out)
+	}
+	for _, id := range []string{"1", "2", "3", "4"} {
+		s.hold(id, "unknown-configuration", false)
+	}
+	s.hold("5", "outcome-unknown", true)
+	s.hold("6", "outcome-unknown", true)
+	s.publish(bus.HoldSubject("shopify", "sku", "stock-1"), &dispatchv1.Hold{
+		Delivery: &dispatchv1.Delivery{Id: "stock-1", Key: "sku", Connector: "shopify", Operation: "writeStock", Requester: "inventory-reconciler"},
+	})
+	out := s.do("holds")
+	for _, want := range []string{
+		"ORDER  CONNECTOR  OPERATION    CAUSE", "#1     wms        createOrder  unknown-configuration: what it said to 1", "2026-11-27T08:00:00Z",
+		"outcome-unknown (in doubt): what it said to 5",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the table lacks %q:\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "stock") || !strings.Contains(s.do("holds", "--all"), "writeStock") {
+		t.Errorf("calls that no order asked for belong to --all:\n%s", out)
+	}
+	var listed []held
+	if err := json.Unmarshal([]byte(s.do("holds", "-o", "json")), &listed); err != nil || len(listed) != 6 || listed[0].Delivery != "shopify_1_orders_wms_1" {
+		t.Errorf("json: %v, %+v", err, listed)
+	}
+	if out := s.do("holds", "-o", "yaml"); !strings.Contains(out, "delivery: shopify_6_orders_wms_1") {
+		t.Errorf("yaml: %s", out)
+	}
+	for want, arguments := range map[string][]string{
+		"is in doubt: wms may have it":      {"#5", "--reason", "x"},
+		"is not in the Error Hold":          {"#9", "--reason", "x"},
+		"--reason is empty":                 {"#1", "--reason", " "},
+		"must be sent or not-sent":          {"#5", "--reason", "x", "--in-doubt-resolved", "maybe"},
+		"--all needs --cause":               {"--all", "--reason", "x"},
+		"not both":                          {"#1", "--all", "--cause", "c", "--reason", "x"},
+		"--cause goes with --all":           {"#1", "--cause", "c", "--reason", "x"},
+		"name an order or a delivery":       {"--reason", "x"},
+		"each has to be looked at":          {"--all", "--cause", "c", "--reason", "x", "--in-doubt-resolved", "sent"},
+		`required flag(s) "reason" not set`: {"#1"},
+	} {
+		if _, err := s.try(append([]string{"release"}, arguments...)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("release %q: %v, want %q", arguments, err, want)
+		}
+	}
+	s.run("logic-gate")
+	if out := s.do("release", "#1", "--reason", "mended", "--by", "ann"); out != "1 released\n" {
+		t.Errorf("release: %q", out)
+	}
+	d := s.delivery("1")
+	if r := d.GetReleases()[0]; d.GetStatus() != orderv1.DeliveryStatus_DELIVERY_STATUS_OPEN || !s.dispatched("1") ||
+		r.GetBy() != "ann" || r.GetReason() != "mended" || r.GetCause() != "unknown-configuration" || r.GetAt() == nil {
+		t.Errorf("released: %v", d)
+	}
+	if out := s.do("release", "--all", "--cause", "unknown-configuration", "--reason", "all of them"); out != "3 released\n" {
+		t.Errorf("release of a cause: %q", out)
+	}
+	if out := s.do("release", "--all", "--cause", "outcome-unknown", "--reason", "hope"); !strings.Contains(out, "2 in doubt stay") {
+		t.Errorf("release of what is in doubt: %q", out)
+	}
+	s.do("release", "shopify_5", "--reason", "it is there", "--in-doubt-resolved", "sent")
+	s.do("release", "shopify_6_orders_wms_1", "--reason", "it is not", "--in-doubt-resolved", "not-sent")
+	if d := s.delivery("5"); d.GetStatus() != orderv1.DeliveryStatus_DELIVERY_STATUS_DELIVERED || d.GetDeliveredRevision() != 1 || d.GetSettledAt() == nil || s.dispatched("5") {
+		t.Errorf("what is there: %v", d)
+	}
+	if d := s.delivery("6"); d.GetStatus() != orderv1.DeliveryStatus_DELIVERY_STATUS_OPEN || !s.dispatched("6") {
+		t.Errorf("what is not there: %v", d)
+	}
+	if out := s.do("holds"); !strings.Contains(out, "is empty") {
+		t.Errorf("all are released: %q", out)
+	}
+}
