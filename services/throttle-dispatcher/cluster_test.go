@@ -17,7 +17,7 @@ func TestLossOfANATSServerChangesNoOwner(t *testing.T) {
 		t.Skip("it takes half a minute")
 	}
 	cluster := bustest.NewCluster(t)
-	f := newFleetOn(t, cluster.Connect(t, "test"), 4)
+	f := newFleetOn(t, cluster, 4)
 	for i := range 3 {
 		f.startAs(fmt.Sprint("r", i), cluster.Connect(t, fmt.Sprint("r", i)))
 	}
@@ -69,4 +69,27 @@ func (f *fleet) longestPause(from, to time.Time) time.Duration {
 		}
 	}
 	return max(longest, to.Sub(last))
+}
+
+// A replica that dies is replaced on a cluster as on a single server.
+func TestKilledReplicaIsReplacedOnACluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes half a minute")
+	}
+	f := newFleetOn(t, bustest.NewCluster(t), 4)
+	settle := f.traffic()
+	f.join("stays")
+	f.spread("stays")
+	f.working("stays", f.names)
+	var took takeovers
+	for round := range 3 {
+		dies := f.join(fmt.Sprint("dies", round))
+		f.spread("stays", dies.owner)
+		names := f.ownedBy(dies.owner)
+		f.working(dies.owner, names)
+		dies.kill()
+		took.add(f.takenFrom(dies.owner, names))
+	}
+	settle()
+	took.within(t, 1500*time.Millisecond, 3*time.Second)
 }

@@ -21,27 +21,31 @@ import (
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/bus/bustest"
 	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
 // fleet is a world with several connectors and several dispatchers.
 type fleet struct {
 	*world
-	names []string
-	asked atomic.Int64
+	// address is where replicas connect.
+	address string
+	names   []string
+	asked   atomic.Int64
 }
 
 func newFleet(t testing.TB, connectors int) *fleet {
 	t.Helper()
 	f := &fleet{world: newWorld(t, 500, time.Second)}
+	f.address = strings.TrimPrefix(f.server.URL(), "nats://")
 	f.fill(connectors)
 	return f
 }
 
-// newFleetOn works on a bus that is there.
-func newFleetOn(t testing.TB, b *bus.Bus, connectors int) *fleet {
+// newFleetOn works on a cluster; cables lead to its first server.
+func newFleetOn(t testing.TB, cluster *bustest.Cluster, connectors int) *fleet {
 	t.Helper()
-	f := &fleet{world: newWorldOn(t, b, 500, time.Second)}
+	f := &fleet{world: newWorldOn(t, cluster.Connect(t, "test"), 500, time.Second), address: cluster.Address(0)}
 	f.fill(connectors)
 	return f
 }
@@ -145,8 +149,13 @@ func (f *fleet) join(owner string) *replica {
 	f.t.Helper()
 	flowing := make(chan struct{})
 	close(flowing)
-	r := &replica{owner: owner, cable: &cable{address: strings.TrimPrefix(f.server.URL(), "nats://"), flows: flowing}}
-	r.bus = f.server.Connect(f.t, bus.Options{Name: owner, InProcess: r.cable})
+	r := &replica{owner: owner, cable: &cable{address: f.address, flows: flowing}}
+	b, err := bus.Connect(f.t.Context(), bus.Options{Name: owner, InProcess: r.cable})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(b.Close)
+	r.bus = b
 	r.stop = f.startAs(owner, r.bus, throttledispatcher.Abrupt)
 	return r
 }

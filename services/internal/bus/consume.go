@@ -51,11 +51,11 @@ type ConsumerOptions struct {
 	// order. Messages that the handler still holds come too; their Sequence tells.
 	// Without it they come after AckWait, and behind newer ones.
 	Reset bool
-	// Anew makes the consumer anew the first time, which resets it and besides ends
-	// what an earlier process has asked the server for: one that hangs, or whose
-	// machine is gone, would be handed messages for up to 5 s more, and they would
-	// come again only after AckWait. It needs Reset, and is for work queues: on
-	// other streams what was acknowledged would come again.
+	// Anew makes the consumer anew, the first time, where an earlier process still
+	// has requests with the server: one that hangs, or whose machine is gone, would
+	// be handed messages for up to 5 s more, and they would come again only after
+	// AckWait. It needs Reset, and is for work queues: on other streams what was
+	// acknowledged would come again.
 	Anew bool
 	// Before, if not nil, runs before the consumer is taken over, each time; until
 	// it returns nothing is asked of the server.
@@ -176,7 +176,7 @@ type consumption struct {
 	// handled counts messages; busy is set while the handler runs.
 	handled atomic.Uint64
 	busy    atomic.Bool
-	// renewed: it was made anew.
+	// renewed: it was looked at for requests of others.
 	renewed bool
 }
 
@@ -262,24 +262,36 @@ func (c *consumption) prefetch() int {
 func (c *consumption) prepare(ctx context.Context) (jetstream.Consumer, error) {
 	bounded, cancel := c.bus.bound(ctx)
 	defer cancel()
-	anew := c.options.Anew && !c.renewed
-	if anew {
-		err := c.bus.js.DeleteConsumer(bounded, c.options.Stream, c.options.Durable)
-		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return nil, because(bounded, err)
-		}
-	}
 	consumer, err := c.bus.js.CreateOrUpdateConsumer(bounded, c.options.Stream, c.config())
 	if err != nil {
 		return nil, because(bounded, err)
 	}
-	c.renewed = true
-	if c.options.Reset && !anew {
+	if c.options.Anew && !c.renewed {
+		if consumer, err = c.renew(bounded, consumer); err != nil {
+			return nil, because(bounded, err)
+		}
+		c.renewed = true
+	}
+	if c.options.Reset {
 		if _, err := c.bus.js.ResetConsumer(bounded, c.options.Stream, c.options.Durable); err != nil {
 			return nil, because(bounded, err)
 		}
 	}
 	return consumer, nil
+}
+
+// renew makes the consumer anew where somebody else has requests with the server:
+// there is no other way to end them.
+func (c *consumption) renew(ctx context.Context, consumer jetstream.Consumer) (jetstream.Consumer, error) {
+	info, err := consumer.Info(ctx)
+	if err != nil || info.NumWaiting == 0 {
+		return consumer, err
+	}
+	err = c.bus.js.DeleteConsumer(ctx, c.options.Stream, c.options.Durable)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil, err
+	}
+	return c.bus.js.CreateOrUpdateConsumer(ctx, c.options.Stream, c.config())
 }
 
 // remove deletes an ephemeral consumer, which the server would keep for minutes.

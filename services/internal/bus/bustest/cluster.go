@@ -136,6 +136,9 @@ func (c *Cluster) URL() string {
 	return "nats://" + strings.Join(c.clients, ",nats://")
 }
 
+// Address returns where a server takes TCP clients.
+func (c *Cluster) Address(node int) string { return c.clients[node] }
+
 // Connect returns a bus that ends with the test.
 func (c *Cluster) Connect(t testing.TB, name string) *bus.Bus {
 	t.Helper()
