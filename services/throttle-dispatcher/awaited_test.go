@@ -157,7 +157,7 @@ func TestARefusedOrderIsBoundAnew(t *testing.T) {
 			w.cancel(1)
 			w.store(2, "edited")
 			if !test.restart {
-				during(50 * time.Millisecond) // what was bound in the same moment is refused still
+				during(time.Second) // what was bound before, up to a block ahead, is refused still
 			}
 			sent := len(tried(1))
 			w.account.answer(nil)
