@@ -125,7 +125,9 @@ func (w *worker) bindAll(ctx context.Context, taken []*job, now time.Time) []pre
 func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 	p := prepared{job: j, claim: j.claim, call: j.call}
 	if j.claim == nil {
-		p = j.renew(w.binder.bind(ctx, j, now))
+		bounded, cancel := context.WithTimeout(ctx, bindTimeout)
+		p = j.renew(w.binder.bind(bounded, j, now))
+		cancel()
 	}
 	if p.claim == nil {
 		return p

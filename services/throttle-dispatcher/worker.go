@@ -27,6 +27,9 @@ import (
 )
 
 const (
+	// bindTimeout is how long reading what a delivery refers to may take. A cluster
+	// that lost a leader leaves questions unanswered, so it is asked again soon.
+	bindTimeout = 2 * time.Second
 	// blockTimeout is how long a block's write may take until it is repeated,
 	// after blockRetry.
 	blockTimeout = 5 * time.Second
