@@ -118,7 +118,7 @@ func TestBacklogIsSentAtThePace(t *testing.T) {
 // A thousand orders in one spike, and ten seconds of maintenance in the middle.
 func TestSpikeWithMaintenance(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes half a minute")
+		t.Skip("takes half a minute: runs without -short, as in make test")
 	}
 	const limit, per, orders = 600, 10 * time.Second, 1000
 	w, m := newWorld(t, limit, per), watch(t)

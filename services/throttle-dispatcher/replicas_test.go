@@ -61,7 +61,7 @@ func TestStoppedReplicaHandsOver(t *testing.T) {
 		f.spread("stays")
 	}
 	settle()
-	took.within(t, 600*time.Millisecond, 2*time.Second)
+	took.within(t, 300*time.Millisecond, time.Second)
 }
 
 // The bus being silent is no reason to change an owner.
