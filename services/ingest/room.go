@@ -13,9 +13,6 @@ import (
 const (
 	// roomEvery is how often it is looked how much is stored.
 	roomEvery = time.Second
-	// An event leads to so many more bytes than its own: the order's state, which
-	// is about as large at most, and a few records for each delivery.
-	consequences = 2
 	// refusedFor is how long a refusal counts where nobody tells how much room
 	// there is: as long as senders are asked to stay away.
 	refusedFor = 30 * time.Second
@@ -79,13 +76,7 @@ func (r *room) tried(shard, bytes int, err error) {
 func (r *room) seen(stored bus.Room, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	needed := stored.Stored
-	for _, stream := range stored.Streams {
-		// As if nothing in it were worked off yet; the logic-gate removes what is
-		// when the store fills up.
-		needed += consequences * stream.Bytes
-	}
-	r.closed = stored.Store > 0 && needed > stored.Store/10*9
+	r.closed = stored.Full()
 	for shard, refusal := range r.refused {
 		if now.Sub(refusal.at) >= refusedFor || hasRoom(stored, shard, refusal.bytes) {
 			delete(r.refused, shard)

@@ -40,11 +40,11 @@ func (g *Gate) tidy(ctx context.Context) {
 }
 
 // excess returns how many bytes a stream of events may keep of those that are
-// worked off, and whether it has more: none where half of the store is taken or
-// writes are refused, and half of its bound where four fifths of that are.
+// worked off, and whether it has more: none where writes are refused or the store
+// fills up, and half of its bound where four fifths of that are taken.
 func excess(room bus.Room, stream bus.StreamRoom, full bool) (keep int64, tooMuch bool) {
 	switch {
-	case full, room.Store > 0 && room.Stored > room.Store/2:
+	case full, room.Filling():
 		return 0, stream.Bytes > 0
 	case stream.Most > 0 && stream.Bytes > stream.Most/5*4:
 		return stream.Most / 2, true

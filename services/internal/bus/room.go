@@ -20,6 +20,29 @@ type Room struct {
 	Streams []StreamRoom
 }
 
+// consequences is how many more bytes than its own an event leads to: the order's
+// state, which is about as large at most, and a few records for each delivery.
+const consequences = 2
+
+// Full reports whether what is stored already needs the rest of the store, so that
+// no event may be added: nine tenths of it are needed to work all of them off.
+func (r Room) Full() bool { return r.Store > 0 && r.needed() > r.Store/10*9 }
+
+// Filling reports whether events that are worked off have to go: always before it
+// is Full, by the same figure, so that the door for events never closes for good
+// beside some that could go.
+func (r Room) Filling() bool { return r.Store > 0 && r.needed() > r.Store/4*3 }
+
+// needed is what will be stored when all events are worked off, as if none were
+// yet.
+func (r Room) needed() int64 {
+	needed := r.Stored
+	for _, stream := range r.Streams {
+		needed += consequences * stream.Bytes
+	}
+	return needed
+}
+
 // StreamRoom is how much of its bound a stream has taken, in bytes; Most is 0
 // where it has none.
 type StreamRoom struct{ Bytes, Most int64 }
@@ -29,6 +52,7 @@ func (b *Bus) IngestRoom(ctx context.Context, shards int) (Room, error) {
 	bounded, cancel := b.bound(ctx)
 	defer cancel()
 	var room Room
+	copies := 1
 	for shard := range shards {
 		s, err := b.js.Stream(bounded, IngestStream(shard))
 		if err != nil {
@@ -40,14 +64,15 @@ func (b *Bus) IngestRoom(ctx context.Context, shards int) (Room, error) {
 			Most:  max(0, info.Config.MaxBytes),
 		})
 		if shard == 0 {
-			room.Store = storeOf(info.Config)
+			room.Store, copies = storeOf(info.Config), max(1, info.Config.Replicas)
 		}
 	}
 	account, err := b.js.AccountInfo(bounded)
 	if err != nil {
 		return Room{}, describe(because(bounded, err), "ask how much is stored")
 	}
-	room.Stored = int64(account.Store) //nolint:gosec // as above
+	// The account's figure has each copy, and Store is what one server may hold.
+	room.Stored = int64(account.Store) / int64(copies) //nolint:gosec // as above
 	return room, nil
 }
 
