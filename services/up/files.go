@@ -20,8 +20,9 @@ type files struct {
 	log *slog.Logger
 	// edits holds the newest edit that is not taken up yet. One goroutine sends.
 	edits chan []catalog.Resource
-	// published is the document that the roles work by; it belongs to whoever
-	// publishes.
+	// published is the document of the last publication that succeeded, for the
+	// log alone: one that failed may have been stored all the same. It belongs to
+	// whoever publishes.
 	published []byte
 }
 
@@ -34,13 +35,10 @@ func (f *files) publish(ctx context.Context, resources []catalog.Resource) error
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(document, f.published) {
-		return nil
-	}
 	if err := catalog.Publish(ctx, f.bus, resources...); err != nil {
 		return err
 	}
-	if f.published != nil {
+	if f.published != nil && !bytes.Equal(document, f.published) {
 		f.log.InfoContext(ctx, "the edited configuration is taken", "resources", len(resources))
 	}
 	f.published = document
