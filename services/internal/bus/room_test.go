@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"testing"
+	"time"
 
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/bus/bustest"
@@ -70,5 +71,35 @@ func TestTrimLeavesWhatIsNotAcknowledged(t *testing.T) {
 	}
 	if len(left) != 4 || left[0] != 7 {
 		t.Errorf("%v are left, want 7 to 10", left)
+	}
+}
+
+// What is stored is compared with what one server may hold, so copies on others
+// must not count.
+func TestIngestRoomOfAClusterCountsOneCopy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds: runs without -short, as in make test")
+	}
+	cluster := bustest.NewCluster(t)
+	b := cluster.Connect(t, "room")
+	if err := b.Apply(t.Context(), bus.Topology{IngestShards: 2, OrderShards: 2, Replicas: 3, StoreBytes: 1 << 30}); err != nil {
+		t.Fatal(err)
+	}
+	const messages, size = 20, 100_000
+	for range messages {
+		if _, err := b.Publish(t.Context(), bus.Message{Subject: bus.IngestSubject(0), Data: make([]byte, size)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Servers tell each other what they hold every second or two.
+	var room bus.Room
+	for deadline := time.Now().Add(20 * time.Second); room.Stored < messages*size && time.Now().Before(deadline); {
+		var err error
+		if room, err = b.IngestRoom(t.Context(), 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if room.Store != 1<<30 || room.Stored < messages*size || room.Stored >= 2*messages*size {
+		t.Errorf("%d bytes of %d are stored after %d bytes of events, want about as many", room.Stored, room.Store, messages*size)
 	}
 }
