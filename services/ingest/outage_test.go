@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -282,6 +283,33 @@ func TestLiesAboutTheLength(t *testing.T) {
 	}
 	if events := stored(t, f.bus); len(events) != 0 {
 		t.Errorf("stored: %v", events)
+	}
+}
+
+// A sender that writes all of its body before it reads, as many do, gets the answer
+// and no reset. The body is more than the sockets' buffers hold, and so is not sent
+// before it is read.
+func TestARefusedBodyIsReadToItsEnd(t *testing.T) {
+	f := start(t, bustest.Start(t), nil).ready(t)
+	body := bytes.Repeat([]byte(" "), 7<<20)
+	chunked := strings.Replace(head(body, 0, "chunks"), "Content-Length: 0", "Transfer-Encoding: chunked", 1) +
+		fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+	for what, request := range map[string]string{
+		"announced": head(body, len(body), "announced") + string(body),
+		"in chunks": chunked,
+		"nobody's":  strings.Replace(head(body, len(body), "nobody"), "/v1/webhooks/shop ", "/v1/webhooks/nobody ", 1) + string(body),
+	} {
+		conn := f.open(t, "")
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		want := http.StatusRequestEntityTooLarge
+		if what == "nobody's" {
+			want = http.StatusNotFound
+		}
+		if status := statusOf(t, conn); status != want {
+			t.Errorf("%s: status %d, want %d", what, status, want)
+		}
 	}
 }
 

@@ -94,6 +94,23 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, held *share) 
 	}
 }
 
+// mostDiscarded is how much of a refused body is read to get the answer through: a
+// few times what is taken, and nothing that is worth sending for its own sake.
+const mostDiscarded = 8 << 20
+
+// discardRest reads what is left of a refused body, into no memory that counts. A
+// sender that is answered and cut off in the middle of its body may find its
+// connection reset before it reads the answer, and would send again and again what
+// is refused every time. It ends at the latest with the server's time for a request.
+// Who asks before it sends (RFC 9110, section 10.1.1) or announces more than that is
+// answered at once.
+func discardRest(r *http.Request) {
+	if r.ContentLength > mostDiscarded || r.Header.Get("Expect") != "" {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, r.Body, mostDiscarded) // it is refused in any case
+}
+
 func unreadable(err error, limit int64) *problem {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return tooLarge(limit)

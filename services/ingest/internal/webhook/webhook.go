@@ -103,6 +103,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer span.End()
 	status := http.StatusOK
 	if p := h.take(ctx, w, r); p != nil {
+		if p.status < http.StatusInternalServerError {
+			discardRest(r)
+		}
 		p.write(w)
 		status = p.status
 		span.SetAttributes(attribute.String("error.type", p.kind))
