@@ -50,8 +50,9 @@ after it what waits behind it. ORDER is the name or key that "peppasync holds"
 shows, DELIVERY the id in its -o json. Who and why is kept with the order.
 
 A hold in doubt may have arrived: look at the other side first, and say with
---in-doubt-resolved what is there. With "sent" any hold is closed as delivered,
-without a call: for what a person has entered by hand.
+--in-doubt-resolved what is there: of one call, so where an order has several holds
+name the DELIVERY. With "sent" any hold is closed as delivered, without a call: for
+what a person has entered by hand.
 
 "peppasync up" serves its NATS to other processes only with --nats-listen.`,
 		Example: `  peppasync release '#1001' --nats nats://127.0.0.1:4222 --reason "address corrected"
@@ -144,6 +145,12 @@ func (a *wanted) choose(found []held) (chosen []held, doubtful int, err error) {
 	case len(chosen) == 0:
 		return nil, 0, fmt.Errorf(`%q is not in the Error Hold; "peppasync holds" lists what is`, a.what)
 	}
+	if a.resolution != eventv1.Resolution_RESOLUTION_UNSPECIFIED && len(chosen) > 1 {
+		// One word for several calls would close some that never arrived, or send
+		// some that did.
+		return nil, 0, fmt.Errorf("%q has %d calls in the Error Hold, and --in-doubt-resolved is about one: look at each, and name it by its delivery: %s",
+			a.what, len(chosen), strings.Join(deliveriesOf(chosen), ", "))
+	}
 	for _, h := range chosen {
 		switch {
 		case h.hold.GetDelivery().GetOrderStep() == nil:
@@ -170,6 +177,19 @@ func (a *wanted) connectors(found []held) string {
 		}
 	}
 	return strings.Join(sortedKeys(names), ", ")
+}
+
+// deliveriesOf names holds so that one can be chosen.
+func deliveriesOf(found []held) []string {
+	var names []string
+	for _, h := range found {
+		name := h.Delivery + " at " + h.Connector
+		if h.InDoubt {
+			name += " (in doubt)"
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 func sortedKeys(set map[string]bool) []string {

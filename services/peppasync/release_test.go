@@ -84,33 +84,41 @@ func (s *station) publish(subject string, m proto.Message) {
 }
 
 // hold puts the call of an order to the warehouse into the Error Hold.
-func (s *station) hold(id, code string, inDoubt bool) {
+func (s *station) hold(id, code string, inDoubt bool) { s.holdAt(id, code, inDoubt, "wms") }
+
+// holdAt puts the calls of an order to some connectors into the Error Hold.
+func (s *station) holdAt(id, code string, inDoubt bool, connectors ...string) {
 	s.t.Helper()
 	key := order.Key("shopify", id)
-	d := &orderv1.Delivery{
-		Id: order.DeliveryID("orders", "wms", 1), Flow: "orders", Step: "wms", Connector: "wms", Lane: "express", Operation: "createOrder",
-		Revision: 1, Status: orderv1.DeliveryStatus_DELIVERY_STATUS_HELD, Cause: code,
+	state := &orderv1.State{Key: key, Revision: 1, Order: &orderv1.Order{Source: "shopify", Id: id, Name: "#" + id}}
+	for _, connector := range connectors {
+		state.Deliveries = append(state.Deliveries, &orderv1.Delivery{
+			Id: order.DeliveryID("orders", connector, 1), Flow: "orders", Step: connector, Connector: connector, Lane: "express", Operation: "createOrder",
+			Revision: 1, Status: orderv1.DeliveryStatus_DELIVERY_STATUS_HELD, Cause: code,
+		})
 	}
-	s.publish(bus.OrderStateSubject(key), &orderv1.State{
-		Key: key, Revision: 1, Order: &orderv1.Order{Source: "shopify", Id: id, Name: "#" + id}, Deliveries: []*orderv1.Delivery{d},
-	})
-	s.publish(bus.HoldSubject("wms", key, order.DispatchIDOf(key, d)), &dispatchv1.Hold{
-		Delivery: &dispatchv1.Delivery{
-			Id: order.DispatchIDOf(key, d), Connector: "wms", Key: key, Operation: "createOrder", Requester: "logic-gate",
-			Content: &dispatchv1.Delivery_OrderStep{OrderStep: &dispatchv1.OrderStep{Flow: "orders", Step: "wms", Revision: 1}},
-		},
-		Cause: &dispatchv1.Cause{Code: code, Detail: "what it said\nto " + id}, OrderName: "#" + id, OrderRevision: 1,
-		HeldAt: timestamppb.New(time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)), InDoubt: inDoubt,
-	})
+	s.publish(bus.OrderStateSubject(key), state)
+	for _, d := range state.GetDeliveries() {
+		s.publish(bus.HoldSubject(d.GetConnector(), key, order.DispatchIDOf(key, d)), &dispatchv1.Hold{
+			Delivery: &dispatchv1.Delivery{
+				Id: order.DispatchIDOf(key, d), Connector: d.GetConnector(), Key: key, Operation: "createOrder", Requester: "logic-gate",
+				Content: &dispatchv1.Delivery_OrderStep{OrderStep: &dispatchv1.OrderStep{Flow: "orders", Step: d.GetStep(), Revision: 1}},
+			},
+			Cause: &dispatchv1.Cause{Code: code, Detail: "what it said\nto " + id}, OrderName: "#" + id, OrderRevision: 1,
+			HeldAt: timestamppb.New(time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)), InDoubt: inDoubt,
+		})
+	}
 }
 
-func (s *station) delivery(id string) *orderv1.Delivery {
+func (s *station) delivery(id string) *orderv1.Delivery { return s.deliveries(id)[0] }
+
+func (s *station) deliveries(id string) []*orderv1.Delivery {
 	s.t.Helper()
 	state := &orderv1.State{}
 	if err := readState(s.t.Context(), s.bus, 4, order.Key("shopify", id), state); err != nil {
 		s.t.Fatal(err)
 	}
-	return state.GetDeliveries()[0]
+	return state.GetDeliveries()
 }
 
 func (s *station) dispatched(id string) bool {
@@ -192,4 +200,25 @@ func TestHoldsAreListedAndReleased(t *testing.T) {
 	if out := s.do("holds"); !strings.Contains(out, "is empty") {
 		t.Errorf("all are released: %q", out)
 	}
+}
+
+// What a person has found out is about one call: of an order with two in doubt, only
+// the one that is named is closed.
+func TestAResolutionIsAboutOneCall(t *testing.T) {
+	s := newStation(t)
+	s.holdAt("7", "outcome-unknown", true, "wms", "netsuite")
+	s.run("logic-gate")
+	for _, resolution := range []string{"sent", "not-sent"} {
+		_, err := s.try("release", "#7", "--reason", "x", "--in-doubt-resolved", resolution)
+		if err == nil || !strings.Contains(err.Error(), "shopify_7_orders_netsuite_1 at netsuite (in doubt), shopify_7_orders_wms_1 at wms (in doubt)") {
+			t.Errorf("%s, about two calls: %v", resolution, err)
+		}
+	}
+	s.do("release", "shopify_7_orders_netsuite_1", "--reason", "SO-77", "--in-doubt-resolved", "sent")
+	if wms, erp := s.deliveries("7")[0], s.deliveries("7")[1]; wms.GetStatus() != orderv1.DeliveryStatus_DELIVERY_STATUS_HELD ||
+		erp.GetStatus() != orderv1.DeliveryStatus_DELIVERY_STATUS_DELIVERED {
+		t.Errorf("after a word on the ERP: %v, %v", wms, erp)
+	}
+	// With one left, its order names it.
+	s.do("release", "#7", "--reason", "it is not there", "--in-doubt-resolved", "not-sent")
 }
