@@ -184,14 +184,12 @@ func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key st
 		}
 		folded, change := order.Fold(before, a.order, a.dedupeID(), time.Now())
 		span.SetAttributes(attribute.String("peppasync.change", change.String()))
-		if change == order.ChangeRepeated {
-			// Whoever applied it may have died before these were in DISPATCH.
-			s.counters.repeated.Add(1)
-			return s.publish(ctx, before, plan.Open(before))
-		}
+		// Asked of a repetition too: what the flows could not decide when it came
+		// first, they may decide since somebody has mended one.
 		after, failures := s.decide(ctx, a, folded)
 		if len(failures) > 0 {
-			// Ahead of the state: once that knows the event, nothing asks again.
+			// Ahead of the state: once that knows the event, only a repetition asks
+			// again.
 			if err := s.holdEvent(ctx, a, key, conditionCause(failures)); err != nil {
 				return err
 			}
@@ -207,8 +205,8 @@ func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key st
 		}
 		s.count(change)
 		if change != order.ChangeApplied {
-			// It may be a repetition whose id the state does not know (any more):
-			// then, too, whoever applied it may have died before publishing.
+			// It may be a repetition, also one whose id the state does not know (any
+			// more): whoever applied it may have died before publishing.
 			return s.publish(ctx, after, plan.Open(after))
 		}
 		return s.publish(ctx, after, plan.Opened(before, after))

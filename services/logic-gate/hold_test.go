@@ -101,6 +101,30 @@ func TestAConditionThatFailsHoldsTheEventAndNothingElse(t *testing.T) {
 	}
 }
 
+// An event that a flow could not decide asks again when it is repeated, once the flow
+// was mended; and asks for nothing that it has asked for before.
+func TestARepeatedEventAsksTheMendedFlow(t *testing.T) {
+	w := newWorld(t,
+		flow("first", `order.attributes["finish"] == "oak"`, false, "orders/create"),
+		flow("second", "true", false, "orders/create"))
+	gate, _ := w.start(nil)
+	created := w.event("orders/create", shopOrder(1, 0, nil))
+	w.capture(0, created)
+	w.becomes("shopify_1", "second.erp.1 OPEN")
+	w.eventually("the hold", func() bool { return len(w.holds()) == 1 })
+	w.store.Replace(snapshot(
+		flow("first", `!("finish" in order.attributes)`, false, "orders/create"),
+		flow("second", "true", false, "orders/create")))
+	w.capture(0, created)
+	w.becomes("shopify_1", "second.erp.1 OPEN, first.erp.1 WAITING")
+	w.capture(1, created)
+	w.eventually("three events", func() bool { return gate.Stats().Events == 3 })
+	w.becomes("shopify_1", "second.erp.1 OPEN, first.erp.1 WAITING")
+	if got := gate.Stats(); got.Repeated != 2 || w.state("shopify_1").GetRevision() != 1 {
+		t.Errorf("counted %+v at revision %d, want two repetitions at revision 1", got, w.state("shopify_1").GetRevision())
+	}
+}
+
 func TestAnEventOfAConnectorThatComesLaterWaitsForIt(t *testing.T) {
 	w := newWorld(t, toERP())
 	gate, _ := w.start(nil)
