@@ -51,10 +51,20 @@ type arrival struct {
 	index    int
 	// order is what the event says; nil where it could not be read.
 	order *orderv1.Order
+	// releases is how often it was let out of the Error Hold.
+	releases int32
 }
 
-// id names the event in the Error Hold: by its sender's name for it if it has
-// one that fits there.
+// holdID names the event in the Error Hold, each time that it gets there.
+func (a *arrival) holdID() string {
+	if a.releases == 0 {
+		return a.id()
+	}
+	return a.id() + "-r" + strconv.Itoa(int(a.releases))
+}
+
+// id is its sender's name for the event if it has one that fits into a subject,
+// else its place.
 func (a *arrival) id() string {
 	if id := a.event.GetId(); id != "" && len(id) <= maxOrderID {
 		return id
@@ -82,22 +92,33 @@ func (p packs) split(ctx context.Context, m *bus.Incoming) []task {
 	}
 	tasks := make([]task, 0, len(pack.GetEvents())+len(pack.GetReleases()))
 	for _, r := range pack.GetReleases() {
-		tasks = append(tasks, task{r.GetKey(), func(ctx context.Context) error { return p.letGo(ctx, r) }})
+		letGo := p.letGo
+		if r.GetConnector() != "" {
+			letGo = p.letEventGo
+		}
+		tasks = append(tasks, task{r.GetKey(), func(ctx context.Context) error { return letGo(ctx, r) }})
 	}
 	for i, e := range pack.GetEvents() {
-		a := &arrival{event: e, stream: m.Stream, sequence: m.Sequence, index: i}
-		switch err := p.read(ctx, a); {
-		case errors.Is(err, connectors.ErrNotAnOrder):
-			p.counters.events.Add(1)
-			p.counters.notOrders.Add(1)
-		case err != nil:
-			tasks = append(tasks, p.aside(a, fault.Cause{Code: "event-unreadable", Detail: err.Error()}))
-		default:
-			key := order.Key(a.order.GetSource(), a.order.GetId())
-			tasks = append(tasks, task{key, func(ctx context.Context) error { return p.event(ctx, a, key) }})
+		if t, ok := p.task(ctx, &arrival{event: e, stream: m.Stream, sequence: m.Sequence, index: i}); ok {
+			tasks = append(tasks, t)
 		}
 	}
 	return tasks
+}
+
+// task returns what is to be done about an event, false for one about no order.
+func (s *settler) task(ctx context.Context, a *arrival) (task, bool) {
+	switch err := s.read(ctx, a); {
+	case errors.Is(err, connectors.ErrNotAnOrder):
+		s.counters.events.Add(1)
+		s.counters.notOrders.Add(1)
+		return task{}, false
+	case err != nil:
+		return s.aside(a, fault.Cause{Code: "event-unreadable", Detail: err.Error()}), true
+	default:
+		key := order.Key(a.order.GetSource(), a.order.GetId())
+		return task{key, func(ctx context.Context) error { return s.event(ctx, a, key) }}, true
+	}
 }
 
 // read understands the event's body. A connector that panics on outside bytes

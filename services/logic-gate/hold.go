@@ -15,12 +15,18 @@ import (
 	"github.com/peppasync/peppasync/services/internal/order"
 )
 
-// maxDetail is what a person reads of a cause.
-const maxDetail = 1024
+const (
+	// maxDetail is what a person reads of a cause.
+	maxDetail = 1024
+	// maxHold is what fits into a message of a server as it comes, of 1 MiB, beside
+	// its headers.
+	maxHold = 1<<20 - 4<<10
+)
 
 // holdEvent puts an event into the Error Hold, once however often it is tried.
-// Its operation there is its topic, and its arguments say where the event is
-// kept as it came in.
+// Its operation there is its topic, and its arguments say where it came in. The
+// event itself goes along, because it is worth keeping for longer than a stream
+// of events keeps it.
 func (s *settler) holdEvent(ctx context.Context, a *arrival, key string, cause fault.Cause) error {
 	connector, topic := a.event.GetConnector(), a.event.GetTopic()
 	kept, err := structpb.NewStruct(map[string]any{
@@ -31,12 +37,16 @@ func (s *settler) holdEvent(ctx context.Context, a *arrival, key string, cause f
 	}
 	hold := &dispatchv1.Hold{
 		Delivery: &dispatchv1.Delivery{
-			Id: a.id(), Connector: connector, Key: key, Operation: topic, Requester: Role,
+			Id: a.holdID(), Connector: connector, Key: key, Operation: topic, Requester: Role,
 			CreatedAt: a.event.GetReceivedAt(), Content: &dispatchv1.Delivery_Arguments{Arguments: kept},
 		},
-		Cause: causeOf(connector, topic, cause), OrderName: a.order.GetName(),
+		Cause: causeOf(connector, topic, cause), OrderName: a.order.GetName(), Event: a.event, Releases: a.releases,
 	}
-	s.log.WarnContext(ctx, "an event is put into the Error Hold", "connector", connector, "topic", topic, "event", a.id(), "order", key,
+	if proto.Size(hold) > maxHold || len(a.event.GetBody()) == 0 {
+		// Too large for a message, or a pack that is none.
+		hold.Event = nil
+	}
+	s.log.WarnContext(ctx, "an event is put into the Error Hold", "connector", connector, "topic", topic, "event", a.holdID(), "order", key,
 		"cause", cause.Code, "detail", hold.GetCause().GetDetail())
 	return s.hold(ctx, hold)
 }

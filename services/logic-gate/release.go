@@ -3,6 +3,7 @@ package logicgate
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"google.golang.org/protobuf/proto"
 
@@ -66,17 +67,76 @@ func (s *settler) held(ctx context.Context, state *orderv1.State, asked *eventv1
 	if connector == "" {
 		return &dispatchv1.Hold{}, nil
 	}
-	var record bus.Record
-	err := s.patience.do(ctx, func(ctx context.Context) (err error) {
-		record, err = s.records.Last(ctx, bus.StreamErrorHold, bus.HoldSubject(connector, asked.GetKey(), asked.GetDeliveryId()))
+	hold, _, err := s.holdAt(ctx, bus.HoldSubject(connector, asked.GetKey(), asked.GetDeliveryId()))
+	return hold, err
+}
+
+// letEventGo handles an event again that is in the Error Hold, by what is
+// configured now. Where it still cannot be applied it is held again, under another
+// id. One that was let go already is left as it is.
+func (s *settler) letEventGo(ctx context.Context, asked *eventv1.Release) error {
+	log := s.log.With("connector", asked.GetConnector(), "event", asked.GetDeliveryId(), "by", asked.GetBy(), "reason", asked.GetReason())
+	subject := bus.HoldSubject(asked.GetConnector(), asked.GetKey(), asked.GetDeliveryId())
+	hold, sequence, err := s.holdAt(ctx, subject)
+	if err != nil {
+		return err
+	}
+	switch {
+	case hold.GetRelease() != nil:
+		return nil
+	case hold.GetEvent() == nil:
+		log.WarnContext(ctx, "a release is left aside: there is no such event in the Error Hold, or it was not kept with its hold")
+		return nil
+	}
+	at := hold.GetDelivery().GetArguments().GetFields()
+	a := &arrival{
+		event: hold.GetEvent(), releases: hold.GetReleases() + 1,
+		stream: at["stream"].GetStringValue(), sequence: uint64(at["sequence"].GetNumberValue()), index: int(at["index"].GetNumberValue()),
+	}
+	if t, ok := s.task(ctx, a); ok {
+		if err := t.run(ctx); err != nil {
+			return err
+		}
+	}
+	// Only now: who dies before this handles it once more, and its order's state, or
+	// its next hold, knows it.
+	hold.Event, hold.Release = nil, asked
+	data, err := proto.Marshal(hold)
+	if err != nil {
+		return err
+	}
+	err = s.patience.do(ctx, func(ctx context.Context) error {
+		_, err := s.records.Publish(ctx, bus.Message{Subject: subject, Data: data, ExpectLast: new(sequence), ExpectStream: bus.StreamErrorHold})
 		return err
 	})
-	if errors.Is(err, bus.ErrNotFound) {
-		return &dispatchv1.Hold{}, nil
+	if bus.IsConflict(err) {
+		return nil // it was let go at the same time, or the answer to this very write was lost
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
+	s.counters.released.Add(1)
+	log.InfoContext(ctx, "a person has let an event out of the Error Hold")
+	return nil
+}
+
+// holdAt returns what is held on a subject, and its sequence; an empty hold where
+// there is nothing.
+func (s *settler) holdAt(ctx context.Context, subject string) (*dispatchv1.Hold, uint64, error) {
+	var record bus.Record
+	err := s.patience.do(ctx, func(ctx context.Context) (err error) {
+		record, err = s.records.Last(ctx, bus.StreamErrorHold, subject)
+		return err
+	})
 	hold := &dispatchv1.Hold{}
-	return hold, proto.Unmarshal(record.Data, hold)
+	if errors.Is(err, bus.ErrNotFound) {
+		return hold, 0, nil
+	}
+	if err == nil {
+		err = proto.Unmarshal(record.Data, hold)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("hold %s: %w", subject, err)
+	}
+	return hold, record.Sequence, nil
 }

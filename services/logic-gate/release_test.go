@@ -2,7 +2,9 @@ package logicgate
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -10,15 +12,21 @@ import (
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
 )
 
 // letGo stores a release as the command does.
 func (w *world) letGo(delivery string, resolution eventv1.Resolution) {
 	w.t.Helper()
-	data, err := proto.Marshal(&eventv1.Pack{Releases: []*eventv1.Release{{
-		Key: "shopify_1", DeliveryId: delivery, By: "ann", Reason: "mended", AskedAt: timestamppb.Now(), Resolution: resolution,
-	}}})
+	w.ask(&eventv1.Release{Key: "shopify_1", DeliveryId: delivery, Resolution: resolution})
+}
+
+// ask stores a release, and says who asks and why.
+func (w *world) ask(release *eventv1.Release) {
+	w.t.Helper()
+	release.By, release.Reason, release.AskedAt = "ann", "mended", timestamppb.Now()
+	data, err := proto.Marshal(&eventv1.Pack{Releases: []*eventv1.Release{release}})
 	if err == nil {
 		_, err = w.bus.Publish(context.Background(), bus.Message{Subject: bus.IngestSubject(0), Data: data})
 	}
@@ -83,4 +91,88 @@ func TestAReleaseOfWhatIsInDoubt(t *testing.T) {
 	w.letGo("shopify_1_orders_wms_1", eventv1.Resolution_RESOLUTION_SENT)
 	w.becomes("shopify_1", "orders.wms.1 DELIVERED, orders.erp.1 OPEN")
 	w.eventually("the first call and the one behind it are asked for", func() bool { return len(w.dispatched()) == 2 })
+}
+
+// newestHold returns what the Error Hold says last on a subject, nil where it says
+// nothing.
+func (w *world) newestHold(subject string) *dispatchv1.Hold {
+	w.t.Helper()
+	record, err := w.bus.Last(context.Background(), bus.StreamErrorHold, subject)
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil
+	}
+	hold := &dispatchv1.Hold{}
+	if err == nil {
+		err = proto.Unmarshal(record.Data, hold)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return hold
+}
+
+// An event that cannot be read is held with all that it brought. Let go too early, it
+// is held again; once the catalog is mended it becomes its order, on record; and what
+// was let go once is not let go a second time.
+func TestAnEventIsLetGoOnce(t *testing.T) {
+	w := newWorld(t, toERP())
+	gate, _ := w.start(nil)
+	event := w.event("orders/create", shopOrder(1, 0, nil))
+	event.Connector, event.ReceivedAt = "outlet", nil
+	w.capture(0, event)
+	const held = "event-1"
+	subject := "hold.v1.outlet.event-1." + held
+	w.eventually("the hold", func() bool { return w.newestHold(subject) != nil })
+	if hold := w.newestHold(subject); !proto.Equal(hold.GetEvent(), event) {
+		t.Errorf("the hold keeps %v, want the event", hold)
+	}
+	w.ask(&eventv1.Release{Connector: "outlet", Key: "event-1", DeliveryId: held})
+	w.eventually("it is held again", func() bool { return w.newestHold(subject+"-r1") != nil })
+	grown := snapshot(flow("orders", "true", false, "orders/create"))
+	grown.Connectors["outlet"] = connector("outlet", v1alpha1.SystemShopify)
+	grown.Flows[0].Spec.From[0].Connector = "outlet"
+	w.store.Replace(grown)
+	w.ask(&eventv1.Release{Connector: "outlet", Key: "event-1", DeliveryId: held}) // of the first hold, which is over
+	w.ask(&eventv1.Release{Connector: "outlet", Key: "event-1", DeliveryId: held + "-r1"})
+	w.becomes("outlet_1", "orders.erp.1 OPEN")
+	w.eventually("it is on record", func() bool { return w.newestHold(subject+"-r1").GetRelease() != nil })
+	if hold := w.newestHold(subject + "-r1"); hold.GetRelease().GetBy() != "ann" || hold.GetRelease().GetReason() != "mended" || hold.GetReleases() != 1 ||
+		hold.GetCause().GetCode() != "event-unreadable" || hold.GetEvent() != nil {
+		t.Errorf("released: %v", hold)
+	}
+	w.ask(&eventv1.Release{Connector: "outlet", Key: "event-1", DeliveryId: held + "-r1"})
+	w.ask(&eventv1.Release{Connector: "outlet", Key: "event-1", DeliveryId: "another"})
+	w.eventually("the last release is read", func() bool {
+		return slices.ContainsFunc(w.log.lines(), func(line string) bool { return strings.Contains(line, "no such event in the Error Hold") })
+	})
+	if got := gate.Stats(); got.Released != 2 || got.Events != 3 || w.state("outlet_1").GetRevision() != 1 || w.newestHold(subject+"-r2") != nil {
+		t.Errorf("counted %+v, the order is at %d", got, w.state("outlet_1").GetRevision())
+	}
+}
+
+// A gate that is killed between two writes of a release is followed by one that ends
+// it, with one effect.
+func TestKilledWhileAnEventIsLetGo(t *testing.T) {
+	for writes := range 4 { // state, delivery, record; and none
+		w := newWorld(t, flow("orders", `order.attributes["finish"] == "oak"`, false, "orders/create"))
+		_, stop := w.start(nil)
+		w.capture(0, w.event("orders/create", shopOrder(1, 0, nil)))
+		subject := "hold.v1.shopify.shopify_1.event-1"
+		w.eventually("the hold", func() bool { return w.newestHold(subject) != nil && w.state("shopify_1") != nil })
+		stop()
+		w.store.Replace(snapshot(toERP()))
+		w.ask(&eventv1.Release{Connector: "shopify", Key: "shopify_1", DeliveryId: "event-1"})
+		killer := deadlyAfter(writes)
+		gate, kill := w.start(killer.before)
+		if writes < 3 {
+			<-killer.died
+		} else {
+			w.eventually("it is let go", func() bool { return gate.Stats().Released == 1 })
+		}
+		kill()
+		w.start(nil)
+		w.becomes("shopify_1", "orders.erp.1 OPEN")
+		w.eventually("it is on record", func() bool { return w.newestHold(subject).GetRelease().GetBy() == "ann" })
+		w.eventually("its delivery", func() bool { return len(w.dispatched()) == 1 })
+	}
 }

@@ -40,6 +40,9 @@ func (n *Notifier) hold(ctx context.Context, m *bus.Incoming) error {
 			"subject", m.Subject, "sequence", m.Sequence, "error", err)
 		return nil
 	}
+	if hold.GetRelease() != nil {
+		return nil // it says that a person has let the event go
+	}
 	d := hold.GetDelivery()
 	switch message.KindOf(hold, Role) {
 	case message.KindMessage:

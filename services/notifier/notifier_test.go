@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
@@ -82,6 +83,9 @@ func TestNobodyIsTold(t *testing.T) {
 	w.hold("2", func(h *dispatchv1.Hold) { h.Delivery.Operation = "sendMessage" })
 	w.hold("3", func(h *dispatchv1.Hold) {
 		h.Delivery.Operation, h.Delivery.Requester, h.Delivery.Content = "readStock", "inventory-reconciler", nil
+	})
+	w.hold("4", func(h *dispatchv1.Hold) {
+		h.Delivery.Content, h.Release = nil, &eventv1.Release{By: "ann"} // an event that was let go
 	})
 	unreadable := bus.HoldSubject("wms", "shopify_4", "shopify_4_orders_warehouse_1")
 	if _, err := w.bus.Publish(context.Background(), bus.Message{Subject: unreadable, Data: []byte{0xff}}); err != nil {

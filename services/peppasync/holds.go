@@ -46,9 +46,10 @@ type held struct {
 	InDoubt   bool      `json:"inDoubt"          yaml:"inDoubt"`
 	Delivery  string    `json:"delivery"         yaml:"delivery"`
 
-	// stands says that the order's state holds the delivery.
-	stands bool
-	hold   *dispatchv1.Hold
+	// goes says that it can be let go: the order's state holds the delivery, or the
+	// event was kept with its hold.
+	goes bool
+	hold *dispatchv1.Hold
 }
 
 func newHolds() *cobra.Command {
@@ -151,7 +152,7 @@ func heldOf(hold *dispatchv1.Hold, stored time.Time) held {
 func statesOf(ctx context.Context, b *bus.Bus, entries map[string]held) (map[string]*orderv1.State, error) {
 	states := map[string]*orderv1.State{}
 	for _, h := range entries {
-		if h.hold.GetDelivery().GetOrderStep() != nil {
+		if !h.isEvent() {
 			states[h.Key] = &orderv1.State{}
 		}
 	}
@@ -183,9 +184,13 @@ func readState(ctx context.Context, b *bus.Bus, shards int, key string, state *o
 }
 
 // settled reports whether the order has moved on from the hold: its delivery goes
-// under another id, was closed, or is forgotten since.
+// under another id, was closed, or is forgotten since. An event is settled once it
+// was let go.
 func (h held) settled(state *orderv1.State) bool {
-	if h.hold.GetDelivery().GetOrderStep() == nil || state.GetKey() == "" {
+	if h.isEvent() {
+		return h.hold.GetRelease() != nil
+	}
+	if state.GetKey() == "" {
 		return false
 	}
 	switch h.in(state).GetStatus() {
@@ -197,12 +202,19 @@ func (h held) settled(state *orderv1.State) bool {
 }
 
 func (h held) with(state *orderv1.State) held {
-	h.stands = h.in(state).GetStatus() == orderv1.DeliveryStatus_DELIVERY_STATUS_HELD
+	h.goes = h.in(state).GetStatus() == orderv1.DeliveryStatus_DELIVERY_STATUS_HELD
+	if h.isEvent() {
+		h.goes = h.hold.GetEvent() != nil
+	}
 	if name := state.GetOrder().GetName(); name != "" {
 		h.Order = name
 	}
 	return h
 }
+
+// isEvent says that no call is held but an event that could not be applied, or
+// another role's call, which no order asked for.
+func (h held) isEvent() bool { return h.hold.GetDelivery().GetOrderStep() == nil }
 
 // in returns the delivery in its order's state, nil where it is not there.
 func (h held) in(state *orderv1.State) *orderv1.Delivery {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
@@ -48,6 +49,10 @@ func newRelease() *cobra.Command {
 		Long: `Sends an order on that is in the Error Hold, mapped anew from what is newest, and
 after it what waits behind it. ORDER is the name or key that "peppasync holds"
 shows, DELIVERY the id in its -o json. Who and why is kept with the order.
+
+An event that could not be read or applied is taken from its hold and handled again,
+by what is configured now; one that still cannot is held again, under another id.
+Who and why is kept with its hold.
 
 A hold in doubt may have arrived: look at the other side first, and say with
 --in-doubt-resolved what is there: of one call, so where an order has several holds
@@ -125,12 +130,17 @@ func (a *wanted) check(all bool, resolved string) error {
 // choose returns the holds that are meant, and how many in doubt are left out.
 func (a *wanted) choose(found []held) (chosen []held, doubtful int, err error) {
 	keys := map[string]bool{}
+	events := 0 // that are left out, because what the other side shows is about calls
 	for _, h := range found {
 		if h.hold.GetDelivery().GetRequester() != logicgate.Role || !a.means(h) {
 			continue
 		}
 		if h.InDoubt && a.resolution == eventv1.Resolution_RESOLUTION_UNSPECIFIED {
 			doubtful++
+			continue
+		}
+		if h.isEvent() && a.resolution != eventv1.Resolution_RESOLUTION_UNSPECIFIED {
+			events++
 			continue
 		}
 		keys[h.Key] = true
@@ -142,6 +152,8 @@ func (a *wanted) choose(found []held) (chosen []held, doubtful int, err error) {
 		return nil, 0, fmt.Errorf("%q names %d orders; name one by its key: %s", a.what, len(keys), strings.Join(sortedKeys(keys), ", "))
 	case len(chosen) == 0 && doubtful > 0:
 		return nil, 0, fmt.Errorf("%s is in doubt: %s may have it. Look there, then say --in-doubt-resolved sent or not-sent", a.what, a.connectors(found))
+	case len(chosen) == 0 && events > 0:
+		return nil, 0, fmt.Errorf("%q is an event that could not be applied, and no call: release it without --in-doubt-resolved", a.what)
 	case len(chosen) == 0:
 		return nil, 0, fmt.Errorf(`%q is not in the Error Hold; "peppasync holds" lists what is`, a.what)
 	}
@@ -151,20 +163,31 @@ func (a *wanted) choose(found []held) (chosen []held, doubtful int, err error) {
 		return nil, 0, fmt.Errorf("%q has %d calls in the Error Hold, and --in-doubt-resolved is about one: look at each, and name it by its delivery: %s",
 			a.what, len(chosen), strings.Join(deliveriesOf(chosen), ", "))
 	}
+	return whatGoes(chosen, doubtful)
+}
+
+// whatGoes leaves out what cannot be let go beside what can, and says of the rest why
+// not.
+func whatGoes(chosen []held, doubtful int) ([]held, int, error) {
+	some := slices.ContainsFunc(chosen, func(h held) bool { return h.goes })
+	var going []held
 	for _, h := range chosen {
 		switch {
-		case h.hold.GetDelivery().GetOrderStep() == nil:
-			return nil, 0, fmt.Errorf("%s is an event that could not be applied (%s), not a call; let the shop send it again", h.Delivery, h.Cause)
-		case !h.stands:
+		case h.goes:
+			going = append(going, h)
+		case !h.isEvent():
 			return nil, 0, fmt.Errorf("%s is just being put into the Error Hold, or its order is not in the store; try again in a moment", h.Delivery)
+		case !some:
+			return nil, 0, fmt.Errorf("%s is an event that could not be applied (%s) and was not kept with its hold, so that it cannot be let go: %s",
+				h.Delivery, h.Cause, "let the shop send the order anew, by an edit there; ingest answers the very same event by itself for up to an hour")
 		}
 	}
-	return chosen, doubtful, nil
+	return going, doubtful, nil
 }
 
 func (a *wanted) means(h held) bool {
 	if a.what == "" {
-		return h.Cause == a.cause && h.stands
+		return h.Cause == a.cause && h.goes
 	}
 	return slices.Contains([]string{h.Order, strings.TrimPrefix(h.Order, "#"), h.Key, h.Delivery}, a.what)
 }
@@ -237,9 +260,13 @@ func release(c *cobra.Command, b *bus.Bus, asked wanted) error {
 func (a *wanted) publish(ctx context.Context, b *bus.Bus, part []held) error {
 	pack := &eventv1.Pack{}
 	for _, h := range part {
-		pack.Releases = append(pack.Releases, &eventv1.Release{
+		r := &eventv1.Release{
 			Key: h.Key, DeliveryId: h.Delivery, By: a.by, Reason: a.reason, AskedAt: timestamppb.Now(), Resolution: a.resolution,
-		})
+		}
+		if h.isEvent() {
+			r.Connector = h.Connector
+		}
+		pack.Releases = append(pack.Releases, r)
 	}
 	data, err := proto.Marshal(pack)
 	if err == nil {
@@ -261,11 +288,11 @@ func awaitReleased(ctx context.Context, b *bus.Bus, waiting []held) ([]held, err
 	tick := time.NewTicker(releaseEvery)
 	defer tick.Stop()
 	for len(waiting) > 0 {
-		state := &orderv1.State{}
-		if err := readState(ctx, b, shards, waiting[0].Key, state); err != nil {
+		gone, err := waiting[0].gone(ctx, b, shards)
+		if err != nil {
 			return nil, err
 		}
-		if waiting[0].in(state) == nil {
+		if gone {
 			waiting = waiting[1:]
 			continue
 		}
@@ -278,4 +305,22 @@ func awaitReleased(ctx context.Context, b *bus.Bus, waiting []held) ([]held, err
 		}
 	}
 	return nil, nil
+}
+
+// gone says whether it was let go.
+func (h held) gone(ctx context.Context, b *bus.Bus, shards int) (bool, error) {
+	if !h.isEvent() {
+		state := &orderv1.State{}
+		err := readState(ctx, b, shards, h.Key, state)
+		return err == nil && h.in(state) == nil, err
+	}
+	hold := &dispatchv1.Hold{}
+	record, err := b.Last(ctx, bus.StreamErrorHold, bus.HoldSubject(h.Connector, h.Key, h.Delivery))
+	if err == nil {
+		err = proto.Unmarshal(record.Data, hold)
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading the hold of event %s: %w", h.Delivery, err)
+	}
+	return hold.GetRelease() != nil, nil
 }

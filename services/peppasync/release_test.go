@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/order"
@@ -221,4 +222,72 @@ func TestAResolutionIsAboutOneCall(t *testing.T) {
 	}
 	// With one left, its order names it.
 	s.do("release", "#7", "--reason", "it is not there", "--in-doubt-resolved", "not-sent")
+}
+
+// holdEvent puts an event of an order into the Error Hold; with its body unless that
+// is empty.
+func (s *station) holdEvent(id, key, code, body string) {
+	s.t.Helper()
+	hold := &dispatchv1.Hold{
+		Delivery: &dispatchv1.Delivery{Id: id, Connector: "shopify", Key: key, Operation: "orders/create", Requester: "logic-gate"},
+		Cause:    &dispatchv1.Cause{Code: code},
+	}
+	if body != "" {
+		hold.Event = &eventv1.Event{Connector: "shopify", Topic: "orders/create", Id: id, Body: []byte(body)}
+	}
+	s.publish(bus.HoldSubject("shopify", key, id), hold)
+}
+
+// An event that could not be read is let go by its name, together with others of its
+// cause, or beside its order's calls; it is listed until then. One that was not kept
+// with its hold stands in nobody's way, and alone says what helps.
+func TestEventsAreReleased(t *testing.T) {
+	s := newStation(t)
+	body := func(id string) string {
+		return `{"id": ` + id + `, "name": "#` + id + `", "updated_at": "2026-11-27T08:00:00Z", "currency": "USD", "line_items": []}`
+	}
+	s.holdEvent("event-1", "event-1", "event-unreadable", body("1"))
+	s.holdEvent("event-2", "event-2", "event-unreadable", body("2"))
+	s.holdEvent("event-3", "event-3", "event-unreadable", body("3"))
+	s.holdEvent("event-4", "event-4", "event-unreadable", "")
+	s.hold("5", "unknown-configuration", false)
+	s.holdEvent("event-5", order.Key("shopify", "5"), "condition-failed", body("5"))
+	s.holdEvent("event-6", order.Key("shopify", "5"), "condition-failed", "")
+	if out := s.do("holds"); !strings.Contains(out, "event-1  shopify    orders/create  event-unreadable") {
+		t.Errorf("the table lacks an event:\n%s", out)
+	}
+	for what, want := range map[string]string{"event-1": "release it without --in-doubt-resolved", "event-9": "is not in the Error Hold"} {
+		if _, err := s.try("release", what, "--reason", "x", "--in-doubt-resolved", "sent"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("release of %s as sent: %v, want %q", what, err, want)
+		}
+	}
+	if _, err := s.try("release", "event-4", "--reason", "x"); err == nil || !strings.Contains(err.Error(), "was not kept with its hold") {
+		t.Errorf("release of an event that is not there: %v", err)
+	}
+	s.run("logic-gate")
+	if out := s.do("release", "event-1", "--reason", "read now"); out != "1 released\n" || !s.known("1") {
+		t.Errorf("release of an event: %q", out)
+	}
+	if _, err := s.try("release", "event-1", "--reason", "again"); err == nil || !strings.Contains(err.Error(), "is not in the Error Hold") {
+		t.Errorf("a second release: %v", err)
+	}
+	if out := s.do("release", "--all", "--cause", "event-unreadable", "--reason", "read now"); out != "2 released\n" || !s.known("2") || !s.known("3") {
+		t.Errorf("release of a cause: %q", out)
+	}
+	if out := s.do("release", "5", "--reason", "both"); out != "2 released\n" || s.delivery("5").GetStatus() != orderv1.DeliveryStatus_DELIVERY_STATUS_OPEN {
+		t.Errorf("release of a call and an event: %q", out)
+	}
+	if out := s.do("holds"); strings.Contains(out, "event-1") || strings.Contains(out, "event-5") || !strings.Contains(out, "event-4") {
+		t.Errorf("after the releases:\n%s", out)
+	}
+}
+
+// known says whether an order is in the store.
+func (s *station) known(id string) bool {
+	s.t.Helper()
+	state := &orderv1.State{}
+	if err := readState(s.t.Context(), s.bus, 4, order.Key("shopify", id), state); err != nil {
+		s.t.Fatal(err)
+	}
+	return state.GetOrder() != nil
 }

@@ -9,6 +9,7 @@
 package dispatchv1
 
 import (
+	v1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	structpb "google.golang.org/protobuf/types/known/structpb"
@@ -548,7 +549,15 @@ type Hold struct {
 	// SHA-256 of the payload that was refused.
 	PayloadHash []byte `protobuf:"bytes,7,opt,name=payload_hash,json=payloadHash,proto3" json:"payload_hash,omitempty"`
 	// The outcome at the external system is not known.
-	InDoubt       bool `protobuf:"varint,8,opt,name=in_doubt,json=inDoubt,proto3" json:"in_doubt,omitempty"`
+	InDoubt bool `protobuf:"varint,8,opt,name=in_doubt,json=inDoubt,proto3" json:"in_doubt,omitempty"`
+	// What is held, where that is an event and no call: it stays as long as the hold,
+	// and is handled again when a person lets it go.
+	Event *v1.Event `protobuf:"bytes,9,opt,name=event,proto3" json:"event,omitempty"`
+	// Who let the event go; absent while it waits for a person. A call's releases are
+	// in its order's state.
+	Release *v1.Release `protobuf:"bytes,10,opt,name=release,proto3" json:"release,omitempty"`
+	// How often the event was let go before.
+	Releases      int32 `protobuf:"varint,11,opt,name=releases,proto3" json:"releases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -639,11 +648,32 @@ func (x *Hold) GetInDoubt() bool {
 	return false
 }
 
+func (x *Hold) GetEvent() *v1.Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *Hold) GetRelease() *v1.Release {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+func (x *Hold) GetReleases() int32 {
+	if x != nil {
+		return x.Releases
+	}
+	return 0
+}
+
 var File_peppasync_dispatch_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"$peppasync/dispatch/v1/dispatch.proto\x12\x15peppasync.dispatch.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x03\n" +
+	"$peppasync/dispatch/v1/dispatch.proto\x12\x15peppasync.dispatch.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epeppasync/event/v1/event.proto\"\xb3\x03\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tconnector\x18\x02 \x01(\tR\tconnector\x12\x12\n" +
@@ -686,7 +716,7 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12 \n" +
 	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\x12\x16\n" +
-	"\x06status\x18\x04 \x01(\x05R\x06status\"\xcc\x02\n" +
+	"\x06status\x18\x04 \x01(\x05R\x06status\"\xd0\x03\n" +
 	"\x04Hold\x12;\n" +
 	"\bdelivery\x18\x01 \x01(\v2\x1f.peppasync.dispatch.v1.DeliveryR\bdelivery\x122\n" +
 	"\x05cause\x18\x02 \x01(\v2\x1c.peppasync.dispatch.v1.CauseR\x05cause\x12\x1d\n" +
@@ -696,7 +726,11 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\aheld_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06heldAt\x12\x1a\n" +
 	"\battempts\x18\x06 \x01(\x05R\battempts\x12!\n" +
 	"\fpayload_hash\x18\a \x01(\fR\vpayloadHash\x12\x19\n" +
-	"\bin_doubt\x18\b \x01(\bR\ainDoubt*\x8b\x01\n" +
+	"\bin_doubt\x18\b \x01(\bR\ainDoubt\x12/\n" +
+	"\x05event\x18\t \x01(\v2\x19.peppasync.event.v1.EventR\x05event\x125\n" +
+	"\arelease\x18\n" +
+	" \x01(\v2\x1b.peppasync.event.v1.ReleaseR\arelease\x12\x1a\n" +
+	"\breleases\x18\v \x01(\x05R\breleases*\x8b\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OUTCOME_DELIVERED\x10\x01\x12\x10\n" +
@@ -728,6 +762,8 @@ var file_peppasync_dispatch_v1_dispatch_proto_goTypes = []any{
 	(*Hold)(nil),                  // 5: peppasync.dispatch.v1.Hold
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 	(*structpb.Struct)(nil),       // 7: google.protobuf.Struct
+	(*v1.Event)(nil),              // 8: peppasync.event.v1.Event
+	(*v1.Release)(nil),            // 9: peppasync.event.v1.Release
 }
 var file_peppasync_dispatch_v1_dispatch_proto_depIdxs = []int32{
 	6,  // 0: peppasync.dispatch.v1.Delivery.created_at:type_name -> google.protobuf.Timestamp
@@ -742,11 +778,13 @@ var file_peppasync_dispatch_v1_dispatch_proto_depIdxs = []int32{
 	1,  // 9: peppasync.dispatch.v1.Hold.delivery:type_name -> peppasync.dispatch.v1.Delivery
 	4,  // 10: peppasync.dispatch.v1.Hold.cause:type_name -> peppasync.dispatch.v1.Cause
 	6,  // 11: peppasync.dispatch.v1.Hold.held_at:type_name -> google.protobuf.Timestamp
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	8,  // 12: peppasync.dispatch.v1.Hold.event:type_name -> peppasync.event.v1.Event
+	9,  // 13: peppasync.dispatch.v1.Hold.release:type_name -> peppasync.event.v1.Release
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_dispatch_v1_dispatch_proto_init() }

@@ -132,19 +132,21 @@ func (x *Pack) GetReleases() []*Release {
 	return nil
 }
 
-// Release lets one delivery of an order out of the Error Hold.
+// Release lets one delivery of an order, or one event, out of the Error Hold.
 type Release struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The order's key.
+	// The order's key, or what the event is held under.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The delivery as it is held. One that is not held any more is left as it is, so
+	// The delivery, or event, as it is held. One that is not held any more is left as it is, so
 	// that a release may be repeated.
 	DeliveryId string `protobuf:"bytes,2,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
 	// Who lets it go, and why.
-	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	AskedAt       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=asked_at,json=askedAt,proto3" json:"asked_at,omitempty"`
-	Resolution    Resolution             `protobuf:"varint,6,opt,name=resolution,proto3,enum=peppasync.event.v1.Resolution" json:"resolution,omitempty"`
+	By         string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Reason     string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	AskedAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=asked_at,json=askedAt,proto3" json:"asked_at,omitempty"`
+	Resolution Resolution             `protobuf:"varint,6,opt,name=resolution,proto3,enum=peppasync.event.v1.Resolution" json:"resolution,omitempty"`
+	// The connector that the event came in by; empty for a delivery.
+	Connector     string `protobuf:"bytes,7,opt,name=connector,proto3" json:"connector,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -219,6 +221,13 @@ func (x *Release) GetResolution() Resolution {
 		return x.Resolution
 	}
 	return Resolution_RESOLUTION_UNSPECIFIED
+}
+
+func (x *Release) GetConnector() string {
+	if x != nil {
+		return x.Connector
+	}
+	return ""
 }
 
 // Event is one verified delivery of a sender, its body untouched.
@@ -326,7 +335,7 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\x1epeppasync/event/v1/event.proto\x12\x12peppasync.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"r\n" +
 	"\x04Pack\x121\n" +
 	"\x06events\x18\x01 \x03(\v2\x19.peppasync.event.v1.EventR\x06events\x127\n" +
-	"\breleases\x18\x02 \x03(\v2\x1b.peppasync.event.v1.ReleaseR\breleases\"\xdb\x01\n" +
+	"\breleases\x18\x02 \x03(\v2\x1b.peppasync.event.v1.ReleaseR\breleases\"\xf9\x01\n" +
 	"\aRelease\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1f\n" +
 	"\vdelivery_id\x18\x02 \x01(\tR\n" +
@@ -336,7 +345,8 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\basked_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aaskedAt\x12>\n" +
 	"\n" +
 	"resolution\x18\x06 \x01(\x0e2\x1e.peppasync.event.v1.ResolutionR\n" +
-	"resolution\"\xde\x01\n" +
+	"resolution\x12\x1c\n" +
+	"\tconnector\x18\a \x01(\tR\tconnector\"\xde\x01\n" +
 	"\x05Event\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x0e\n" +
