@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -37,6 +38,8 @@ const (
 	// dedupeHash is how many bytes of a body's hash tell versions under one id
 	// apart: an order's state remembers 64 ids, and grows by each byte of this.
 	dedupeHash = 9
+	// holdHash is the like for the names of holds, which people read and type.
+	holdHash = 8
 )
 
 // packs splits what ingest has kept into its events.
@@ -55,12 +58,19 @@ type arrival struct {
 	releases int32
 }
 
-// holdID names the event in the Error Hold, each time that it gets there.
+// holdID names the event in the Error Hold, each time that it gets there: a second
+// one, of another topic or with another body, is not lost behind the first where
+// its sender gives both one id.
 func (a *arrival) holdID() string {
-	if a.releases == 0 {
-		return a.id()
+	id := a.id()
+	if id == a.event.GetId() {
+		sum := sha256.Sum256(append([]byte(a.event.GetTopic()+"\x00"), a.event.GetBody()...))
+		id += "-" + hex.EncodeToString(sum[:holdHash])
 	}
-	return a.id() + "-r" + strconv.Itoa(int(a.releases))
+	if a.releases > 0 {
+		id += "-r" + strconv.Itoa(int(a.releases))
+	}
+	return id
 }
 
 // id is its sender's name for the event if it has one that fits into a subject,

@@ -2,6 +2,7 @@ package logicgate
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -186,6 +187,12 @@ func (w *world) event(topic string, body []byte) *eventv1.Event {
 	return &eventv1.Event{
 		Connector: "shopify", Topic: topic, Id: fmt.Sprint("event-", w.events), ReceivedAt: timestamppb.Now(), Body: body,
 	}
+}
+
+// heldAs is the name of an event in the Error Hold.
+func heldAs(e *eventv1.Event) string {
+	sum := sha256.Sum256([]byte(e.GetTopic() + "\x00" + string(e.GetBody())))
+	return fmt.Sprintf("%s-%x", e.GetId(), sum[:8])
 }
 
 // capture stores a pack as ingest does.

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
@@ -31,11 +33,11 @@ func TestUnreadableEventsStepAside(t *testing.T) {
 	}
 	holds := w.holds()
 	for subject, want := range map[string]string{
-		"hold.v1.shopify.event-1.event-1":                           "orders/create",
-		"hold.v1.shopify.event-2.event-2":                           "200 bytes",
-		"hold.v1.shopify.event-3.event-3":                           "index out of range",
-		"hold.v1.shopify.a=2Eb=20=3E=20=2A=0A.a=2Eb=20=3E=20=2A=0A": "JSON object",
-		"hold.v1.shopify.INGEST_0-1-5.INGEST_0-1-5":                 "JSON object",
+		"hold.v1.shopify.event-1." + heldAs(broken):                          "orders/create",
+		"hold.v1.shopify.event-2." + heldAs(nameless):                        "200 bytes",
+		"hold.v1.shopify.event-3." + heldAs(explosive):                       "index out of range",
+		"hold.v1.shopify.a=2Eb=20=3E=20=2A=0A." + bus.Token(heldAs(hostile)): "JSON object",
+		"hold.v1.shopify.INGEST_0-1-5.INGEST_0-1-5":                          "JSON object",
 	} {
 		hold := holds[subject]
 		if hold.GetCause().GetCode() != "event-unreadable" || !strings.Contains(hold.GetCause().GetDetail(), want) || hold.GetCause().GetFingerprint() == "" {
@@ -66,6 +68,34 @@ func TestUnreadableEventIsHeldOnce(t *testing.T) {
 	}
 }
 
+// Some senders give one id to all that one action fires: neither another topic nor
+// another body gets lost behind what is held under that id already, of an order that
+// is known or of none.
+func TestEventsOfOneIDAreHeldEach(t *testing.T) {
+	w := newWorld(t, flow("orders", `order.attributes["finish"] == "oak"`, false, "orders/create", "orders/paid"))
+	gate, _ := w.start(nil)
+	events := []*eventv1.Event{
+		w.event("orders/create", []byte(`{`)), w.event("orders/paid", []byte(`{`)), w.event("orders/create", []byte(`{"id": `)),
+		w.event("orders/create", shopOrder(1, 0, nil)), w.event("orders/paid", shopOrder(1, 0, nil)), w.event("orders/create", shopOrder(1, 1, nil)),
+	}
+	for _, e := range events {
+		e.Id = "event-1"
+	}
+	w.capture(0, events...)
+	w.capture(0, events...)
+	w.eventually("twelve events", func() bool { return gate.Stats().Events == 12 })
+	holds := w.holds()
+	for i, e := range events {
+		key := []string{"event-1", "shopify_1"}[i/3]
+		if hold := holds["hold.v1.shopify."+key+"."+heldAs(e)]; !proto.Equal(hold.GetEvent(), e) {
+			t.Errorf("event %d is held as %v", i, hold)
+		}
+	}
+	if len(holds) != len(events) {
+		t.Errorf("%d holds, want %d", len(holds), len(events))
+	}
+}
+
 func TestAPackThatIsNoneIsHeld(t *testing.T) {
 	w := newWorld(t, toERP())
 	w.start(nil)
@@ -85,10 +115,11 @@ func TestAConditionThatFailsHoldsTheEventAndNothingElse(t *testing.T) {
 		flow("second", "true", false, "orders/create", "orders/updated"))
 	gate, _ := w.start(nil)
 	oak := map[string]any{"note_attributes": []any{map[string]any{"name": "finish", "value": "oak"}}}
-	w.capture(0, w.event("orders/create", shopOrder(1, 0, nil)), w.event("orders/create", shopOrder(2, 0, oak)))
+	birch := w.event("orders/create", shopOrder(1, 0, nil))
+	w.capture(0, birch, w.event("orders/create", shopOrder(2, 0, oak)))
 	w.becomes("shopify_1", "second.erp.1 OPEN")
 	w.becomes("shopify_2", "first.erp.1 OPEN, second.erp.1 WAITING")
-	hold := w.holds()["hold.v1.shopify.shopify_1.event-1"]
+	hold := w.holds()["hold.v1.shopify.shopify_1."+heldAs(birch)]
 	if hold.GetCause().GetCode() != "condition-failed" || !strings.Contains(hold.GetCause().GetDetail(), `flow "first"`) || hold.GetOrderName() != "#1" {
 		t.Errorf("hold %v", hold)
 	}
@@ -147,7 +178,7 @@ func TestAnEventOfAConnectorThatIsGoneIsHeld(t *testing.T) {
 	late.Connector, late.ReceivedAt = "closed-shop", nil
 	w.capture(0, late)
 	w.eventually("the hold", func() bool {
-		hold := w.holds()["hold.v1.closed-shop.event-1.event-1"]
+		hold := w.holds()["hold.v1.closed-shop.event-1."+heldAs(late)]
 		return strings.Contains(hold.GetCause().GetDetail(), "not in the catalog")
 	})
 }
@@ -161,10 +192,11 @@ func TestAnUnreadableStateHoldsItsEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	gate, _ := w.start(nil)
-	w.capture(0, w.event("orders/create", shopOrder(1, 0, nil)), w.event("orders/create", shopOrder(2, 0, nil)))
+	first := w.event("orders/create", shopOrder(1, 0, nil))
+	w.capture(0, first, w.event("orders/create", shopOrder(2, 0, nil)))
 	w.becomes("shopify_2", "orders.erp.1 OPEN")
 	w.eventually("two events", func() bool { return gate.Stats().Events == 2 })
-	if code := w.holds()["hold.v1.shopify.shopify_1.event-1"].GetCause().GetCode(); code != "state-unreadable" {
+	if code := w.holds()["hold.v1.shopify.shopify_1."+heldAs(first)].GetCause().GetCode(); code != "state-unreadable" {
 		t.Errorf("cause %q, want state-unreadable", code)
 	}
 }

@@ -120,7 +120,7 @@ func TestAnEventIsLetGoOnce(t *testing.T) {
 	event := w.event("orders/create", shopOrder(1, 0, nil))
 	event.Connector, event.ReceivedAt = "outlet", nil
 	w.capture(0, event)
-	const held = "event-1"
+	held := heldAs(event)
 	subject := "hold.v1.outlet.event-1." + held
 	w.eventually("the hold", func() bool { return w.newestHold(subject) != nil })
 	if hold := w.newestHold(subject); !proto.Equal(hold.GetEvent(), event) {
@@ -156,12 +156,13 @@ func TestKilledWhileAnEventIsLetGo(t *testing.T) {
 	for writes := range 4 { // state, delivery, record; and none
 		w := newWorld(t, flow("orders", `order.attributes["finish"] == "oak"`, false, "orders/create"))
 		_, stop := w.start(nil)
-		w.capture(0, w.event("orders/create", shopOrder(1, 0, nil)))
-		subject := "hold.v1.shopify.shopify_1.event-1"
+		event := w.event("orders/create", shopOrder(1, 0, nil))
+		w.capture(0, event)
+		subject := "hold.v1.shopify.shopify_1." + heldAs(event)
 		w.eventually("the hold", func() bool { return w.newestHold(subject) != nil && w.state("shopify_1") != nil })
 		stop()
 		w.store.Replace(snapshot(toERP()))
-		w.ask(&eventv1.Release{Connector: "shopify", Key: "shopify_1", DeliveryId: "event-1"})
+		w.ask(&eventv1.Release{Connector: "shopify", Key: "shopify_1", DeliveryId: heldAs(event)})
 		killer := deadlyAfter(writes)
 		gate, kill := w.start(killer.before)
 		if writes < 3 {
