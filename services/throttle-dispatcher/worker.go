@@ -27,12 +27,13 @@ import (
 )
 
 const (
-	// bindTimeout is how long reading what a delivery refers to may take. A cluster
-	// that lost a leader leaves questions unanswered, so it is asked again soon.
+	// bindTimeout is how long reading what a delivery refers to may take, the loop
+	// being kept for as long.
 	bindTimeout = 2 * time.Second
 	// blockTimeout is how long a block's write may take until it is repeated,
-	// after blockRetry.
-	blockTimeout = 5 * time.Second
+	// after blockRetry. The answer of a leader that died never comes, and what is
+	// stored after its time is found by the repetition.
+	blockTimeout = 2 * time.Second
 	blockRetry   = 100 * time.Millisecond
 	// blockSlow is from when on a block's write is worth a line in the log.
 	blockSlow = 500 * time.Millisecond

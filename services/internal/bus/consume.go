@@ -27,7 +27,8 @@ const (
 	ephemeralInactive = 5 * time.Minute
 
 	consumeBackoffMin = 50 * time.Millisecond
-	consumeBackoffMax = 2 * time.Second
+	// It is also the most that a session comes later than the leader it waits for.
+	consumeBackoffMax = 500 * time.Millisecond
 )
 
 // ConsumerOptions of Consume.
@@ -262,7 +263,11 @@ func (c *consumption) prefetch() int {
 func (c *consumption) prepare(ctx context.Context) (jetstream.Consumer, error) {
 	bounded, cancel := c.bus.bound(ctx)
 	defer cancel()
-	consumer, err := c.bus.js.CreateOrUpdateConsumer(bounded, c.options.Stream, c.config())
+	ask := hedged[jetstream.Consumer]
+	if c.options.Ephemeral {
+		ask = once // each question would make one more
+	}
+	consumer, err := ask(bounded, c.make)
 	if err != nil {
 		return nil, because(bounded, err)
 	}
@@ -278,6 +283,19 @@ func (c *consumption) prepare(ctx context.Context) (jetstream.Consumer, error) {
 		}
 	}
 	return consumer, nil
+}
+
+// make makes or updates the consumer. It looks first, which costs the cluster nothing:
+// each try to make one that has no leader at the moment is a vote of all servers, and
+// is not answered.
+func (c *consumption) make(ctx context.Context) (jetstream.Consumer, error) {
+	if !c.options.Ephemeral {
+		_, err := c.bus.js.Consumer(ctx, c.options.Stream, c.options.Durable)
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return nil, err
+		}
+	}
+	return c.bus.js.CreateOrUpdateConsumer(ctx, c.options.Stream, c.config())
 }
 
 // renew makes the consumer anew where somebody else has requests with the server:

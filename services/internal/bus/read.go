@@ -38,7 +38,8 @@ func (r Record) Deleted() bool {
 }
 
 // Last returns the newest record on a subject, which may have wildcards, read
-// from the stream's leader. ErrNotFound where there is none.
+// from the stream's leader. ErrNotFound where there is none. While there is no
+// leader it asks again, so that the next one is heard soon.
 func (b *Bus) Last(ctx context.Context, stream, subject string) (Record, error) {
 	bounded, cancel := b.bound(ctx)
 	defer cancel()
@@ -46,7 +47,9 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (Record, error) 
 	if err != nil {
 		return Record{}, describe(because(bounded, err), "read the last record on %s", subject)
 	}
-	raw, err := s.GetLastMsgForSubject(bounded, subject)
+	raw, err := hedged(bounded, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return s.GetLastMsgForSubject(ctx, subject)
+	})
 	if err != nil {
 		return Record{}, describe(because(bounded, err), "read the last record on %s", subject)
 	}
