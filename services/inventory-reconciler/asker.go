@@ -34,18 +34,25 @@ type question struct {
 	expires time.Time
 }
 
+// records is where deliveries are written, and results looked for: a Bus.
+type records interface {
+	Last(ctx context.Context, stream, subject string) (bus.Record, error)
+	Publish(ctx context.Context, m bus.Message) (bus.Ack, error)
+}
+
 // asker publishes deliveries and hands out their results. It is safe for
 // concurrent use.
 type asker struct {
-	bus *bus.Bus
-	log *slog.Logger
+	bus     *bus.Bus
+	records records
+	log     *slog.Logger
 
 	mu      sync.Mutex
 	waiting map[string]chan *dispatchv1.Result
 }
 
 func newAsker(config Config) *asker {
-	return &asker{bus: config.Bus, log: config.Logger, waiting: map[string]chan *dispatchv1.Result{}}
+	return &asker{bus: config.Bus, records: config.Bus, log: config.Logger, waiting: map[string]chan *dispatchv1.Result{}}
 }
 
 // listen reads results until ctx is done: those for this role for whoever waits,
@@ -130,15 +137,19 @@ func (a *asker) ask(ctx context.Context, q question) (*dispatchv1.Result, error)
 	}
 }
 
-// publish reports whether the delivery is in DISPATCH. The same again is a
-// conflict, and as good.
+// publish reports whether the delivery is in DISPATCH. That it is there already
+// is as good.
 func (a *asker) publish(ctx context.Context, d *dispatchv1.Delivery, data []byte) (bool, error) {
-	_, err := a.bus.Publish(ctx, bus.Message{
+	m := bus.Message{
 		Subject: bus.DispatchSubject(d.GetConnector(), d.GetLane(), d.GetKey(), d.GetId()),
 		Data:    data, ExpectLast: bus.Sequence(0), ExpectStream: bus.StreamDispatch,
-	})
+	}
+	_, err := a.records.Publish(ctx, m)
+	if bus.IsConflict(err) {
+		_, err = bus.Instead(ctx, a.records, bus.StreamDispatch, m, err)
+	}
 	switch {
-	case err == nil || bus.IsConflict(err):
+	case err == nil:
 		return true, nil
 	case ctx.Err() != nil:
 		return false, context.Cause(ctx)
@@ -152,7 +163,7 @@ func (a *asker) publish(ctx context.Context, d *dispatchv1.Delivery, data []byte
 // look reads a result from the stream, nil where it is not there: this process
 // may have missed it, or another one of this role may have been handed it.
 func (a *asker) look(ctx context.Context, id string) (*dispatchv1.Result, error) {
-	record, err := a.bus.Last(ctx, bus.StreamResult, bus.ResultSubject(Role, id))
+	record, err := a.records.Last(ctx, bus.StreamResult, bus.ResultSubject(Role, id))
 	if err != nil {
 		if !errors.Is(err, bus.ErrNotFound) {
 			a.log.DebugContext(ctx, "a result could not be looked for; it is tried again", "delivery", id, "error", err)

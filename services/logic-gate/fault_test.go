@@ -16,6 +16,7 @@ import (
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/bus/bustest"
 )
 
 // deadly stands between a gate and its records. Once it has let a number of
@@ -310,5 +311,39 @@ func TestADeliveryIsPublishedInTheTraceOfItsEvent(t *testing.T) {
 	}
 	if !proto.Equal(w.dispatched()["shopify_1_orders_erp_1"].GetOrderStep(), &dispatchv1.OrderStep{Flow: "orders", Step: "erp", Revision: 1}) {
 		t.Error("the released delivery is not the step that waited")
+	}
+}
+
+// inProcess loses the first write of a kind of records, and refuses the next ones
+// as a cluster does while that one is in process. Then it comes to nothing.
+type inProcess struct {
+	records
+	prefix string
+	writes atomic.Int64
+}
+
+func (p *inProcess) Publish(ctx context.Context, m bus.Message) (bus.Ack, error) {
+	if strings.HasPrefix(m.Subject, p.prefix) {
+		switch p.writes.Add(1) {
+		case 1:
+			return bus.Ack{}, context.DeadlineExceeded
+		case 2, 3, 4:
+			return bus.Ack{}, bustest.Refusal(m.Subject)
+		}
+	}
+	return p.records.Publish(ctx, m)
+}
+
+// That a write is refused while an earlier attempt is in process does not say
+// that it is stored: states and deliveries are written until they are.
+func TestWhatIsInProcessIsNotThere(t *testing.T) {
+	for _, prefix := range []string{"order.state.v1.", "dispatch.v1."} {
+		t.Run(prefix, func(t *testing.T) {
+			w := newWorld(t, toERP())
+			w.start(func(r records) records { return &inProcess{records: r, prefix: prefix} })
+			w.capture(0, w.event("orders/create", shopOrder(1, 0, nil)))
+			w.becomes("shopify_1", "orders.erp.1 OPEN")
+			w.eventually("the delivery", func() bool { return w.dispatched()["shopify_1_orders_erp_1"] != nil })
+		})
 	}
 }

@@ -72,7 +72,8 @@ func (s *settler) load(ctx context.Context, key string) (*orderv1.State, uint64,
 
 // write stores a state in place of the one with that sequence. It reports
 // false where another state is there: the caller decides again on that one.
-// That may be its own: a write whose answer got lost.
+// That may be its own: a write whose answer got lost. Or it is still on its way,
+// and the caller decides the same again until it is there or has come to nothing.
 func (s *settler) write(ctx context.Context, state *orderv1.State, replaces uint64) (bool, error) {
 	data, err := proto.Marshal(state)
 	if err != nil {
@@ -129,17 +130,27 @@ func (s *settler) publishOne(ctx context.Context, state *orderv1.State, d *order
 	return nil
 }
 
-// publishOnce publishes on a subject that is for this message alone.
+// publishOnce publishes on a subject that is for this message alone, in the stream
+// that it expects.
 func (s *settler) publishOnce(ctx context.Context, m bus.Message) error {
 	m.ExpectLast = bus.Sequence(0)
-	err := s.patience.do(ctx, func(ctx context.Context) error {
-		_, err := s.records.Publish(ctx, m)
-		return err
-	})
-	if bus.IsConflict(err) {
-		return nil
+	for backoff := backoffMin; ; backoff = min(2*backoff, backoffMax) {
+		err := s.patience.do(ctx, func(ctx context.Context) error {
+			_, err := s.records.Publish(ctx, m)
+			return err
+		})
+		if !bus.IsConflict(err) {
+			return err
+		}
+		// An earlier attempt, or another replica, may still be at it.
+		_, err = bus.Instead(ctx, s.records, m.ExpectStream, m, err)
+		if !bus.IsUnavailable(err) {
+			return err
+		}
+		if err := pause(ctx, backoff/2+rand.N(backoff)); err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 func (s *settler) stream(key string) string { return bus.OrderStream(bus.OrderShard(key, s.shards)) }

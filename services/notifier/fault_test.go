@@ -12,6 +12,7 @@ import (
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/bus/bustest"
 )
 
 var errKilled = errors.New("killed")
@@ -216,4 +217,33 @@ func (r *waiting) Publish(ctx context.Context, m bus.Message) (bus.Ack, error) {
 	ack, err := r.records.Publish(ctx, m)
 	r.written.Add(1)
 	return ack, err
+}
+
+// A cluster refuses a write while an earlier attempt is in process; where that
+// comes to nothing, the text is written all the same.
+func TestATextInProcessIsWrittenAgain(t *testing.T) {
+	w := newWorld(t, policy("operations", boss))
+	w.dispatch()
+	w.start(func(n *Notifier) { n.records = &inProcess{records: w.bus} })
+	w.hold("1")
+	if diff := cmp.Diff(map[string]int{boss + " #1": 1}, w.told(1)); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
+// inProcess loses the first write, and refuses the second as if the first were in
+// process.
+type inProcess struct {
+	records
+	writes atomic.Int64
+}
+
+func (p *inProcess) Publish(ctx context.Context, m bus.Message) (bus.Ack, error) {
+	switch p.writes.Add(1) {
+	case 1:
+		return bus.Ack{}, context.DeadlineExceeded
+	case 2:
+		return bus.Ack{}, bustest.Refusal(m.Subject)
+	}
+	return p.records.Publish(ctx, m)
 }

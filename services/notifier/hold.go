@@ -159,12 +159,13 @@ func (n *Notifier) publish(ctx context.Context, id string, r route, text string)
 	if err != nil {
 		return err
 	}
-	_, err = n.records.Publish(ctx, bus.Message{
+	m := bus.Message{
 		Subject: bus.DispatchSubject(r.connector, r.lane, id, id), Data: data,
 		ExpectLast: bus.Sequence(0), ExpectStream: bus.StreamDispatch,
-	})
+	}
+	_, err = n.records.Publish(ctx, m)
 	if bus.IsConflict(err) {
-		return nil
+		_, err = bus.Instead(ctx, n.records, bus.StreamDispatch, m, err)
 	}
 	return err
 }

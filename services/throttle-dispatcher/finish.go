@@ -108,11 +108,11 @@ func (w *worker) acknowledge(ctx context.Context, j *job) error {
 func (w *worker) publishOnce(ctx context.Context, closing *ledgerv1.Close) error {
 	result := closing.GetResult()
 	if hold := closing.GetHold(); hold != nil {
-		if err := w.publishNew(ctx, bus.HoldSubject(result.GetConnector(), result.GetKey(), result.GetDeliveryId()), hold); err != nil {
+		if err := w.publishNew(ctx, bus.StreamErrorHold, bus.HoldSubject(result.GetConnector(), result.GetKey(), result.GetDeliveryId()), hold); err != nil {
 			return err
 		}
 	}
-	return w.publishNew(ctx, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()), result)
+	return w.publishNew(ctx, bus.StreamResult, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()), result)
 }
 
 // publishUnlessThere is for what an earlier owner closed and may have published:
@@ -128,15 +128,15 @@ func (w *worker) publishUnlessThere(ctx context.Context, closing *ledgerv1.Close
 
 // publishNew publishes what must be there once; that it is there already is
 // success.
-func (w *worker) publishNew(ctx context.Context, subject string, message proto.Message) error {
+func (w *worker) publishNew(ctx context.Context, stream, subject string, message proto.Message) error {
 	data, err := proto.Marshal(message)
 	if err != nil {
 		return err
 	}
-	none := uint64(0)
-	_, err = w.records.Publish(ctx, bus.Message{Subject: subject, Data: data, ExpectLast: &none})
+	m := bus.Message{Subject: subject, Data: data, ExpectLast: bus.Sequence(0)}
+	_, err = w.records.Publish(ctx, m)
 	if bus.IsConflict(err) {
-		return nil
+		_, err = bus.Instead(ctx, w.records, stream, m, err)
 	}
 	return err
 }

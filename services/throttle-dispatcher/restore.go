@@ -99,7 +99,7 @@ func (w *worker) tidy(ctx context.Context, left leftover) {
 				return err
 			}
 			// Not its hold: that may have been released meanwhile.
-			if err := w.publishNew(ctx, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()), result); err != nil {
+			if err := w.publishNew(ctx, bus.StreamResult, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()), result); err != nil {
 				return err
 			}
 			select {
@@ -175,7 +175,7 @@ func (w *worker) askAgain(ctx context.Context, claim *ledgerv1.Claim) {
 	w.log.WarnContext(ctx, "a delivery that is under way has lost its message; it is asked for again", "delivery", d.GetId())
 	w.finishers.Go(func() {
 		w.persist(ctx, d.GetId(), func() error {
-			return w.publishNew(ctx, bus.DispatchSubject(d.GetConnector(), d.GetLane(), d.GetKey(), d.GetId()), d)
+			return w.publishNew(ctx, bus.StreamDispatch, bus.DispatchSubject(d.GetConnector(), d.GetLane(), d.GetKey(), d.GetId()), d)
 		})
 	})
 }

@@ -75,7 +75,8 @@ func (w *worker) storeOnce(ctx context.Context, subject string, last uint64, dat
 	ctx, cancel := context.WithTimeout(ctx, blockTimeout)
 	defer cancel()
 	before := time.Now()
-	ack, err := w.records.Publish(ctx, bus.Message{Subject: subject, Data: data, ExpectLast: &last})
+	block := bus.Message{Subject: subject, Data: data, ExpectLast: &last}
+	ack, err := w.records.Publish(ctx, block)
 	switch {
 	case err == nil:
 		w.watchStore(ctx, time.Since(before))
@@ -83,8 +84,9 @@ func (w *worker) storeOnce(ctx context.Context, subject string, last uint64, dat
 	case !bus.IsConflict(err):
 		return 0, err
 	}
-	// An attempt whose answer was lost conflicts with its own repetition.
-	newest, lastErr := w.records.Last(ctx, bus.StreamLedger, subject)
+	// An attempt whose answer was lost conflicts with its own repetition, which as
+	// long as that attempt is not stored is to be repeated once more.
+	newest, lastErr := bus.Instead(ctx, w.records, bus.StreamLedger, block, err)
 	switch {
 	case lastErr != nil:
 		return 0, lastErr

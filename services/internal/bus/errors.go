@@ -28,12 +28,17 @@ const (
 	codeWrongLastSequenceConstant jetstream.ErrorCode = 10164
 )
 
+// errInProcess: what another write to the subject comes to is not decided yet.
+var errInProcess = errors.New("an earlier write to this subject is still in process; whether it will be stored is not known")
+
 // IsConflict reports whether a compare-and-set found another sequence than
-// expected, or a batch held an id that is already there. Nothing was written.
-// A retry of a write whose outcome was unknown conflicts with itself, so that
-// the caller reads before it decides. On replicated streams the server says
-// 10164 for what it calls 10071 elsewhere, and 10163 while an earlier write to
-// the same subject is on its way.
+// expected, or a batch held an id that is already there. This write is not
+// stored. That does not say that another one is: a replicated stream answers
+// 10164 also while an earlier write to the subject waits for its quorum, and that
+// one may still come to nothing; and for a moment after that one's
+// acknowledgment. Mostly it is the same write, tried before with its answer lost.
+// So the caller reads before it decides: a newer record is there,
+// or the same write is to be tried again; Instead does that.
 func IsConflict(err error) bool {
 	return hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence, codeWrongLastSequenceConstant,
 		codeLastSequenceNotReady, jetstreamext.JSErrCodeBatchPublishDuplicateMsgID)
@@ -50,7 +55,7 @@ func IsFull(err error) bool {
 // where it is guarded by an id or a compare-and-set.
 func IsUnavailable(err error) bool {
 	for _, target := range []error{
-		context.DeadlineExceeded, errDisconnected, jetstream.ErrNoStreamResponse, jetstream.ErrJetStreamNotEnabled,
+		context.DeadlineExceeded, errDisconnected, errInProcess, jetstream.ErrNoStreamResponse, jetstream.ErrJetStreamNotEnabled,
 		jetstream.ErrNoHeartbeat, jetstream.ErrConsumerLeadershipChanged, jetstream.ErrServerShutdown,
 		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionClosed, nats.ErrConnectionDraining,
 		nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded, nats.ErrNoServers, nats.ErrStaleConnection,

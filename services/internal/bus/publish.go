@@ -41,8 +41,8 @@ type Message struct {
 	// Duplicate.
 	ID string
 	// ExpectLast is the sequence of the newest record on this subject, 0 for
-	// none; where another is found nothing is written, and IsConflict is true.
-	// nil writes in any case.
+	// none; where another is found, or may be about to be, nothing is written, and
+	// IsConflict is true. nil writes in any case.
 	ExpectLast *uint64
 	// ExpectStream is the stream that must be the one to take it.
 	ExpectStream string

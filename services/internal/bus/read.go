@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"sync"
 	"sync/atomic"
@@ -57,6 +58,28 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (Record, error) 
 		Stream: stream, Subject: raw.Subject, Sequence: raw.Sequence, Time: raw.Time,
 		Header: flatten(raw.Header), Data: raw.Data,
 	}, nil
+}
+
+// Instead looks, after a compare-and-set that was refused as a conflict, for the
+// record that is on the subject instead of the one that it expected, and returns
+// it. Where none is, the error is IsUnavailable: another write is in process, and
+// this one is to be tried again, as long as nothing is stored. read is a Bus, or
+// what stands for one.
+func Instead(ctx context.Context, read interface {
+	Last(ctx context.Context, stream, subject string) (Record, error)
+}, stream string, m Message, conflict error) (Record, error) {
+	expected := uint64(0)
+	if m.ExpectLast != nil {
+		expected = *m.ExpectLast
+	}
+	newest, err := read.Last(ctx, stream, m.Subject)
+	switch {
+	case errors.Is(err, ErrNotFound) && expected > 0:
+		return Record{}, fmt.Errorf("bus: the record %d that was on %s is gone: %w", expected, m.Subject, conflict)
+	case errors.Is(err, ErrNotFound), err == nil && newest.Sequence == expected:
+		return Record{}, fmt.Errorf("bus: publish on %s: %w (%v)", m.Subject, errInProcess, conflict) //nolint:errorlint // it is no conflict
+	}
+	return newest, err
 }
 
 // Read returns the records on a subject, which may have wildcards, from a
