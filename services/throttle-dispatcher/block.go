@@ -102,6 +102,7 @@ func (w *worker) takeTurns(now time.Time, most int) []*job {
 			w.queue.Retry(item.Key, until)
 			continue
 		}
+		delete(w.aside, item.ID)
 		taken = append(taken, item.Value)
 	}
 	return taken

@@ -37,6 +37,8 @@ type flight struct {
 type outcome struct {
 	flight
 	result transport.Outcome
+	// alone: it met an outage that others do not.
+	alone bool
 }
 
 // launch starts the flight; its outcome comes to the loop in any case.
@@ -148,13 +150,4 @@ func (o outcome) wasUnused() bool {
 // foundNoConnection reports whether there was none to write to in time.
 func (o outcome) foundNoConnection() bool {
 	return errors.Is(o.result.Err, transport.ErrNotConnected)
-}
-
-// isOutage reports whether the call met a system that does not work as a whole.
-func (o outcome) isOutage(answer connectors.Answer) bool {
-	switch o.result.Status {
-	case 0, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return answer.Outage
 }

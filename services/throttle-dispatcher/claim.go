@@ -16,6 +16,7 @@ import (
 	"github.com/peppasync/peppasync/services/internal/fault"
 	"github.com/peppasync/peppasync/services/internal/order"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/doubt"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/outage"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
@@ -47,7 +48,11 @@ type job struct {
 	// refusedAt.
 	refusals  int
 	refusedAt time.Time
-	span      trace.Span
+	// suspect counts its replies that look like an outage; asideUntil is how long it
+	// stepped aside for the newest.
+	suspect    outage.Suspect
+	asideUntil time.Time
+	span       trace.Span
 }
 
 // prepared is what late binding made of a delivery: a claim to send, or its end

@@ -44,6 +44,7 @@ func (w *worker) close(j *job, result *dispatchv1.Result, hold *dispatchv1.Hold)
 	}
 	w.closed[id] = closing
 	delete(w.open, id)
+	delete(w.aside, id)
 }
 
 // publishClose tells the requester, and the Error Hold, what became of a closed

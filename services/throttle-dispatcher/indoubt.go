@@ -135,6 +135,7 @@ func (w *worker) concludeLookUp(o outcome, now time.Time) {
 		return
 	}
 	finding := finder.ReadFound(&w.spec.Spec, j.lookup(), o.result.Reply)
+	o.alone = w.failsAlone(o, finding.Answer)
 	w.watchHealth(o, finding.Answer, now)
 	switch {
 	case finding.Class == fault.Auth && w.refusedAlone(j, now):
@@ -148,8 +149,14 @@ func (w *worker) concludeLookUp(o outcome, now time.Time) {
 		}, true)
 		return
 	case finding.Class != fault.OK:
-		excused := finding.Class == fault.Throttled || finding.Class == fault.Auth || finding.Outage || w.breaker.Open()
-		w.putBack(o, j.doubt.Unanswered(now, excused))
+		down := o.repliesAsDown(finding.Answer) && !o.alone
+		excused := finding.Class == fault.Throttled || finding.Class == fault.Auth || down || w.breaker.Open()
+		next := j.doubt.Unanswered(now, excused)
+		if down {
+			w.stepAside(o, next, now)
+			return
+		}
+		w.putBack(o, next)
 		return
 	}
 	action, until := j.doubt.Answered(finding.Presence, o.result.FirstByteAt, now, w.factsOf(j))

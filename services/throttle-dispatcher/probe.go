@@ -12,6 +12,9 @@ const (
 	// noticed within a second even if it swallowed the probe before.
 	probeTimeout = 900 * time.Millisecond
 	probeEvery   = 500 * time.Millisecond
+	// questionsInVain is how many harmless questions in a row may fail before a call is
+	// tried in the place of one.
+	questionsInVain = 3
 )
 
 func (w *worker) mayProbe(now time.Time) bool {
@@ -33,6 +36,8 @@ func (w *worker) probe(ctx context.Context, now time.Time) error {
 	}
 	question := w.question()
 	if question.Path == "" || w.byCall() {
+		w.unanswered = 0
+		w.comeForward(now)
 		if flights := w.prepare(ctx, now, header, 1, question.Path != ""); len(flights) > 0 || question.Path == "" {
 			return w.writeBlock(ctx, flights)
 		}
@@ -63,8 +68,10 @@ func (w *worker) question() connectors.Request {
 
 // byCall reports whether a call is the better question: where the pace leaves
 // room for one request in half a second, the first call would come a whole gap
-// after the probe that finds the system back. Only where it answers at once: a
-// call may not be cut off as soon as a probe may.
+// after the probe that finds the system back. Now and then it is a call in any
+// case, since the question may be what never passes: a path that leads to the page
+// of a login. Only where the system answers at once: a call may not be cut off as
+// soon as a probe may.
 func (w *worker) byCall() bool {
-	return w.replies && w.flying == 0 && w.budget.Limits().Gap() >= probeEvery
+	return w.replies && w.flying == 0 && (w.budget.Limits().Gap() >= probeEvery || w.unanswered >= questionsInVain)
 }

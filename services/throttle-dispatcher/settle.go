@@ -7,6 +7,7 @@ import (
 
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/fault"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/outage"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 )
@@ -37,6 +38,7 @@ func (w *worker) settle(o outcome) {
 		w.concludeLookUp(o, now)
 	default:
 		answer := w.system.Read(&w.spec.Spec, o.call, o.result.Reply)
+		o.alone = w.failsAlone(o, answer)
 		w.watchHealth(o, answer, now)
 		if o.job != nil {
 			w.conclude(o, answer, now)
@@ -64,14 +66,23 @@ func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time)
 	case answer.Class == fault.Auth:
 		w.refuse(o.header, answer, now)
 	case o.isOutage(answer):
-		w.fail(o, now)
+		if !o.alone {
+			w.fail(o, now)
+		}
 		return
 	default:
 		w.accept(now)
+		w.passed(o, answer)
 	}
 	w.replies = true
 	since := w.breaker.Since()
 	if w.breaker.Success() {
+		if o.job != nil {
+			// A harmless question may be answered while every call fails; then those that
+			// failed before must not come before the others again.
+			w.comeBack()
+		}
+		w.unanswered = 0
 		w.maintenance.Recovered(now)
 		w.log.Info("the external system is back; feeding goes on", "after", now.Sub(since).Round(time.Millisecond), "waiting", w.queue.Len())
 	}
@@ -80,7 +91,18 @@ func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time)
 // fail takes in a sign that the external system is down.
 func (w *worker) fail(o outcome, now time.Time) {
 	w.replies = o.result.Status != 0
+	switch {
+	case o.job == nil:
+		w.unanswered++
+		w.works.Down()
+	case o.isVoid():
+		w.works.Down()
+	default:
+		w.works.Failed(o.kind())
+		o.job.suspect.Met(o.result.At)
+	}
 	if w.breaker.Failure(now) {
+		w.works.Down()
 		w.recall()
 		w.log.Warn("the external system is down; everything for it is kept, and it is asked again and again",
 			"status", o.result.Status, "error", o.result.Err)
@@ -104,12 +126,24 @@ func (w *worker) throttle(answer connectors.Answer, now time.Time) {
 // conclude does with the delivery what the answer asks for.
 func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 	j := o.job
+	down := o.repliesAsDown(answer)
+	if !o.isOutage(answer) {
+		j.suspect = outage.Suspect{}
+	}
+	answer.Outage = down && !o.alone
+	if o.alone {
+		answer.Cause = whileOthersPass(answer.Cause)
+		w.log.Warn("a delivery is answered as if the system were down, while others pass; its attempts count",
+			"delivery", j.delivery.GetId(), "attempt", j.attempts, "status", answer.Cause.Status)
+	}
 	if w.inDoubt(o, answer, now) {
 		w.putBack(o, now)
 		return
 	}
 	age := time.Duration(0)
-	if created := j.delivery.GetCreatedAt(); created != nil {
+	if created := j.delivery.GetCreatedAt(); created != nil && !o.alone {
+		// What is bad alone may have waited through an outage of days, which is not its
+		// fault.
 		age = now.Sub(created.AsTime())
 	}
 	bounds := retryBounds{maxAttempts: int(w.spec.Spec.Retry.MaxAttempts), maxAge: w.spec.Spec.Retry.MaxAge.Duration}
@@ -132,6 +166,10 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 		w.hold(o, answer.Cause, inDoubt)
 	case actionWait:
 		j.attempts--
+		if answer.Outage {
+			w.stepAside(o, now, now)
+			return
+		}
 		w.putBack(o, at)
 	case actionRetry:
 		w.putBack(o, now.Add(max(w.backoff(j.attempts), answer.Wait)))

@@ -100,7 +100,11 @@ type worker struct {
 	restoredAt time.Time
 	queue      *queue.Queue[*job]
 	breaker    *outage.Breaker
-	random     *rand.Rand
+	// works is which calls others pass with; aside are those that wait because they met
+	// what looks like an outage.
+	works  outage.Works
+	aside  map[string]*job
+	random *rand.Rand
 
 	jobs map[string]*job
 	// open are claims that an earlier owner left; each is taken up when its
@@ -138,6 +142,8 @@ type worker struct {
 	connections  int
 	crowdedUntil time.Time
 	probing      bool
+	// unanswered is how many of the latest probes were the harmless question, in vain.
+	unanswered int
 	// replies: the outage shows itself in replies, not in silence.
 	replies bool
 	// unbound: bindings fail, which the log has been told.
@@ -185,7 +191,7 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		log:    desk.config.Logger.With("connector", connector.Name),
 		tracer: desk.config.Telemetry.Tracer(Role),
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
-		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{},
+		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{}, aside: map[string]*job{},
 		slot:  desk.board.slot(connector.Name),
 		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
 		grant: 1, recalled: make(chan struct{}), unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
