@@ -24,6 +24,8 @@ const (
 	early      deed = "reply before the body"  // and close
 	redirect   deed = "redirect"               //
 	long       deed = "reply with a long body" //
+	upgrade    deed = "switch protocols"       // and never say a word in the new one
+	upgradeOf  deed = "switch without a name"  // of the new one
 )
 
 // server counts what arrives on the wire: every request of which one byte was
@@ -151,7 +153,13 @@ func (s *server) one(c net.Conn, in *bufio.Reader) bool {
 		return err == nil
 	case cutInReply:
 		_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-	case hang:
+	case hang, upgrade, upgradeOf:
+		switch do {
+		case upgrade:
+			_, _ = fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		case upgradeOf:
+			_, _ = fmt.Fprintf(c, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+		}
 		if _, err := in.Peek(1); err != nil {
 			s.mu.Lock()
 			s.dead++

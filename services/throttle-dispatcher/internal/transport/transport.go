@@ -38,6 +38,9 @@ var (
 	// ErrReplyTooLarge: the body is longer than MaxReplyBytes; status, header and
 	// the bytes up to there are in the reply.
 	ErrReplyTooLarge = errors.New("reply is too large")
+	// ErrSwitched: the server went on in another protocol, which nobody asked for; it
+	// says nothing about the request.
+	ErrSwitched = errors.New("the server switched to another protocol")
 	// ErrDeadline: the reply was not whole at the permit's deadline.
 	ErrDeadline = errors.New("no whole reply by the deadline")
 )
@@ -236,6 +239,11 @@ func (t *Transport) exchange(req *http.Request, reply *connectors.Reply) error {
 	}
 	// Read to its end, or cut off by whoever sees the error.
 	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		// Its body is the connection itself, whose reading neither ends nor heeds the
+		// deadline. It is no reply: whether the request has had its effect is open.
+		return fmt.Errorf("%w: status 101", ErrSwitched)
+	}
 	reply.Status, reply.Header = response.StatusCode, response.Header
 	reply.Body, err = io.ReadAll(io.LimitReader(response.Body, t.config.MaxReplyBytes+1))
 	if int64(len(reply.Body)) > t.config.MaxReplyBytes {

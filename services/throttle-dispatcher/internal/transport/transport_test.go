@@ -211,6 +211,33 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
+// A server that switches protocols has said nothing about the request, and its new
+// protocol may be silent for ever: the call is over at once, its outcome unknown.
+func TestAnotherProtocolIsNoReply(t *testing.T) {
+	for _, how := range []deed{upgrade, upgradeOf} {
+		t.Run(string(how), func(t *testing.T) {
+			s := serve(t, always(how))
+			transport := newTransport(t, Config{Endpoint: s.url(), Grace: time.Second})
+			done := make(chan Outcome, 1)
+			go func() { done <- transport.Do(t.Context(), get(t, s.url()), permit(5*time.Second)) }()
+			var out Outcome
+			select {
+			case out = <-done:
+			case <-time.After(20 * time.Second):
+				s.stop() // so that the call ends
+				t.Fatal("the call hangs beyond its deadline")
+			}
+			if !errors.Is(out.Err, ErrSwitched) || out.Status != 0 || !out.Written {
+				t.Errorf("status %d, written %v, error %v, want no reply and ErrSwitched", out.Status, out.Written, out.Err)
+			}
+			if out.SettledAt.Sub(out.At) != time.Second {
+				t.Errorf("settled %v after the end, want the grace", out.SettledAt.Sub(out.At))
+			}
+			eventually(t, "the server sees the connection die", func() bool { return s.resets() == 1 })
+		})
+	}
+}
+
 func TestALongReplyIsCutAtTheCap(t *testing.T) {
 	s := serve(t, always(long))
 	transport := newTransport(t, Config{Endpoint: s.url(), MaxReplyBytes: 1000})
