@@ -22,6 +22,9 @@ const (
 	showEvery = 100 * time.Millisecond
 	// pendingAge is how old an answer of the bus about a lane may be.
 	pendingAge = time.Second
+	// busPatience is how long people and metrics wait for the bus, for all connectors
+	// together: most of what they ask for the workers show without it.
+	busPatience = time.Second
 	// askTimeout bounds a question to a worker, which is busy while the bus is
 	// silent.
 	askTimeout = 2 * time.Second
@@ -54,9 +57,14 @@ type slot struct {
 	shown atomic.Pointer[snapshot] // nil while no worker runs
 	asked chan func(*worker)
 
-	mu      sync.Mutex
+	mu     sync.Mutex
+	totals totals // of the workers that have ended
+
+	// known guards what the bus said last. Never held while the bus is asked, as mu
+	// is not: it may be silent.
+	known   sync.Mutex
 	pending map[string]pendingInLane
-	totals  totals // of the workers that have ended
+	owner   string // where it is another replica
 }
 
 // totals are what workers of one connector did in this process.
@@ -204,30 +212,54 @@ func (s *snapshot) promise(pending map[string]bus.Backlog) promise.State {
 }
 
 // backlog asks the bus what it has not handed over of each lane of a connector. A
-// lane that is empty here is empty there, but for a moment.
+// lane that is empty here is empty there, but for a moment. Where the bus does not
+// answer it is what the bus said last, beside the error.
 func (s *slot) backlog(ctx context.Context, b *bus.Bus, shown *snapshot) (map[string]bus.Backlog, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	found := map[string]bus.Backlog{}
+	var failed error
 	for _, l := range shown.lanes {
 		if l.Waiting == 0 {
 			continue
 		}
-		known, ok := s.pending[l.Name]
-		if !ok || time.Since(known.at) > pendingAge {
+		known := s.pendingIn(l.Name)
+		if time.Since(known.at) > pendingAge {
 			backlog, err := b.Backlog(ctx, bus.StreamDispatch, bus.Consumer("dispatch", shown.spec.Name, l.Name))
-			if err != nil && !errors.Is(err, bus.ErrNotFound) {
-				return nil, err
+			if err == nil || errors.Is(err, bus.ErrNotFound) {
+				known = pendingInLane{at: time.Now(), Backlog: backlog}
+				s.keepPending(l.Name, known)
+			} else {
+				failed = err
 			}
-			known = pendingInLane{at: time.Now(), Backlog: backlog}
-			if s.pending == nil {
-				s.pending = map[string]pendingInLane{}
-			}
-			s.pending[l.Name] = known
 		}
 		found[l.Name] = known.Backlog
 	}
-	return found, nil
+	return found, failed
+}
+
+func (s *slot) pendingIn(lane string) pendingInLane {
+	s.known.Lock()
+	defer s.known.Unlock()
+	return s.pending[lane]
+}
+
+func (s *slot) keepPending(lane string, p pendingInLane) {
+	s.known.Lock()
+	defer s.known.Unlock()
+	if s.pending == nil {
+		s.pending = map[string]pendingInLane{}
+	}
+	s.pending[lane] = p
+}
+
+// ownedBy returns the replica that has the connector, as the lease table tells;
+// where that could not be read, as it told last.
+func (s *slot) ownedBy(owner string, told bool) string {
+	s.known.Lock()
+	defer s.known.Unlock()
+	if told {
+		s.owner = owner
+	}
+	return s.owner
 }
 
 // ask lets a function look at the worker, from the worker's goroutine. It returns

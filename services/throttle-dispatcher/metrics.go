@@ -65,11 +65,12 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 		return nil, fmt.Errorf("throttle-dispatcher: metrics: %w", err)
 	}
 	registration, err := meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
-		var errs []error // one connector that cannot be told about hides no other
+		ctx, cancel := context.WithTimeout(ctx, busPatience)
+		defer cancel()
 		for _, name := range slices.Sorted(maps.Keys(d.config.Catalog.Connectors())) {
-			errs = append(errs, d.observe(ctx, g, o, name))
+			d.observe(ctx, g, o, name)
 		}
-		return errors.Join(errs...)
+		return nil
 	}, g.state, g.waiting, g.inFlight, g.limit, g.largest, g.largestSent, g.last,
 		g.pace, g.allowed, g.latency, g.eta, g.drains, g.behind, g.calls, g.deliveries)
 	if err != nil {
@@ -79,21 +80,18 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 }
 
 // observe reports one connector.
-func (d *Dispatcher) observe(ctx context.Context, g *gauges, o metric.Observer, name string) error {
+func (d *Dispatcher) observe(ctx context.Context, g *gauges, o metric.Observer, name string) {
 	shown := d.board.slot(name).shown.Load()
-	c, err := d.describe(ctx, name)
-	if err != nil {
-		return err
-	}
+	c := d.describe(ctx, name)
 	of := func(more ...attribute.KeyValue) metric.MeasurementOption {
 		return metric.WithAttributes(append(more, attribute.String("connector", name))...)
 	}
 	if c.GetState() == dispatcherv1.State_STATE_ELSEWHERE {
-		return nil // that replica reports it
+		return // that replica reports it
 	}
 	o.ObserveInt64(g.state, 1, of(attribute.String("state", stateText(c.GetState()))))
 	if shown == nil || c.GetState() == dispatcherv1.State_STATE_STARTING {
-		return nil
+		return
 	}
 	for _, l := range c.GetLanes() {
 		o.ObserveInt64(g.waiting, l.GetWaiting(), of(attribute.String("lane", l.GetName())))
@@ -125,7 +123,6 @@ func (d *Dispatcher) observe(ctx context.Context, g *gauges, o metric.Observer, 
 			o.ObserveInt64(g.deliveries, n, of(attribute.String("outcome", outcomeText(outcome))))
 		}
 	}
-	return nil
 }
 
 // stateText is a state as metrics and tables spell it, such as

@@ -99,29 +99,25 @@ func (s *service) list(ctx context.Context, name string) ([]*dispatcherv1.Connec
 		}
 		names = []string{name}
 	}
+	ctx, cancel := context.WithTimeout(ctx, busPatience)
+	defer cancel()
 	connectors := make([]*dispatcherv1.Connector, 0, len(names))
 	for _, name := range names {
-		c, err := s.dispatcher.describe(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		connectors = append(connectors, c)
+		connectors = append(connectors, s.dispatcher.describe(ctx, name))
 	}
 	return connectors, nil
 }
 
 // describe tells about a connector what its worker shows and what the bus has for
-// it.
-func (d *Dispatcher) describe(ctx context.Context, name string) (*dispatcherv1.Connector, error) {
+// it, or had when it answered last: state and certificate are wanted most while it
+// is silent. ctx bounds how long it is asked.
+func (d *Dispatcher) describe(ctx context.Context, name string) *dispatcherv1.Connector {
 	slot := d.board.slot(name)
 	shown := slot.shown.Load()
 	if shown == nil {
-		return d.absent(ctx, name), nil
+		return d.absent(ctx, name)
 	}
-	pending, err := slot.backlog(ctx, d.config.Bus, shown)
-	if err != nil {
-		return nil, unavailable(err)
-	}
+	pending, _ := slot.backlog(ctx, d.config.Bus, shown) // else what it said last
 	clock := shown.promise(pending)
 	c := &dispatcherv1.Connector{
 		Name: name, State: shown.state, Owner: d.config.Owner, AsOf: timestamppb.New(shown.at),
@@ -152,24 +148,31 @@ func (d *Dispatcher) describe(ctx context.Context, name string) (*dispatcherv1.C
 		}
 		c.DrainsIn = durationpb.New(max(0, at.Sub(start)))
 	}
-	return c, nil
+	return c
 }
 
 // absent tells about a connector that no worker of this replica feeds.
 func (d *Dispatcher) absent(ctx context.Context, name string) *dispatcherv1.Connector {
 	c := &dispatcherv1.Connector{Name: name, State: dispatcherv1.State_STATE_STARTING, AsOf: timestamppb.Now()}
-	record, err := d.config.Bus.Get(ctx, bus.BucketLease, leaseTable)
-	if err != nil {
-		return c // there is no table yet, or nobody can tell
-	}
-	table, err := decodeTable(record)
-	if err != nil {
-		return c
-	}
-	if c.Owner = table.Leases[name].Owner; c.GetOwner() != "" && c.GetOwner() != d.config.Owner {
+	owner, err := d.ownerOf(ctx, name)
+	// Where there is no table yet, or nobody can tell: who it was last, if anybody.
+	if c.Owner = d.board.slot(name).ownedBy(owner, err == nil); c.GetOwner() != "" && c.GetOwner() != d.config.Owner {
 		c.State = dispatcherv1.State_STATE_ELSEWHERE
 	}
 	return c
+}
+
+// ownerOf returns which replica has a connector, empty for none.
+func (d *Dispatcher) ownerOf(ctx context.Context, name string) (string, error) {
+	record, err := d.config.Bus.Get(ctx, bus.BucketLease, leaseTable)
+	if err != nil {
+		return "", err
+	}
+	table, err := decodeTable(record)
+	if err != nil {
+		return "", err
+	}
+	return table.Leases[name].Owner, nil
 }
 
 func standing(s certificate.Standing) *dispatcherv1.Limit {

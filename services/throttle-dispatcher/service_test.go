@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	dispatcherv1 "github.com/peppasync/peppasync/proto/peppasync/dispatcher/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/internal/bus"
 )
 
 // served starts a dispatcher that serves, and returns a client of it.
@@ -288,3 +290,70 @@ func TestWatchAndMistakes(t *testing.T) {
 }
 
 func call[R any](_ R, err error) error { return err }
+
+// deaf is a cable that stops what comes in alone: what is written to a server that
+// hangs, the network takes for a while.
+type deaf struct{ *cable }
+
+func (d deaf) InProcessConn() (net.Conn, error) {
+	conn, err := d.cable.InProcessConn()
+	if err != nil {
+		return nil, err
+	}
+	both := conn.(*cabled)
+	return &deafened{Conn: both.Conn, reads: both}, nil
+}
+
+type deafened struct {
+	net.Conn
+	reads *cabled
+}
+
+// Read hands bytes on while they flow.
+func (d *deafened) Read(p []byte) (int, error) { return d.reads.Read(p) }
+
+// While the bus is silent, people and metrics still hear at once of the state, of the
+// certificate and of what waited last.
+func TestASilentBusHidesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 6, time.Minute)
+	for i := range 20 {
+		w.want(i, "")
+	}
+	client, _ := w.served()
+	flowing := make(chan struct{})
+	close(flowing)
+	wire := &cable{address: strings.TrimPrefix(w.server.URL(), "nats://"), flows: flowing}
+	b, err := bus.Connect(t.Context(), bus.Options{Name: "test", InProcess: deaf{wire}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	w.startAs("test", b)
+	before := w.until(client, "a backlog is shown", func(c *dispatcherv1.Connector) bool {
+		return c.GetWaiting() >= 15 && w.account.accepted() > 0 && limitNamed(t, c, "window").GetLargestWindowCount() > 0
+	})
+	thaw := wire.freeze()
+	defer thaw()
+	asked, shown := false, time.Now()
+	for time.Since(shown) < 2500*time.Millisecond { // longer than an answer of the bus is good for
+		began := time.Now()
+		c := w.shown(client)
+		scraped := w.scraped()
+		late := time.Since(began)
+		if asked = asked || late > 500*time.Millisecond; late > 4*time.Second {
+			t.Errorf("told after %v, want the bus asked for a second at most, once for each", late)
+		}
+		if c.GetState() != dispatcherv1.State_STATE_RUNNING || limitNamed(t, c, "window").GetLargestWindowCount() == 0 ||
+			c.GetWaiting() < before.GetWaiting()-2 || c.GetWaiting() > before.GetWaiting() {
+			t.Errorf("while the bus is silent it says %v, want about %v", c, before)
+		}
+		waiting, ok := scraped[`peppasync_queue_waiting{connector="wms",lane="standard"}`]
+		if scraped[`peppasync_connector_state{connector="wms",state="running"}`] != 1 || !ok || waiting != float64(c.GetWaiting()) {
+			t.Errorf("while the bus is silent metrics say %v", scraped)
+		}
+	}
+	if !asked {
+		t.Error("the bus was never asked; this test proves nothing")
+	}
+}
