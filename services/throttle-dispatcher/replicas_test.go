@@ -5,6 +5,11 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	leasev1 "github.com/peppasync/peppasync/proto/peppasync/lease/v1"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/bus/bustest"
+	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
 // Connectors follow the replicas that come and go, and nothing is lost or sent by
@@ -150,6 +155,23 @@ func TestSecondDispatcherOfOneName(t *testing.T) {
 		return all["c0"].GetOwner() == "twin" && all["c0"].GetSession() != session
 	})
 	settle()
+}
+
+// Of two sessions of one name that start together, the older may never hear itself
+// among the others: it finds the newer one at its second beat, and says so.
+func TestTwoSessionsOfOneNameThatStartTogether(t *testing.T) {
+	t.Parallel()
+	stream := bus.KeyValueStream(bus.BucketLease)
+	server := bustest.NewServer(t, bustest.WithDeaf(stream))
+	w := newWorldOn(t, server.Bus(t), 100, time.Second)
+	w.start(throttledispatcher.Apart(server.Deaf(t)))
+	subject := bus.KeyValueSubject(bus.BucketLease, "dispatcher.member."+w.owner)
+	w.eventually("its first beat", func() bool {
+		_, err := w.bus.Last(t.Context(), stream, subject)
+		return err == nil
+	})
+	w.publish(subject, &leasev1.Member{Owner: w.owner, Session: "newer", Beat: 1})
+	w.eventually("it says that there is another", func() bool { return len(w.log.with("under this one's name")) == 1 })
 }
 
 // One that starts alone works at once: after a stop, and after a kill under its

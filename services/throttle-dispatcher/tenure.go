@@ -57,6 +57,11 @@ type tenure struct {
 	writing bool
 	reader  tableReader
 
+	// replaced is closed where a beat finds that another session spoke over this
+	// one: of two that start together the watch may show the newer one only, and
+	// this one would wait for ever to hear itself.
+	replaced chan struct{}
+
 	leaving atomic.Bool
 	// hurry brings the next beat forward.
 	hurry chan struct{}
@@ -76,7 +81,7 @@ func newTenure(b *bus.Bus, log *slog.Logger, owner string) *tenure {
 	session := rand.Text()
 	t := &tenure{
 		bus: b, log: log, owner: owner, session: session, machine: lease.New(owner, session),
-		heard: make(chan bus.Record), written: make(chan write, 1), hurry: make(chan struct{}, 1), stop: stop,
+		heard: make(chan bus.Record), written: make(chan write, 1), replaced: make(chan struct{}), hurry: make(chan struct{}, 1), stop: stop,
 	}
 	t.reader.read = t.readTable
 	t.tasks.Go(func() {
@@ -218,6 +223,7 @@ func (t *tenure) beat(ctx context.Context) {
 			timer.Reset(max(0, lease.Beat-time.Since(started)))
 		case bus.IsConflict(err):
 			if last, err = t.lastSaid(ctx, key, last); err != nil {
+				close(t.replaced)
 				return
 			}
 			timer.Reset(beatRetry / 10)

@@ -118,6 +118,7 @@ func (d *Dispatcher) work(ctx context.Context, shards int) (superseded bool) {
 	c := newCrew(ctx, d, t, shards)
 	defer c.wait()
 	stopped := ctx.Done()
+	replaced := t.replaced
 	var cutOff, giveUp <-chan time.Time
 	changed := d.config.Catalog.Changed()
 	c.take(d.config.Catalog.Connectors())
@@ -140,6 +141,9 @@ func (d *Dispatcher) work(ctx context.Context, shards int) (superseded bool) {
 		select {
 		case r := <-t.heard:
 			due = t.record(r)
+		case <-replaced:
+			replaced = nil
+			t.machine.Supersede()
 		case w := <-t.written:
 			t.wrote(w)
 		case name := <-c.ended:

@@ -153,6 +153,10 @@ func (m *Machine) Connectors(now time.Time, names []string) {
 // Leave makes the machine give everything up.
 func (m *Machine) Leave() { m.leaving = true }
 
+// Supersede makes the machine give everything up for good: another session was
+// found to run under this owner's name.
+func (m *Machine) Supersede() { m.superseded = true }
+
 // Wrote takes in that the decision's table is stored, and returns how many
 // connectors it took from replicas that fell silent, and gave to others, by
 // their names.
