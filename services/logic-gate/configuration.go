@@ -2,6 +2,7 @@ package logicgate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -18,7 +19,13 @@ import (
 type configuration struct {
 	catalog *catalog.Store
 	sources map[string]connectors.Source
+	// newest reads the catalog that is published, which this process may not have
+	// heard of.
+	newest func(context.Context) (*catalog.Snapshot, error)
 }
+
+// errUnknown: the catalog has no such connector.
+var errUnknown = errors.New("not in the catalog")
 
 // source returns how the events of a connector are read. Ingest may know a new
 // connector before this process does; so it waits for it until a point in time.
@@ -36,7 +43,7 @@ func (c configuration) source(ctx context.Context, connector string, until time.
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connector %q is not in the catalog: apply it again, or stop its webhooks", connector)
+			return nil, fmt.Errorf("connector %q is %w: apply it again, or stop its webhooks", connector, errUnknown)
 		case <-changed:
 		}
 	}

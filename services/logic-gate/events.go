@@ -26,8 +26,8 @@ import (
 )
 
 const (
-	// catalogLag is how long after its arrival an event may wait for its
-	// connector to appear in the catalog.
+	// catalogLag is how long after its arrival, or after the connector was published,
+	// an event may wait for its connector to appear in the catalog.
 	catalogLag = 5 * time.Second
 	// maxOrderID is the door for ids: a key has to fit into a subject, with every
 	// byte of it escaped.
@@ -139,7 +139,7 @@ func (s *settler) read(ctx context.Context, a *arrival) (err error) {
 			err = fmt.Errorf("%w: reading it failed: %v", connectors.ErrMalformed, r)
 		}
 	}()
-	source, err := s.configuration.source(ctx, a.event.GetConnector(), a.event.GetReceivedAt().AsTime().Add(catalogLag))
+	source, err := s.source(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -153,6 +153,28 @@ func (s *settler) read(ctx context.Context, a *arrival) (err error) {
 	o.Source = a.event.GetConnector()
 	a.order = o
 	return nil
+}
+
+// source returns how the event's connector is read. The event may have waited for a
+// gate for longer than catalogLag, and this one may have heard of nothing yet: before
+// it gives up on a connector it reads what is published, and if that has it, waits
+// for the flows to arrive with it.
+func (s *settler) source(ctx context.Context, a *arrival) (connectors.Source, error) {
+	connector := a.event.GetConnector()
+	source, unknown := s.configuration.source(ctx, connector, a.event.GetReceivedAt().AsTime().Add(catalogLag))
+	if !errors.Is(unknown, errUnknown) {
+		return source, unknown
+	}
+	published := false
+	err := s.patience.do(ctx, func(ctx context.Context) error {
+		newest, err := s.configuration.newest(ctx)
+		published = err == nil && newest.Connectors[connector] != nil
+		return err
+	})
+	if err != nil || !published {
+		return nil, errors.Join(unknown, err)
+	}
+	return s.configuration.source(ctx, connector, time.Now().Add(catalogLag))
 }
 
 // aside is the task of putting an event into the Error Hold.

@@ -86,6 +86,8 @@ type world struct {
 	log    *logs
 	// telemetry of the gates; none is exported unless a test sets it.
 	telemetry *telemetry.Telemetry
+	// published, if set, is the catalog that a gate reads before it gives up.
+	published func(context.Context) (*catalog.Snapshot, error)
 	// tracer replaces that of telemetry, where it is set.
 	tracer trace.Tracer
 
@@ -127,6 +129,9 @@ func (w *world) start(fault func(records) records) (*Gate, func()) {
 	gate := newGate(config, r)
 	if w.tracer != nil {
 		gate.settler.tracer = w.tracer
+	}
+	if w.published != nil {
+		gate.settler.configuration.newest = w.published
 	}
 	gate.ackWait, gate.shardsEvery = 400*time.Millisecond, 20*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())

@@ -4,12 +4,14 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/catalog"
 )
 
 // In a pack of events that cannot be read, each for another reason, the one that
@@ -181,6 +183,34 @@ func TestAnEventOfAConnectorThatIsGoneIsHeld(t *testing.T) {
 		hold := w.holds()["hold.v1.closed-shop.event-1."+heldAs(late)]
 		return strings.Contains(hold.GetCause().GetDetail(), "not in the catalog")
 	})
+}
+
+// An event that has waited for a gate for long, of a connector that is published, and
+// that the gate has not heard of yet, becomes its order, with its flows.
+func TestALateEventOfAPublishedConnectorWaitsForIt(t *testing.T) {
+	w := newWorld(t, toERP())
+	grown := snapshot(flow("outlet", "true", false, "orders/create"))
+	grown.Connectors["outlet"] = connector("outlet", v1alpha1.SystemShopify)
+	grown.Flows[0].Spec.From[0].Connector = "outlet"
+	asked := make(chan struct{}, 1)
+	w.published = func(context.Context) (*catalog.Snapshot, error) {
+		asked <- struct{}{}
+		return grown, nil
+	}
+	w.start(nil)
+	late := w.event("orders/create", shopOrder(1, 0, nil))
+	late.Connector, late.ReceivedAt = "outlet", nil
+	w.capture(0, late)
+	select {
+	case <-asked:
+	case <-time.After(deadline):
+		t.Fatalf("the published catalog is not read: %v", w.log.lines())
+	}
+	w.store.Replace(grown)
+	w.becomes("outlet_1", "outlet.erp.1 OPEN")
+	if holds := w.holds(); len(holds) > 0 {
+		t.Errorf("held: %v", holds)
+	}
 }
 
 // What is stored for an order cannot be read: the order steps aside, and the

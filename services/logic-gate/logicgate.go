@@ -99,7 +99,7 @@ func newGate(config Config, records records) *Gate {
 	}
 	return &Gate{
 		bus: config.Bus, workers: workers, ackWait: defaultAckWait, shardsEvery: defaultShardsEvery,
-		settler: newSettler(records, configuration{config.Catalog, config.Sources}, config.Logger, config.Telemetry.Tracer(Role)),
+		settler: newSettler(records, configuration{config.Catalog, config.Sources, config.Catalog.Newest}, config.Logger, config.Telemetry.Tracer(Role)),
 	}
 }
 

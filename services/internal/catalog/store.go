@@ -3,6 +3,7 @@
 package catalog
 
 import (
+	"context"
 	"sync"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -41,6 +42,8 @@ type Store struct {
 	mu      sync.Mutex
 	current *Snapshot
 	changed chan struct{}
+	// newest reads what is published; nil where nothing is followed.
+	newest func(context.Context) (*Snapshot, error)
 }
 
 // NewStore returns a store that holds snapshot, or nil for none yet.
@@ -61,6 +64,16 @@ func (s *Store) Changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.changed
+}
+
+// Newest returns what is published as of the call, which Current follows a moment
+// later, if it can be worked by: for who is about to give up on what the catalog
+// lacks. Where nothing is followed it is Current.
+func (s *Store) Newest(ctx context.Context) (*Snapshot, error) {
+	if s.newest == nil {
+		return s.Current(), nil
+	}
+	return s.newest(ctx)
 }
 
 // Replace makes snapshot the newest.

@@ -23,6 +23,7 @@ const quiet = 2 * time.Second
 // the log.
 func Follow(ctx context.Context, b *bus.Bus, systems map[string]connectors.System, log *slog.Logger) *Store {
 	w := &watcher{systems: systems, log: log, store: NewStore(nil)}
+	w.store.newest = func(ctx context.Context) (*Snapshot, error) { return w.read(ctx, b) }
 	go func() {
 		_ = run.Supervise(ctx, log, "watching the catalog", func(ctx context.Context) error {
 			return b.Watch(ctx, bus.BucketCatalog, key, w.take)
@@ -75,6 +76,18 @@ func (w *watcher) take(record bus.Record) {
 		return
 	}
 	w.store.Replace(snapshot)
+}
+
+// read returns the published snapshot.
+func (w *watcher) read(ctx context.Context, b *bus.Bus) (*Snapshot, error) {
+	record, err := b.Get(ctx, bus.BucketCatalog, key)
+	if err != nil {
+		return nil, fmt.Errorf("read the catalog: %w", err)
+	}
+	if current := w.store.Current(); current != nil && current.Revision == record.Sequence {
+		return current, nil
+	}
+	return w.compile(record)
 }
 
 func (w *watcher) compile(record bus.Record) (*Snapshot, error) {

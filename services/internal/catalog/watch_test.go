@@ -114,6 +114,10 @@ func TestWatchFollowsWhatIsPublished(t *testing.T) {
 	slowest := time.Duration(0)
 	for units := range int64(20) {
 		publish(t, b, withBuffer(t, int(units)))
+		// Whoever cannot wait reads it.
+		if newest, err := store.Newest(t.Context()); err != nil || newest.StockPools["main"].Spec.Buffer != units {
+			t.Errorf("the newest is %v (%v), want a buffer of %d", newest, err, units)
+		}
 		took := awaitBuffer(t, store, units)
 		slowest = max(slowest, took)
 		if took > prompt {
