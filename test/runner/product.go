@@ -29,16 +29,22 @@ type Product struct {
 	Arguments []string
 	// Apart runs NATS and each role as processes of their own.
 	Apart bool
+	// Replicas is how many throttle-dispatchers run apart; 0 for one.
+	Replicas int
 	// Log receives what the processes write.
 	Log io.Writer
 
-	listen    string
-	processes []*process
+	listen, nats string
+	processes    []*process
+	// replicas are the throttle-dispatchers that run apart, nil where one is dead.
+	replicas []*process
+	// told is where each of them tells about its connectors.
+	told []string
 }
 
-// roles are the processes of their own beside ingest, in the order in which
-// data goes through them.
-var roles = []string{"logic-gate", "throttle-dispatcher", "inventory-reconciler", "notifier"}
+// roles are the processes of their own beside ingest and the
+// throttle-dispatchers.
+var roles = []string{"logic-gate", "inventory-reconciler", "notifier"}
 
 // Start runs the product and waits until it takes webhooks. After a Kill or
 // Stop it listens where it listened before, so that senders find it again.
@@ -84,18 +90,13 @@ func (p *Product) apart(ctx context.Context) error {
 	if err := p.ready(ctx, &addresses, "nats", "--data", p.Data, "--listen", "127.0.0.1:0"); err != nil {
 		return err
 	}
-	apply, err := start(ctx, p.Binary, p.Log, "apply", "-f", p.Files, "--nats", addresses.NATS)
-	if err != nil {
+	p.nats = addresses.NATS
+	if err := p.Apply(ctx); err != nil {
 		return err
 	}
-	<-apply.ended
-	if apply.err != nil {
-		return apply.exit()
-	}
-	flags := append([]string{"--nats", addresses.NATS, "--secrets-dir", p.Secrets}, p.Arguments...)
-	commands := [][]string{append([]string{"ingest", "--listen", p.listen}, flags...)}
+	commands := [][]string{append([]string{"ingest", "--listen", p.listen}, p.flags()...)}
 	for _, role := range roles {
-		commands = append(commands, append([]string{role}, flags...))
+		commands = append(commands, append([]string{role}, p.flags()...))
 	}
 	for _, command := range commands {
 		started, err := start(ctx, p.Binary, p.Log, command...)
@@ -104,7 +105,18 @@ func (p *Product) apart(ctx context.Context) error {
 		}
 		p.processes = append(p.processes, started)
 	}
+	p.replicas = make([]*process, max(p.Replicas, 1))
+	for i := range p.replicas {
+		if err := p.StartReplica(ctx, i); err != nil {
+			return err
+		}
+	}
 	return p.await(ctx, "ingest is ready", func() bool { return answers(ctx, "http://"+p.listen+"/readyz") })
+}
+
+// flags are those of every role that runs apart.
+func (p *Product) flags() []string {
+	return append([]string{"--nats", p.nats, "--secrets-dir", p.Secrets}, p.Arguments...)
 }
 
 // ready starts a process and reads the file that it writes when it is ready.
@@ -186,13 +198,13 @@ func (p *Product) WebhookURL(connector string) string {
 // Kill ends all processes at once, as kill -9 does.
 func (p *Product) Kill() error {
 	var failed error
-	for _, running := range p.processes {
+	for _, running := range p.running() {
 		failed = errors.Join(failed, running.signal(os.Kill))
 	}
-	for _, running := range p.processes {
+	for _, running := range p.running() {
 		failed = errors.Join(failed, running.kill())
 	}
-	p.processes = nil
+	p.processes, p.replicas = nil, nil
 	return failed
 }
 
@@ -200,17 +212,17 @@ func (p *Product) Kill() error {
 // where that was not well.
 func (p *Product) Stop() error {
 	var failed error
-	for _, running := range slices.Backward(p.processes) {
+	for _, running := range slices.Backward(p.running()) {
 		failed = errors.Join(failed, running.stop())
 	}
-	p.processes = nil
+	p.processes, p.replicas = nil, nil
 	return failed
 }
 
 // Exited reports whether a process has ended by itself, and how, as an error in
 // any case. After a Kill or Stop none has.
 func (p *Product) Exited() (bool, error) {
-	for _, running := range p.processes {
+	for _, running := range p.running() {
 		select {
 		case <-running.ended:
 			return true, running.exit()
@@ -227,7 +239,7 @@ func (p *Product) PeakMemory() (int64, error) {
 		return 0, errors.New("the product is not running")
 	}
 	var sum int64
-	for _, running := range p.processes {
+	for _, running := range p.running() {
 		peak, err := running.peakMemory()
 		if err != nil {
 			return 0, err

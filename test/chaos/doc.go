@@ -1,0 +1,7 @@
+// Package chaos kills, stops, slows and misleads the product, as processes of their
+// own, and lets the simulated ERP judge what arrived: never more than its limits take
+// in any window, each order once, its edits in order, and all of them.
+//
+// make test runs each test in its short form; make chaos runs the long one (-long).
+// Each prints its seed, and -seed repeats it.
+package chaos

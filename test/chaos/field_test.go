@@ -1,0 +1,295 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peppasync/peppasync/test/runner"
+	"github.com/peppasync/peppasync/test/sim"
+	"github.com/peppasync/peppasync/test/sim/account"
+	"github.com/peppasync/peppasync/test/sim/arrivals"
+	"github.com/peppasync/peppasync/test/sim/faults"
+	"github.com/peppasync/peppasync/test/sim/jsontime"
+	"github.com/peppasync/peppasync/test/sim/netsuite"
+	"github.com/peppasync/peppasync/test/sim/shopify"
+)
+
+const sku = "VIRAL-1"
+
+// terms are what the ERP allows, and what the product is told of it.
+type terms struct {
+	calls       int
+	per         time.Duration
+	concurrency int
+	// arrivesWithin is declared where it is not zero.
+	arrivesWithin time.Duration
+	latency       faults.Latency
+	// spec is more of the Connector's.
+	spec     map[string]any
+	replicas int
+}
+
+// field is an ERP, a shop, and the product between them.
+type field struct {
+	t     *testing.T
+	terms terms
+	world *sim.World
+	// way leads to the ERP.
+	way     *way
+	product *runner.Product
+	random  *rand.Rand
+	log     string
+	// sold are the orders in the order of their sale, want their quantities.
+	sold []string
+	want map[string]int
+}
+
+// open starts everything, and ends it with the test.
+func open(t *testing.T, what terms) *field {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs the product and the outside world for half a minute: runs without -short, as in make test")
+	}
+	number := *seed
+	if number == 0 {
+		number = rand.Uint64()
+	}
+	t.Logf("-seed %d", number)
+	world, err := sim.Start(sim.Config{
+		Seed: number,
+		Shop: shopify.Config{Connections: 32, FirstOrderNumber: 1, Items: []shopify.Item{{SKU: sku, Available: 10_000_000}}},
+		ERP: netsuite.Config{
+			Items: []netsuite.Item{{SKU: sku, OnHand: 10_000_000}},
+			Config: account.Config{
+				Limits:      []account.Window{{Name: "window", Calls: what.calls, Per: jsontime.Duration(what.per)}},
+				Concurrency: what.concurrency, Latency: what.latency,
+			},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(world.Close)
+	folder := t.TempDir()
+	f := &field{
+		way: newWay(t, world.Addresses().ERP), t: t, terms: what, world: world, random: rand.New(rand.NewPCG(number, 0)),
+		log: filepath.Join(folder, "product.log"), want: make(map[string]int),
+	}
+	secretsDir := filepath.Join(folder, "secrets")
+	if err := runner.WriteSecrets(secretsDir, map[string]map[string]string{
+		"shopify": {"accessToken": shopify.DefaultToken}, "shopify-webhook": {"secret": shopify.DefaultWebhookSecret},
+		"netsuite": {"accessToken": netsuite.DefaultToken},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.Create(f.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.product = &runner.Product{
+		Binary: binary(t), Files: filepath.Join(folder, "config"), Secrets: secretsDir, Data: filepath.Join(folder, "data"),
+		Apart: true, Replicas: max(what.replicas, 1), Log: log,
+	}
+	t.Cleanup(func() { _ = log.Close() })
+	t.Cleanup(f.end)
+	f.write(nil)
+	if err := f.product.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := world.Shop.SetTarget(f.product.WebhookURL("shopify")); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f *field) end() {
+	if err := f.product.Stop(); err != nil {
+		f.t.Error(err)
+	}
+	if !f.t.Failed() {
+		return
+	}
+	data, err := os.ReadFile(f.log)
+	if err != nil {
+		f.t.Error(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	f.t.Logf("the end of the product's log:\n%s", strings.Join(lines[max(len(lines)-80, 0):], "\n"))
+}
+
+// write writes the manifests, with changes of the Connector's spec.
+func (f *field) write(changes map[string]any) {
+	f.t.Helper()
+	window := map[string]any{
+		"name": "window", "rollingWindow": map[string]any{"calls": f.terms.calls, "per": f.terms.per.String()},
+	}
+	if f.terms.arrivesWithin > 0 {
+		window["arrivesWithin"] = f.terms.arrivesWithin.String()
+	}
+	limits := []any{window}
+	if f.terms.concurrency > 0 {
+		limits = append(limits, map[string]any{"name": "parallel", "concurrency": map[string]any{"calls": f.terms.concurrency}})
+	}
+	spec := map[string]any{"endpoint": "http://" + f.way.address, "limits": limits}
+	maps.Copy(spec, f.terms.spec)
+	maps.Copy(spec, changes)
+	err := runner.WriteManifests("testdata", f.product.Files, runner.Overrides{
+		"netsuite": spec, "shopify": {"endpoint": f.world.Addresses().Shop},
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// apply changes the Connector's spec while the product runs.
+func (f *field) apply(changes map[string]any) {
+	f.t.Helper()
+	f.write(changes)
+	if err := f.product.Apply(f.t.Context()); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// sell sells orders as fast as the product takes them.
+func (f *field) sell(count int) {
+	f.t.Helper()
+	sale, err := f.world.Shop.Sell(shopify.Burst{Count: count, SKU: sku, Quantity: 1, Seed: f.random.Uint64()})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	select {
+	case <-sale.Done():
+	case <-time.After(2 * time.Minute):
+		f.t.Fatalf("%d orders were not taken within 2 minutes", count)
+	}
+	if sold := sale.Result().Sold; sold != count {
+		f.t.Fatalf("%d of %d orders were sold", sold, count)
+	}
+	for _, name := range f.world.Shop.Names() {
+		if f.want[name] == 0 {
+			f.want[name] = 1
+			f.sold = append(f.sold, name)
+		}
+	}
+}
+
+// backlog sells orders while the connector is paused, waits until all of them wait
+// for it, and lets it go.
+func (f *field) backlog(count int) {
+	f.t.Helper()
+	f.apply(map[string]any{"paused": true})
+	f.sell(count)
+	f.until(2*time.Minute, fmt.Sprintf("%d deliveries wait", count), func() bool {
+		waiting, err := f.product.Waiting(f.t.Context(), "netsuite")
+		return err == nil && waiting >= count
+	})
+	f.apply(nil)
+}
+
+// edit raises the quantity of one of the orders sold so far.
+func (f *field) edit() {
+	f.t.Helper()
+	name := f.sold[f.random.IntN(len(f.sold))]
+	if _, err := f.world.Shop.Update(name, shopify.Edit{Quantity: f.want[name] + 1}); err != nil {
+		f.t.Fatal(err)
+	}
+	f.want[name]++
+}
+
+// editing edits orders, per a second, for so long.
+func (f *field) editing(per int, lasting time.Duration) {
+	f.t.Helper()
+	tick := time.NewTicker(time.Second / time.Duration(per))
+	defer tick.Stop()
+	for end := time.Now().Add(lasting); time.Now().Before(end); <-tick.C {
+		f.edit()
+	}
+}
+
+// settled waits until the ERP has everything, and judges.
+func (f *field) settled(within time.Duration) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), within)
+	defer cancel()
+	last := 0
+	err := runner.Until(ctx, 250*time.Millisecond, "the ERP has everything", func() bool {
+		last = evidence{want: f.want, orders: f.world.ERP.Orders()}.missing()
+		return last == 0
+	})
+	if err != nil {
+		f.t.Errorf("%v: %d of %d orders are not there as wanted", err, last, len(f.want))
+	}
+	f.judge()
+}
+
+func (f *field) judge() {
+	f.t.Helper()
+	e := evidence{want: f.want, orders: f.world.ERP.Orders(), report: f.world.ERP.Report(), history: make(map[string][]netsuite.Revision)}
+	for _, o := range e.orders {
+		e.history[o.ExternalID] = f.world.ERP.History(o.ExternalID)
+	}
+	for _, what := range e.broken() {
+		f.t.Error(what)
+	}
+	r := e.report
+	f.t.Logf("%d orders and %d updates, %d of them repetitions, by %d calls: %v; faults %v, late commits %d; largest %v, at once %d",
+		r.Orders, r.Updates, r.IdenticalRewrites, r.Calls, r.ByOutcome, r.Faults, r.LateCommits, r.Limits, r.Concurrency.Largest)
+}
+
+// pace returns the accepted calls a second from the first to the last of them.
+func (f *field) pace() float64 {
+	var at []time.Duration
+	for _, a := range f.world.ERP.Arrivals().Snapshot() {
+		if a.Outcome == arrivals.Accepted {
+			at = append(at, a.At)
+		}
+	}
+	if len(at) < 2 {
+		return 0
+	}
+	return arrivals.Rate(at, at[0], at[len(at)-1], nil)
+}
+
+func (f *field) until(within time.Duration, what string, condition func() bool) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), within)
+	defer cancel()
+	if err := runner.Until(ctx, 50*time.Millisecond, what, condition); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// accepted waits until so many calls were accepted.
+func (f *field) accepted(count int, within time.Duration) {
+	f.t.Helper()
+	f.until(within, fmt.Sprintf("%d calls are accepted", count), func() bool {
+		return f.world.ERP.Arrivals().Tally()["accepted"] >= count
+	})
+}
+
+func fixed(latency time.Duration) faults.Latency {
+	return faults.Latency{Distribution: faults.Fixed, Min: jsontime.Duration(latency)}
+}
+
+func uniform(least, most time.Duration) faults.Latency {
+	return faults.Latency{Distribution: faults.Uniform, Min: jsontime.Duration(least), Max: jsontime.Duration(most)}
+}
+
+// largest returns the most calls that arrived in any closed window between two
+// moments.
+func largest(log *arrivals.Log, from, to time.Time, window time.Duration) int {
+	var at []time.Duration
+	for _, a := range log.Snapshot() {
+		if moment := log.Origin().Add(a.At); moment.After(from) && moment.Before(to) {
+			at = append(at, a.At)
+		}
+	}
+	return arrivals.LargestWindow(at, window)
+}

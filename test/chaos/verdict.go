@@ -1,0 +1,105 @@
+package chaos
+
+import (
+	"fmt"
+
+	"github.com/peppasync/peppasync/test/sim/netsuite"
+)
+
+// mostListed is how many orders a finding lists.
+const mostListed = 5
+
+// evidence is what the ERP holds and saw, and what it should hold.
+type evidence struct {
+	// want is the quantity that each order must have in the end, by its name in the
+	// shop. Edits only ever raise it.
+	want    map[string]int
+	orders  []netsuite.Order
+	history map[string][]netsuite.Revision
+	report  netsuite.Report
+}
+
+// missing returns how many orders are not there as wanted.
+func (e evidence) missing() int {
+	missing := len(e.want)
+	for _, o := range e.orders {
+		if quantity, ok := e.want[o.OtherRefNum]; ok && units(o) == quantity {
+			missing--
+		}
+	}
+	return missing
+}
+
+// broken returns what was promised and is not so.
+func (e evidence) broken() []string {
+	var found []string
+	add := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	for _, limit := range e.report.Limits {
+		if limit.Limit > 0 && limit.Largest > limit.Limit {
+			add("over the limit: %d calls within %d ms, the limit is %d", limit.Largest, limit.WindowMs, limit.Limit)
+		}
+	}
+	if c := e.report.Concurrency; c.Limit > 0 && c.Largest > c.Limit {
+		add("over the limit: %d calls at once, the limit is %d", c.Largest, c.Limit)
+	}
+	if e.report.Throttled > 0 {
+		add("%d calls were refused because of a limit", e.report.Throttled)
+	}
+	if n := e.report.DuplicateOrders + e.report.DuplicateLines; n > 0 {
+		add("duplicate effects: %d orders and %d lines", e.report.DuplicateOrders, e.report.DuplicateLines)
+	}
+	if e.report.Undone > 0 {
+		add("out of order: %d writes undid a later one", e.report.Undone)
+	}
+	if refused := e.report.Refused; len(refused) > 0 {
+		add("%d writes were refused for their content, the first: %+v", len(refused), refused[0])
+	}
+	found = append(found, e.outOfOrder()...)
+	return append(found, e.lost()...)
+}
+
+func (e evidence) outOfOrder() []string {
+	var found []string
+	for _, o := range e.orders {
+		last := 0
+		for _, revision := range e.history[o.ExternalID] {
+			if revision.Quantity < last {
+				found = append(found, fmt.Sprintf("out of order: order %s went from quantity %d to %d", o.OtherRefNum, last, revision.Quantity))
+				break
+			}
+			last = revision.Quantity
+		}
+	}
+	return abridged(found)
+}
+
+func (e evidence) lost() []string {
+	var found []string
+	there := make(map[string]int, len(e.orders))
+	for _, o := range e.orders {
+		there[o.OtherRefNum] = units(o)
+	}
+	for name, want := range e.want {
+		if quantity, ok := there[name]; !ok {
+			found = append(found, fmt.Sprintf("lost: order %s is not at the ERP", name))
+		} else if quantity != want {
+			found = append(found, fmt.Sprintf("lost: order %s has quantity %d at the ERP, want %d", name, quantity, want))
+		}
+	}
+	return abridged(found)
+}
+
+func units(o netsuite.Order) int {
+	sum := 0
+	for _, quantity := range o.Quantities {
+		sum += quantity
+	}
+	return sum
+}
+
+func abridged(found []string) []string {
+	if len(found) <= mostListed {
+		return found
+	}
+	return append(found[:mostListed:mostListed], fmt.Sprintf("and %d more like these", len(found)-mostListed))
+}

@@ -1,0 +1,114 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"syscall"
+)
+
+// running returns all processes that are not meant to be dead.
+func (p *Product) running() []*process {
+	all := append([]*process(nil), p.processes...)
+	for _, replica := range p.replicas {
+		if replica != nil {
+			all = append(all, replica)
+		}
+	}
+	return all
+}
+
+// Apply gives the files to a product whose roles run apart, and which does not watch
+// them.
+func (p *Product) Apply(ctx context.Context) error {
+	apply, err := start(ctx, p.Binary, p.Log, "apply", "-f", p.Files, "--nats", p.nats)
+	if err != nil {
+		return err
+	}
+	<-apply.ended
+	if apply.err != nil {
+		return apply.exit()
+	}
+	return nil
+}
+
+// Waiting asks the replicas, all of which must run, how much waits for a connector.
+func (p *Product) Waiting(ctx context.Context, connector string) (int, error) {
+	arguments := []string{"connectors", connector, "-o", "json"}
+	for _, address := range p.told {
+		arguments = append(arguments, "--server", address)
+	}
+	data, err := exec.CommandContext(ctx, p.Binary, arguments...).Output()
+	if err != nil {
+		return 0, fmt.Errorf("peppasync connectors: %w", err)
+	}
+	var told struct {
+		Connectors []struct {
+			State   string `json:"state"`
+			Waiting int    `json:"waiting,string"`
+		} `json:"connectors"`
+	}
+	if err := json.Unmarshal(data, &told); err != nil {
+		return 0, fmt.Errorf("peppasync connectors: %w", err)
+	}
+	most := 0
+	for _, c := range told.Connectors {
+		most = max(most, c.Waiting)
+	}
+	return most, nil
+}
+
+// StartReplica starts a throttle-dispatcher that is dead, under the name that it
+// always has. It does not wait until it works.
+func (p *Product) StartReplica(ctx context.Context, i int) error {
+	if p.replicas[i] != nil {
+		return fmt.Errorf("replica %d of the throttle-dispatcher runs", i)
+	}
+	for len(p.told) <= i {
+		address, err := freeAddress(ctx)
+		if err != nil {
+			return err
+		}
+		p.told = append(p.told, address)
+	}
+	arguments := append([]string{"throttle-dispatcher", "--owner", fmt.Sprint("dispatcher-", i), "--grpc-listen", p.told[i]}, p.flags()...)
+	started, err := start(ctx, p.Binary, p.Log, arguments...)
+	if err != nil {
+		return err
+	}
+	p.replicas[i] = started
+	return nil
+}
+
+// KillReplica ends a throttle-dispatcher at once, as kill -9 does.
+func (p *Product) KillReplica(i int) error {
+	replica, err := p.replica(i)
+	if err != nil {
+		return err
+	}
+	p.replicas[i] = nil
+	return replica.kill()
+}
+
+// SuspendReplica stops a throttle-dispatcher in the middle of what it does, until
+// ResumeReplica.
+func (p *Product) SuspendReplica(i int) error { return p.signalReplica(i, syscall.SIGSTOP) }
+
+// ResumeReplica lets it go on, as if no time had passed for it.
+func (p *Product) ResumeReplica(i int) error { return p.signalReplica(i, syscall.SIGCONT) }
+
+func (p *Product) signalReplica(i int, signal syscall.Signal) error {
+	replica, err := p.replica(i)
+	if err != nil {
+		return err
+	}
+	return replica.signal(signal)
+}
+
+func (p *Product) replica(i int) (*process, error) {
+	if p.replicas[i] == nil {
+		return nil, fmt.Errorf("replica %d of the throttle-dispatcher is dead", i)
+	}
+	return p.replicas[i], nil
+}
