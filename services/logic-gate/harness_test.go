@@ -382,3 +382,14 @@ func (l *logs) lines() []string {
 	defer l.mu.Unlock()
 	return append([]string(nil), l.kept...)
 }
+
+// count returns how many lines have a text.
+func (l *logs) count(text string) int {
+	n := 0
+	for _, line := range l.lines() {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
+}

@@ -88,6 +88,23 @@ func (s *settler) holdResult(ctx context.Context, state *orderv1.State, result *
 	})
 }
 
+// holdUnsettled puts a result aside that no state can take up. Where its delivery is
+// in the Error Hold already, that says it.
+func (s *settler) holdUnsettled(ctx context.Context, result *dispatchv1.Result, err error) error {
+	outcome := result.GetOutcome().String()
+	s.log.ErrorContext(ctx, "a result is put into the Error Hold, because the state of its order cannot be read; its delivery stays open",
+		"order", result.GetKey(), "delivery", result.GetDeliveryId(), "outcome", outcome, "error", err)
+	cause := fault.Cause{Code: "state-unreadable", Detail: outcome + " " + result.GetReference() + " is not taken up: " + err.Error()}
+	s.counters.results.Add(1)
+	return s.hold(ctx, &dispatchv1.Hold{
+		Delivery: &dispatchv1.Delivery{
+			Id: result.GetDeliveryId(), Connector: result.GetConnector(), Key: result.GetKey(), Operation: result.GetOperation(), Requester: Role,
+			CreatedAt: timestamppb.Now(),
+		},
+		Cause: causeOf(result.GetConnector(), result.GetOperation(), cause), OrderRevision: result.GetRevision(), Attempts: result.GetAttempts(),
+	})
+}
+
 func (s *settler) hold(ctx context.Context, hold *dispatchv1.Hold) error {
 	hold.HeldAt = timestamppb.Now()
 	data, err := proto.Marshal(hold)

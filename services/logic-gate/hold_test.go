@@ -2,12 +2,14 @@ package logicgate
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
@@ -228,6 +230,56 @@ func TestAnUnreadableStateHoldsItsEvents(t *testing.T) {
 	w.eventually("two events", func() bool { return gate.Stats().Events == 2 })
 	if code := w.holds()["hold.v1.shopify.shopify_1."+heldAs(first)].GetCause().GetCode(); code != "state-unreadable" {
 		t.Errorf("cause %q, want state-unreadable", code)
+	}
+}
+
+// More results than may be in work at once are for an order whose state cannot be
+// read: they step aside, visibly, and those of other orders are taken up.
+func TestAnUnreadableStateStopsNoResults(t *testing.T) {
+	w := newWorld(t, toERP())
+	_, stop := w.start(nil)
+	w.capture(0, w.event("orders/create", shopOrder(2, 0, nil)))
+	w.becomes("shopify_2", "orders.erp.1 OPEN")
+	stop()
+	stream := bus.OrderStream(bus.OrderShard("shopify_1", 2))
+	if _, err := w.bus.Publish(context.Background(), bus.Message{Subject: bus.OrderStateSubject("shopify_1"), ExpectStream: stream, Data: []byte("\xff")}); err != nil {
+		t.Fatal(err)
+	}
+	for revision := range maxUnsettled + 1 {
+		w.answer(fmt.Sprint("shopify_1_orders_erp_", revision+1), delivered, 1)
+	}
+	w.answer("shopify_2_orders_erp_1", delivered, 1)
+	gate, _ := w.start(nil)
+	w.becomes("shopify_2", "orders.erp.1 DELIVERED")
+	w.eventually("all results are settled", func() bool { return gate.Stats().Results == maxUnsettled+2 })
+	holds := w.holds()
+	if hold := holds["hold.v1.=.shopify_1.shopify_1_orders_erp_65"]; len(holds) != maxUnsettled+1 ||
+		hold.GetCause().GetCode() != "state-unreadable" || !strings.Contains(hold.GetCause().GetDetail(), "OUTCOME_DELIVERED SO-1 is not taken up") {
+		t.Errorf("%d holds, the last %v", len(holds), hold)
+	}
+	if lines := w.log.lines(); !strings.HasPrefix(lines[0], "ERROR a result is put into the Error Hold") {
+		t.Errorf("logged %q", lines[0])
+	}
+}
+
+// A release of what cannot be read is left aside, and the events behind it go on.
+func TestAReleaseOfAnUnreadableHoldIsLeftAside(t *testing.T) {
+	w := newWorld(t, toERP())
+	w.start(nil)
+	w.capture(0, w.event("orders/create", shopOrder(1, 0, nil)))
+	w.becomes("shopify_1", "orders.erp.1 OPEN")
+	for _, subject := range []string{"hold.v1.shopify.event-9.event-9", "hold.v1.netsuite.shopify_1.shopify_1_orders_erp_1"} {
+		if _, err := w.bus.Publish(context.Background(), bus.Message{Subject: subject, Data: []byte("\xff")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.answer("shopify_1_orders_erp_1", dispatchv1.Outcome_OUTCOME_HELD, 1)
+	w.becomes("shopify_1", "orders.erp.1 HELD")
+	w.ask(&eventv1.Release{Connector: "shopify", Key: "event-9", DeliveryId: "event-9"})
+	w.ask(&eventv1.Release{Key: "shopify_1", DeliveryId: "shopify_1_orders_erp_1"})
+	w.eventually("both are left aside", func() bool { return w.log.count("a release is left aside: its hold cannot be read") == 2 })
+	if n := w.log.count("could not be settled"); n > 0 {
+		t.Errorf("%d lines about what comes again: %v", n, w.log.lines())
 	}
 }
 

@@ -30,6 +30,11 @@ func (s *settler) letGo(ctx context.Context, asked *eventv1.Release) error {
 			return err
 		}
 		held, err := s.held(ctx, before, asked)
+		if errors.Is(err, errUnreadable) {
+			// Whether it is in doubt, nobody can tell.
+			log.ErrorContext(ctx, "a release is left aside: its hold cannot be read", "error", err)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -78,6 +83,10 @@ func (s *settler) letEventGo(ctx context.Context, asked *eventv1.Release) error 
 	log := s.log.With("connector", asked.GetConnector(), "event", asked.GetDeliveryId(), "by", asked.GetBy(), "reason", asked.GetReason())
 	subject := bus.HoldSubject(asked.GetConnector(), asked.GetKey(), asked.GetDeliveryId())
 	hold, sequence, err := s.holdAt(ctx, subject)
+	if errors.Is(err, errUnreadable) {
+		log.ErrorContext(ctx, "a release is left aside: its hold cannot be read", "error", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -132,11 +141,11 @@ func (s *settler) holdAt(ctx context.Context, subject string) (*dispatchv1.Hold,
 	if errors.Is(err, bus.ErrNotFound) {
 		return hold, 0, nil
 	}
-	if err == nil {
-		err = proto.Unmarshal(record.Data, hold)
-	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("hold %s: %w", subject, err)
+	}
+	if err := proto.Unmarshal(record.Data, hold); err != nil {
+		return nil, 0, fmt.Errorf("hold %s, sequence %d: %w: %w", subject, record.Sequence, errUnreadable, err)
 	}
 	return hold, record.Sequence, nil
 }

@@ -2,6 +2,7 @@ package logicgate
 
 import (
 	"context"
+	"errors"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
@@ -39,6 +40,9 @@ func (s *settler) result(ctx context.Context, m *bus.Incoming, result *dispatchv
 	defer span.End()
 	for {
 		before, sequence, err := s.load(ctx, result.GetKey())
+		if errors.Is(err, errUnreadable) {
+			return s.holdUnsettled(ctx, result, err)
+		}
 		if err != nil {
 			return err
 		}

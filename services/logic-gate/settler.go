@@ -46,8 +46,10 @@ func (s *settler) unsettled(m *bus.Incoming, err error) {
 	s.log.Error("a message could not be settled and will be tried again", "stream", m.Stream, "sequence", m.Sequence, "error", err)
 }
 
-// errUnreadable: what is stored for an order is not a state.
-var errUnreadable = errors.New("the stored state of the order cannot be read")
+// errUnreadable: what is stored for an order is not a state, or in the Error Hold no
+// hold. It stays so: what needs it steps aside, because trying again would end in
+// nothing but unreadable messages in work.
+var errUnreadable = errors.New("what is stored there cannot be read")
 
 // load returns the newest state of an order with its sequence; nil and 0 where
 // there is none.
