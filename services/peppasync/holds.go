@@ -163,10 +163,19 @@ func statesOf(ctx context.Context, b *bus.Bus, entries map[string]held) (map[str
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(statesAtOnce)
 	for key, state := range states {
-		group.Go(func() error { return readState(ctx, b, shards, key, state) })
+		group.Go(func() error {
+			err := readState(ctx, b, shards, key, state)
+			if errors.Is(err, errUnreadable) {
+				proto.Reset(state) // one that hides the others helps nobody
+				return nil
+			}
+			return err
+		})
 	}
 	return states, group.Wait()
 }
+
+var errUnreadable = errors.New("what is stored there is no state")
 
 // readState reads an order's state into state; one that is not there stays empty.
 func readState(ctx context.Context, b *bus.Bus, shards int, key string, state *orderv1.State) error {
@@ -174,11 +183,11 @@ func readState(ctx context.Context, b *bus.Bus, shards int, key string, state *o
 	if errors.Is(err, bus.ErrNotFound) {
 		return nil
 	}
-	if err == nil {
-		err = proto.Unmarshal(record.Data, state)
-	}
 	if err != nil {
 		return fmt.Errorf("reading order %s: %w", key, err)
+	}
+	if err := proto.Unmarshal(record.Data, state); err != nil {
+		return fmt.Errorf("reading order %s: %w: %w", key, errUnreadable, err)
 	}
 	return nil
 }

@@ -176,10 +176,10 @@ func whatGoes(chosen []held, doubtful int) ([]held, int, error) {
 		case h.goes:
 			going = append(going, h)
 		case !h.isEvent():
-			return nil, 0, fmt.Errorf("%s is just being put into the Error Hold, or its order is not in the store; try again in a moment", h.Delivery)
+			return nil, 0, fmt.Errorf("%s is just being put into the Error Hold, or its order cannot be read from the store; try again in a moment", h.Delivery)
 		case !some:
-			return nil, 0, fmt.Errorf("%s is an event that could not be applied (%s) and was not kept with its hold, so that it cannot be let go: %s",
-				h.Delivery, h.Cause, "let the shop send the order anew, by an edit there; ingest answers the very same event by itself for up to an hour")
+			return nil, 0, fmt.Errorf("%s cannot be let go (%s): its event was not kept with its hold; %s", h.Delivery, h.Cause,
+				"let the shop send the order anew, by an edit there; ingest answers the very same event by itself for up to an hour")
 		}
 	}
 	return going, doubtful, nil

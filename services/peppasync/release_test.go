@@ -261,7 +261,7 @@ func TestEventsAreReleased(t *testing.T) {
 			t.Errorf("release of %s as sent: %v, want %q", what, err, want)
 		}
 	}
-	if _, err := s.try("release", "event-4", "--reason", "x"); err == nil || !strings.Contains(err.Error(), "was not kept with its hold") {
+	if _, err := s.try("release", "event-4", "--reason", "x"); err == nil || !strings.Contains(err.Error(), "its event was not kept with its hold") {
 		t.Errorf("release of an event that is not there: %v", err)
 	}
 	s.run("logic-gate")
@@ -290,4 +290,22 @@ func (s *station) known(id string) bool {
 		s.t.Fatal(err)
 	}
 	return state.GetOrder() != nil
+}
+
+// An order whose state cannot be read is listed beside the others, and hides none.
+func TestHoldsBesideAnUnreadableOrder(t *testing.T) {
+	s := newStation(t)
+	s.hold("1", "unknown-configuration", false)
+	s.hold("2", "unknown-configuration", false)
+	if _, err := s.bus.Publish(t.Context(), bus.Message{Subject: bus.OrderStateSubject(order.Key("shopify", "1")), Data: []byte{0xff}}); err != nil {
+		t.Fatal(err)
+	}
+	if out := s.do("holds"); !strings.Contains(out, "#1") || !strings.Contains(out, "#2") {
+		t.Errorf("the table lacks an order:\n%s", out)
+	}
+	if _, err := s.try("release", "#1", "--reason", "x"); err == nil || !strings.Contains(err.Error(), "cannot be read from the store") {
+		t.Errorf("release of an order that cannot be read: %v", err)
+	}
+	s.run("logic-gate")
+	s.do("release", "#2", "--reason", "x")
 }
