@@ -166,7 +166,9 @@ func newest(state *orderv1.State, flow, step string) *orderv1.Delivery {
 	return found
 }
 
-// waiting returns the step's delivery that waits; there is at most one.
+// waiting returns the step's first delivery that waits. There are two where one was
+// let out of the Error Hold ahead of its follow-up: the first goes first, with the
+// newest order, and then supersedes the other.
 func waiting(state *orderv1.State, flow, step string) *orderv1.Delivery {
 	for _, d := range state.GetDeliveries() {
 		if isOf(d, flow, step) && isWaiting(d) {
