@@ -223,7 +223,7 @@ func (s *slot) backlog(ctx context.Context, b *bus.Bus, shown *snapshot) (map[st
 		}
 		known := s.pendingIn(l.Name)
 		if time.Since(known.at) > pendingAge {
-			backlog, err := b.Backlog(ctx, bus.StreamDispatch, bus.Consumer("dispatch", shown.spec.Name, l.Name))
+			backlog, err := b.Backlog(ctx, bus.StreamDispatch, laneConsumer(shown.spec.Name, l.Name))
 			if err == nil || errors.Is(err, bus.ErrNotFound) {
 				known = pendingInLane{at: time.Now(), Backlog: backlog}
 				s.keepPending(l.Name, known)

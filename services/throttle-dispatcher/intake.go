@@ -28,30 +28,38 @@ const keepPerLane = 512
 func (w *worker) startIntake(ctx context.Context, left leftover) <-chan struct{} {
 	done := make(chan struct{})
 	var readers errgroup.Group
-	name := w.name
+	declared := map[string]bool{}
 	readers.Go(func() error {
 		w.tidy(ctx, left)
 		return nil
 	})
 	for _, lane := range w.spec.Spec.Lanes {
-		readers.Go(func() error {
-			return run.Supervise(ctx, w.log, "lane "+lane.Name, func(ctx context.Context) error {
-				return w.config.Bus.Consume(ctx, bus.ConsumerOptions{
-					Stream: bus.StreamDispatch, Durable: bus.Consumer("dispatch", name, lane.Name),
-					Filters:       []string{bus.DispatchLaneFilter(name, lane.Name)},
-					MaxAckPending: keepPerLane, AckWait: ackWait, Prefetch: keepPerLane,
-					// What an earlier owner held comes again first, in order. One that did
-					// not give it up may hang, with its hand still out.
-					Reset: true, Anew: w.seize, Before: w.holds,
-				}, w.hand)
-			})
-		})
+		declared[lane.Name] = true
+		readers.Go(func() error { return w.readLane(ctx, lane.Name) })
 	}
+	readers.Go(func() error {
+		w.readOldLanes(ctx, declared)
+		return nil
+	})
 	go func() {
 		_ = readers.Wait() // Supervise returns when ctx is done
 		close(done)
 	}()
 	return done
+}
+
+// readLane hands the messages of a lane to the loop until ctx is done.
+func (w *worker) readLane(ctx context.Context, lane string) error {
+	return run.Supervise(ctx, w.log, "lane "+lane, func(ctx context.Context) error {
+		return w.config.Bus.Consume(ctx, bus.ConsumerOptions{
+			Stream: bus.StreamDispatch, Durable: laneConsumer(w.name, lane),
+			Filters:       []string{bus.DispatchLaneFilter(w.name, lane)},
+			MaxAckPending: keepPerLane, AckWait: ackWait, Prefetch: keepPerLane,
+			// What an earlier owner held comes again first, in order. One that did
+			// not give it up may hang, with its hand still out.
+			Reset: true, Anew: w.seize, Before: w.holds,
+		}, w.hand)
+	})
 }
 
 // hand gives a message to the loop; while the loop is busy the stream waits.

@@ -29,9 +29,6 @@ func (w *worker) restore(ctx context.Context, limits budget.Limits) error {
 	if w.ledger, err = ledger.NewRecorder(identity, limits, state); err != nil {
 		return fmt.Errorf("connector %s: %w", w.spec.Name, err)
 	}
-	for _, lane := range w.spec.Spec.Lanes {
-		w.leftover.lanes = append(w.leftover.lanes, lane.Name)
-	}
 	for _, claim := range state.Claims {
 		w.open[claim.GetDelivery().GetId()] = claim.Claim
 		w.leftover.claims = append(w.leftover.claims, claim.Claim)
@@ -83,7 +80,6 @@ func (w *worker) readLedger(ctx context.Context) (ledger.State, error) {
 type leftover struct {
 	closes []*ledgerv1.Close
 	claims []*ledgerv1.Claim
-	lanes  []string
 }
 
 // tidy looks for the messages of what earlier owners left, beside the loop. A
@@ -94,7 +90,7 @@ func (w *worker) tidy(ctx context.Context, left leftover) {
 	for _, closing := range left.closes {
 		result := closing.GetResult()
 		w.persist(ctx, result.GetDeliveryId(), func() error {
-			waits, err := w.waits(ctx, left.lanes, result.GetKey(), result.GetDeliveryId())
+			waits, err := w.waits(ctx, result.GetDeliveryId())
 			if err != nil || waits {
 				return err
 			}
@@ -112,7 +108,7 @@ func (w *worker) tidy(ctx context.Context, left leftover) {
 	for _, claim := range left.claims {
 		d := claim.GetDelivery()
 		w.persist(ctx, d.GetId(), func() error {
-			waits, err := w.waits(ctx, left.lanes, d.GetKey(), d.GetId())
+			waits, err := w.waits(ctx, d.GetId())
 			if err != nil || waits {
 				return err
 			}
@@ -143,18 +139,14 @@ func (w *worker) persist(ctx context.Context, id string, do func() error) {
 	}
 }
 
-// waits reports whether the delivery's message is in one of the lanes.
-func (w *worker) waits(ctx context.Context, lanes []string, key, id string) (bool, error) {
-	for _, lane := range lanes {
-		_, err := w.records.Last(ctx, bus.StreamDispatch, bus.DispatchSubject(w.name, lane, key, id))
-		if err == nil {
-			return true, nil
-		}
-		if !errors.Is(err, bus.ErrNotFound) {
-			return false, err
-		}
+// waits reports whether the delivery's message is in a lane, also in one that the
+// catalog does not name any more.
+func (w *worker) waits(ctx context.Context, id string) (bool, error) {
+	_, err := w.records.Last(ctx, bus.StreamDispatch, bus.DispatchDeliveryFilter(w.name, id))
+	if errors.Is(err, bus.ErrNotFound) {
+		return false, nil
 	}
-	return false, nil
+	return err == nil, err
 }
 
 // forgetGone ends the memory of a delivery that an earlier owner closed, unless

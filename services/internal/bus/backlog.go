@@ -2,6 +2,22 @@ package bus
 
 import "context"
 
+// Consumers returns the names of a stream's consumers.
+func (b *Bus) Consumers(ctx context.Context, stream string) ([]string, error) {
+	bounded, cancel := b.bound(ctx)
+	defer cancel()
+	s, err := b.stream(bounded, stream)
+	if err != nil {
+		return nil, describe(because(bounded, err), "list the consumers of %s", stream)
+	}
+	var names []string
+	lister := s.ConsumerNames(bounded)
+	for name := range lister.Name() {
+		names = append(names, name)
+	}
+	return names, describe(because(bounded, lister.Err()), "list the consumers of %s", stream)
+}
+
 // Backlog is how far a durable consumer is behind.
 type Backlog struct {
 	// Pending is how many records it was not handed yet.

@@ -136,6 +136,20 @@ func Consumer(parts ...string) string {
 	return strings.Join(escaped, "_")
 }
 
+// ConsumerParts returns what Consumer was given, and an error for a name that it
+// does not give.
+func ConsumerParts(name string) ([]string, error) {
+	parts := strings.Split(name, "_")
+	for i, part := range parts {
+		text, err := Text(strings.ReplaceAll(part, "=5F", "_"))
+		if err != nil {
+			return nil, fmt.Errorf("consumer %q: %w", name, err)
+		}
+		parts[i] = text
+	}
+	return parts, nil
+}
+
 func join(prefix string, parts ...string) string {
 	var b strings.Builder
 	b.WriteString(prefix)

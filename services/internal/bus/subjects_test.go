@@ -2,6 +2,7 @@ package bus
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,6 +67,9 @@ func TestSubjectsHaveTheirTokensWhateverTheParts(t *testing.T) {
 		}
 		if !singleToken.MatchString(Consumer(a, b)) {
 			t.Fatalf("Consumer(%q, %q) = %q is no consumer name", a, b, Consumer(a, b))
+		}
+		if got, err := ConsumerParts(Consumer(a, b)); err != nil || !slices.Equal(got, []string{a, b}) {
+			t.Fatalf("Consumer(%q, %q) is %q, its parts are %q, %v", a, b, Consumer(a, b), got, err)
 		}
 	})
 }
