@@ -136,7 +136,7 @@ func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 	operation, ok := w.system.Operations(&w.spec.Spec)[p.call.Operation]
 	if !ok {
 		cause := fault.Cause{Code: "operation-unknown", Detail: fmt.Sprintf("connector %s has no operation %q", w.spec.Name, p.call.Operation)}
-		result, hold := heldBy(p.claim, cause, j.attempts, j.doubt.Open())
+		result, hold := heldBy(p.claim, cause, j.attempts, j.mayBeThere())
 		return prepared{job: j, result: result, hold: hold}
 	}
 	j.operation = operation
@@ -149,7 +149,7 @@ func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 		_, err = newRequest(ctx, w.spec.Spec.Endpoint, request, nil)
 	}
 	if err != nil {
-		result, hold := heldBy(p.claim, fault.Cause{Code: "request-invalid", Detail: err.Error()}, j.attempts, j.doubt.Open())
+		result, hold := heldBy(p.claim, fault.Cause{Code: "request-invalid", Detail: err.Error()}, j.attempts, j.mayBeThere())
 		return prepared{job: j, result: result, hold: hold}
 	}
 	p.request = request
@@ -212,7 +212,7 @@ func (w *worker) claim(p prepared, permit budget.Permit) (flight, bool) {
 	switch {
 	case errors.Is(err, ledger.ErrEntryTooLarge):
 		w.budget.Void(permit.Number)
-		result, hold := heldBy(p.claim, fault.Cause{Code: "payload-too-large", Detail: err.Error()}, j.attempts, false)
+		result, hold := heldBy(p.claim, fault.Cause{Code: "payload-too-large", Detail: err.Error()}, j.attempts, j.mayBeThere())
 		w.close(j, result, hold)
 		w.queue.Done(j.delivery.GetKey())
 		return flight{}, false

@@ -1,6 +1,7 @@
 package throttledispatcher
 
 import (
+	"net/http"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -97,6 +98,26 @@ func (w *worker) inDoubt(o outcome, answer connectors.Answer, now time.Time) boo
 	w.log.Warn("a call may have had its effect; it is looked up before anything is sent for it again, and what follows in its key waits",
 		"delivery", j.delivery.GetId(), "operation", j.delivery.GetOperation(), "cause", answer.Cause.Code, "detail", answer.Cause.Detail)
 	return true
+}
+
+// mayBeThere reports whether an earlier attempt may have had its effect, whatever
+// became of the newest: a person who only sees that one refused would send it
+// again.
+func (j *job) mayBeThere() bool {
+	return j.operation.Effect != connectors.EffectNone && !j.doubt.ArrivedBy().IsZero()
+}
+
+// perhapsDone reads a conflict (409) that a repetition meets anew: after an attempt
+// whose outcome is unknown it may be that attempt which is in the way, still under
+// way or done, and so it refuses nothing. It is not looked up: that a record is there
+// does not say which edit of it.
+func (w *worker) perhapsDone(o outcome, answer connectors.Answer) connectors.Answer {
+	j := o.job
+	if o.result.Status != http.StatusConflict || answer.Class != fault.Permanent || j.operation.Effect != connectors.EffectIdempotent || !j.mayBeThere() {
+		return answer
+	}
+	answer.Class = fault.Unknown
+	return answer
 }
 
 // resolve says what to do instead of sending, for a delivery that is in doubt.

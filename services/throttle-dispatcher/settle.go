@@ -136,6 +136,7 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 		w.log.Warn("a delivery is answered as if the system were down, while others pass; its attempts count",
 			"delivery", j.delivery.GetId(), "attempt", j.attempts, "status", answer.Cause.Status)
 	}
+	answer = w.perhapsDone(o, answer)
 	if w.inDoubt(o, answer, now) {
 		w.putBack(o, now)
 		return
@@ -163,7 +164,7 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 	case actionConflict:
 		w.end(o, answer, dispatchv1.Outcome_OUTCOME_CONFLICT)
 	case actionHold:
-		w.hold(o, answer.Cause, inDoubt)
+		w.hold(o, answer.Cause, inDoubt || j.mayBeThere())
 	case actionWait:
 		j.attempts--
 		if answer.Outage {
