@@ -29,6 +29,11 @@ func Maintained(calendar maintenance.Calendar) func(*Dispatcher) {
 	}
 }
 
+// CarryOften writes open claims into the ledger again when they are as old as that.
+func CarryOften(age time.Duration) func(*Dispatcher) {
+	return func(d *Dispatcher) { d.carryAge = age }
+}
+
 // Apart lets the dispatcher meet others on another bus than it works on: where
 // nobody else is there, it takes itself for the owner of everything.
 func Apart(leases *bus.Bus) func(*Dispatcher) {

@@ -6,10 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
 // A paused connector keeps everything and sends nothing, until the catalog says
@@ -119,4 +123,58 @@ func TestQueryRunsOutWhileItIsUnderWay(t *testing.T) {
 	if n := len(w.account.seen()); n != 1 {
 		t.Errorf("%d calls, want the one that was under way", n)
 	}
+}
+
+// The ledger forgets blocks after a month, so a claim that is open because its
+// connector is paused is written again, though nothing happens there.
+func TestClaimOfAPausedConnectorIsWrittenAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 40, time.Second)
+	w.catalog.respec(brief)
+	arrived, silent := make(chan struct{}, 1), make(chan struct{})
+	w.account.hold(func() {
+		arrived <- struct{}{}
+		<-silent
+	})
+	w.want(1, "as claimed")
+	killer := deadlyAfter(1000)
+	killed := w.start(killer.before(), throttledispatcher.Abrupt)
+	<-arrived
+	killer.die()
+	killed()
+	w.account.hold(nil)
+	close(silent)
+	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.Paused = true })
+	before := len(w.blocks())
+	stop := w.start(throttledispatcher.CarryOften(time.Millisecond))
+	w.eventually("the claim is written again", func() bool {
+		blocks := w.blocks()
+		if len(blocks) == before {
+			return false
+		}
+		claims := blocks[len(blocks)-1].GetClaims()
+		return len(claims) == 1 && claims[0].GetDelivery().GetId() == delivery(1).GetId() && len(claims[0].GetPayload()) > 0
+	})
+	stop()
+	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.Paused = false })
+	w.start()
+	w.delivered(1)
+	w.oneEffect("/orders/shopify-1")
+}
+
+// blocks returns what the ledger of the connector holds.
+func (w *world) blocks() []*ledgerv1.Block {
+	w.t.Helper()
+	var blocks []*ledgerv1.Block
+	for record, err := range w.bus.Read(w.t.Context(), bus.StreamLedger, bus.LedgerSubject("wms"), 0) {
+		block := &ledgerv1.Block{}
+		if err == nil {
+			err = proto.Unmarshal(record.Data, block)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		blocks = append(blocks, block)
+	}
+	return blocks
 }

@@ -29,6 +29,9 @@ func (w *worker) restore(ctx context.Context, limits budget.Limits) error {
 	if w.ledger, err = ledger.NewRecorder(identity, limits, state); err != nil {
 		return fmt.Errorf("connector %s: %w", w.spec.Name, err)
 	}
+	if w.carryAge > 0 {
+		w.ledger.CarryAfter(w.carryAge)
+	}
 	for _, claim := range state.Claims {
 		w.open[claim.GetDelivery().GetId()] = claim.Claim
 		w.leftover.claims = append(w.leftover.claims, claim.Claim)

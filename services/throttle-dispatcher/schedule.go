@@ -49,7 +49,7 @@ func (w *worker) flushAt() time.Time {
 }
 
 func (w *worker) flushDue(now time.Time) bool {
-	return w.ledger.Pending() && !now.Before(w.flushAt())
+	return w.ledger.Pending() && !now.Before(w.flushAt()) || w.ledger.Aged(now)
 }
 
 // untilNext returns how long nothing is due.

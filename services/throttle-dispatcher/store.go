@@ -17,7 +17,7 @@ import (
 // there: the worker must start again from the ledger, with none of the flights
 // sent.
 func (w *worker) writeBlock(ctx context.Context, flights []flight) error {
-	if len(flights) == 0 && !w.ledger.Pending() {
+	if len(flights) == 0 && !w.ledger.Pending() && !w.ledger.Aged(time.Now()) {
 		return nil
 	}
 	block := w.ledger.Build(time.Now(), w.budget)

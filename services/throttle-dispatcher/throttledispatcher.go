@@ -67,6 +67,8 @@ type Dispatcher struct {
 	askAfter time.Duration
 	// calendar returns a connector's maintenance windows.
 	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
+	// carryAge replaces that of the ledger where it is not 0.
+	carryAge time.Duration
 	// leases is where the replicas meet.
 	leases *bus.Bus
 }

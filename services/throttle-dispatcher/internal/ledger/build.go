@@ -77,7 +77,7 @@ func (r *Recorder) Committed(sequence uint64) {
 	for _, c := range block.GetClaims() {
 		id := c.GetDelivery().GetId()
 		if e, ok := r.claims[id]; ok && whole(c) {
-			e.sequence = sequence
+			e.sequence, e.at = sequence, block.GetWrittenAt().AsTime()
 			r.claimed.push(sequence, r.ordinal, id)
 		}
 	}
@@ -89,8 +89,9 @@ func (r *Recorder) Committed(sequence uint64) {
 }
 
 // readFrom returns the sequence of the oldest block that still matters besides
-// the one being built, 0 where none does. Claims that alone hold it back are
-// written again into this one, as far as free bytes allow.
+// the one being built, 0 where none does. Claims that alone hold it back, and those
+// that the store may forget, are written again into this one, as far as free bytes
+// allow.
 func (r *Recorder) readFrom(now time.Time, free *int) uint64 {
 	permit := r.permits.oldest(func(number int64, _ uint64) bool {
 		if r.matters(number, now) {
@@ -101,14 +102,13 @@ func (r *Recorder) readFrom(now time.Time, free *int) uint64 {
 	})
 	closed := r.closed.oldest(func(id string, sequence uint64) bool { return r.closes[id] == sequence })
 	others := least(permit.sequence, closed.sequence)
-	claimed := func(id string, sequence uint64) bool {
-		e, ok := r.claims[id]
-		return ok && e.sequence == sequence
-	}
-	oldest := r.claimed.oldest(claimed)
+	oldest := r.claimed.oldest(r.standsAt)
 	for range carryAtOnce {
-		pins := oldest.sequence != 0 && (others == 0 || oldest.sequence < others)
-		if !pins || r.ordinal-oldest.ordinal < r.carryAfter {
+		if oldest.sequence == 0 {
+			break
+		}
+		pins := (others == 0 || oldest.sequence < others) && r.ordinal-oldest.ordinal >= r.carryAfter
+		if !pins && !r.aged(oldest.key, now) {
 			break
 		}
 		e := r.claims[oldest.key]
@@ -120,7 +120,7 @@ func (r *Recorder) readFrom(now time.Time, free *int) uint64 {
 		// Before any further attempt of the same block, which it contains.
 		r.building.Claims = append([]*ledgerv1.Claim{proto.CloneOf(e.claim)}, r.building.GetClaims()...)
 		e.sequence = 0
-		oldest = r.claimed.oldest(claimed)
+		oldest = r.claimed.oldest(r.standsAt)
 	}
 	return least(others, oldest.sequence)
 }

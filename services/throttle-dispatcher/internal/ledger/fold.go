@@ -56,8 +56,10 @@ type Permit struct {
 // newest whole one, permit, attempt, next attempt and arrived_by from the newest.
 type Claim struct {
 	*ledgerv1.Claim
-	// Sequence is that of the newest block that holds the whole claim.
+	// Sequence is that of the newest block that holds the whole claim, At when that
+	// was written.
 	Sequence uint64
+	At       time.Time
 }
 
 // Close is the end of a delivery.
@@ -140,7 +142,7 @@ func (f *Folder) Add(r Record) error {
 		f.closes = append(f.closes, Close{c, r.Sequence})
 	}
 	for _, c := range b.GetClaims() {
-		f.claim(c, r.Sequence)
+		f.claim(c, r.Sequence, b.GetWrittenAt().AsTime())
 	}
 	s.LastSequence, s.ReadFrom, s.Owner, s.Epoch = r.Sequence, b.GetReadFrom(), b.GetOwner(), b.GetEpoch()
 	s.WrittenAt, s.LastPermit = b.GetWrittenAt().AsTime(), max(s.LastPermit, b.GetLastPermit())
@@ -151,17 +153,17 @@ func (f *Folder) Add(r Record) error {
 	return nil
 }
 
-func (f *Folder) claim(c *ledgerv1.Claim, sequence uint64) {
+func (f *Folder) claim(c *ledgerv1.Claim, sequence uint64, at time.Time) {
 	id := c.GetDelivery().GetId()
 	open, ok := f.claims[id]
 	switch {
 	case ok && whole(c):
 		// The same once more, or one in place of a claim that was given up.
-		open.Claim, open.Sequence = proto.CloneOf(c), sequence
+		open.Claim, open.Sequence, open.At = proto.CloneOf(c), sequence, at
 	case ok:
 		merge(open.Claim, c)
 	case whole(c):
-		f.claims[id] = &Claim{Claim: proto.CloneOf(c), Sequence: sequence}
+		f.claims[id] = &Claim{Claim: proto.CloneOf(c), Sequence: sequence, At: at}
 		f.order[id] = sequence
 		delete(f.parts, id)
 	default:

@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -268,5 +270,55 @@ func FuzzDecode(f *testing.F) {
 		if _, err := Decode(again); err != nil {
 			t.Fatalf("the next owner's block cannot be read: %v", err)
 		}
+	})
+}
+
+// An open claim is written again before the store forgets its block, however little
+// happens at the connector, and whatever else holds the reading back.
+func TestAnOpenClaimIsWrittenAgainBeforeItIsForgotten(t *testing.T) {
+	const day = 24 * time.Hour
+	b, r := newOwner(t, State{})
+	// A close that nobody acknowledges is older, and is all that may be forgotten.
+	must(t, r.Close(closing("older")))
+	records := []Record{{1, r.Build(epoch, b)}}
+	r.Committed(1)
+	for i := range 2*carryAtOnce + 1 {
+		must(t, r.Claim(claim(fmt.Sprint("d", i), "first")))
+	}
+	records = append(records, Record{2, r.Build(epoch, b)})
+	r.Committed(2)
+	now, sequence := epoch, uint64(2)
+	for range 120 {
+		if now = now.Add(day / 2); now.Sub(epoch) == 45*day {
+			// An owner comes that has read what the store still has.
+			state, err := Fold(kept(records, now))
+			must(t, err)
+			b, r = newOwner(t, state)
+		}
+		for written := 0; r.Pending() || r.Aged(now); written++ {
+			if written > 3 {
+				t.Fatalf("on day %d it is never enough", int(now.Sub(epoch)/day))
+			}
+			sequence++
+			records = append(records, Record{sequence, r.Build(now, b)})
+			r.Committed(sequence)
+		}
+		state, err := Fold(kept(records, now))
+		must(t, err)
+		if len(state.Claims) != 2*carryAtOnce+1 || string(state.Claims[0].GetPayload()) != "first" {
+			t.Fatalf("after %d days %d claims are left of %d", int(now.Sub(epoch)/day), len(state.Claims), 2*carryAtOnce+1)
+		}
+	}
+	if sequence > 2+6*3 {
+		t.Errorf("%d blocks in 60 days", sequence)
+	}
+}
+
+// kept returns what the store has of the records after 30 days, and a new owner
+// reads of it.
+func kept(records []Record, now time.Time) []Record {
+	from := records[len(records)-1].Block.GetReadFrom()
+	return slices.DeleteFunc(slices.Clone(records), func(r Record) bool {
+		return r.Sequence < from || now.Sub(r.Block.GetWrittenAt().AsTime()) > 30*24*time.Hour
 	})
 }

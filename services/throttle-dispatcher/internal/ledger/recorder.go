@@ -30,6 +30,11 @@ const (
 	// carryAfter is how many blocks back the oldest claim may be before it is
 	// written again, so that a new owner has little to read.
 	carryAfter = 1024
+	// carryAge is how old a claim's block may be before it is written again,
+	// whatever else holds the reading back: the store forgets blocks after 30 days,
+	// and a claim may be open for as long as a connector is paused. The 20 days
+	// between are for when no owner runs.
+	carryAge = 10 * 24 * time.Hour
 	// carryAtOnce bounds how many are written again in one block.
 	carryAtOnce = 64
 )
@@ -57,8 +62,9 @@ type Recorder struct {
 	limits   budget.Limits
 	last     uint64
 	ordinal  uint64
-	// carryAfter is the constant of that name.
+	// carryAfter and carryAge are the constants of those names.
 	carryAfter uint64
+	carryAge   time.Duration
 
 	pending  pending
 	building *ledgerv1.Block
@@ -81,12 +87,13 @@ type pending struct {
 	bytes int
 }
 
-// entry is a claim and where it stands in full; sequence is 0 until that block
-// is committed. A closed one stays until its close is in a block: an owner that
+// entry is a claim and where it stands in full; sequence is 0 until that block,
+// which is from at, is committed. A closed one stays until its close is in a block: an owner that
 // found neither would take the delivery for one that was never sent.
 type entry struct {
 	claim    *ledgerv1.Claim
 	sequence uint64
+	at       time.Time
 	recorded bool
 	closed   bool
 }
@@ -109,7 +116,7 @@ func NewRecorder(identity Identity, limits budget.Limits, state State) (*Recorde
 		return nil, errors.New("ledger: the identity names no connector")
 	}
 	r := &Recorder{
-		identity: identity, limits: limits, last: state.LastSequence, carryAfter: carryAfter,
+		identity: identity, limits: limits, last: state.LastSequence, carryAfter: carryAfter, carryAge: carryAge,
 		ends: make(map[int64]end), claims: make(map[string]*entry), closes: make(map[string]uint64),
 	}
 	for _, p := range state.Permits {
@@ -117,7 +124,7 @@ func NewRecorder(identity Identity, limits budget.Limits, state State) (*Recorde
 		r.permits.push(p.Sequence, 0, p.Number)
 	}
 	for _, c := range state.Claims {
-		r.claims[c.GetDelivery().GetId()] = &entry{claim: proto.CloneOf(c.Claim), sequence: c.Sequence, recorded: true}
+		r.claims[c.GetDelivery().GetId()] = &entry{claim: proto.CloneOf(c.Claim), sequence: c.Sequence, at: c.At, recorded: true}
 	}
 	for _, c := range sortedBySequence(state.Claims) {
 		r.claimed.push(c.Sequence, 0, c.GetDelivery().GetId())
@@ -273,6 +280,25 @@ func (r *Recorder) Open(deliveryID string) *ledgerv1.Claim {
 func (r *Recorder) Pending() bool {
 	p := &r.pending
 	return r.building != nil || len(p.permits)+len(p.claims)+len(p.settlements)+len(p.closes) > 0
+}
+
+// CarryAfter changes how old an open claim's block may become until it is written
+// again; it is for tests that cannot wait for days.
+func (r *Recorder) CarryAfter(age time.Duration) { r.carryAge = age }
+
+// Aged says whether a block is to be written only because an open claim stands in
+// one so old that the store may forget it.
+func (r *Recorder) Aged(now time.Time) bool {
+	oldest := r.claimed.oldest(r.standsAt)
+	return oldest.sequence != 0 && r.aged(oldest.key, now)
+}
+
+func (r *Recorder) aged(id string, now time.Time) bool { return now.Sub(r.claims[id].at) >= r.carryAge }
+
+// standsAt says whether the block of that sequence is where a claim stands in full.
+func (r *Recorder) standsAt(id string, sequence uint64) bool {
+	e, ok := r.claims[id]
+	return ok && e.sequence == sequence
 }
 
 func (r *Recorder) room(m proto.Message) error {
