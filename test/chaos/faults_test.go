@@ -71,7 +71,7 @@ func TestMisledAndKilled(t *testing.T) {
 // TestHeavyTail answers most calls at once and some after up to 20 s.
 func TestHeavyTail(t *testing.T) {
 	what := fifty()
-	what.replicas, what.arrivesWithin, what.spec = 1, 0, nil
+	what.replicas, what.spec = 1, nil
 	what.latency = faults.Latency{
 		Distribution: faults.Pareto, Min: jsontime.Duration(time.Millisecond), Max: jsontime.Duration(20 * time.Second), Shape: 0.6,
 	}

@@ -34,6 +34,8 @@ type terms struct {
 	// spec is more of the Connector's.
 	spec     map[string]any
 	replicas int
+	// cut puts a network between the product and the ERP that can be cut.
+	cut bool
 }
 
 // field is an ERP, a shop, and the product between them.
@@ -41,7 +43,7 @@ type field struct {
 	t     *testing.T
 	terms terms
 	world *sim.World
-	// way leads to the ERP.
+	// way leads to the ERP where terms.cut says so.
 	way     *way
 	product *runner.Product
 	random  *rand.Rand
@@ -79,8 +81,11 @@ func open(t *testing.T, what terms) *field {
 	t.Cleanup(world.Close)
 	folder := t.TempDir()
 	f := &field{
-		way: newWay(t, world.Addresses().ERP), t: t, terms: what, world: world, random: rand.New(rand.NewPCG(number, 0)),
+		t: t, terms: what, world: world, random: rand.New(rand.NewPCG(number, 0)),
 		log: filepath.Join(folder, "product.log"), want: make(map[string]int),
+	}
+	if what.cut {
+		f.way = newWay(t, world.Addresses().ERP)
 	}
 	secretsDir := filepath.Join(folder, "secrets")
 	if err := runner.WriteSecrets(secretsDir, map[string]map[string]string{
@@ -137,7 +142,10 @@ func (f *field) write(changes map[string]any) {
 	if f.terms.concurrency > 0 {
 		limits = append(limits, map[string]any{"name": "parallel", "concurrency": map[string]any{"calls": f.terms.concurrency}})
 	}
-	spec := map[string]any{"endpoint": "http://" + f.way.address, "limits": limits}
+	spec := map[string]any{"endpoint": f.world.Addresses().ERP, "limits": limits}
+	if f.way != nil {
+		spec["endpoint"] = "http://" + f.way.address
+	}
 	maps.Copy(spec, f.terms.spec)
 	maps.Copy(spec, changes)
 	err := runner.WriteManifests("testdata", f.product.Files, runner.Overrides{

@@ -12,7 +12,7 @@ import (
 // turn, and measures how long after the end the first call is accepted.
 func TestRecovery(t *testing.T) {
 	what := fifty()
-	what.replicas = 1
+	what.replicas, what.cut = 1, true
 	f := open(t, what)
 	outages := 6
 	if *long {
