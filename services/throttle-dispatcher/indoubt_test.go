@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"path"
 	"strings"
 	"sync"
 	"testing"
@@ -60,7 +61,7 @@ func (b *books) serve(w http.ResponseWriter, r *http.Request, body string) int {
 		if len(entries) == 0 {
 			return http.StatusNotFound
 		}
-		if err := json.NewEncoder(w).Encode(map[string]any{"id": "b-" + r.URL.Path, "entries": len(entries)}); err != nil {
+		if err := json.NewEncoder(w).Encode(map[string]any{"id": "b-" + r.URL.Path, "externalId": path.Base(r.URL.Path), "entries": len(entries)}); err != nil {
 			b.t.Error(err)
 		}
 		return http.StatusOK

@@ -330,11 +330,13 @@ type HTTPOperation struct {
 // HTTPFind is the request that says whether the effect of an operation is there.
 // What it answers for an external id must be true for that id alone.
 type HTTPFind struct {
+	// A reply to HEAD has no record in it that could name the order.
 	// +kubebuilder:default=GET
-	// +kubebuilder:validation:Enum=GET;HEAD
+	// +kubebuilder:validation:Enum=GET
 	// +optional
 	Method string `json:"method,omitempty"`
-	// Relative to the endpoint, with {externalId} in it.
+	// Relative to the endpoint, with {externalId} in it. What it finds counts where a
+	// field of it, at any depth, is the external id.
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:Pattern=`^/`
 	// +kubebuilder:validation:XValidation:rule="self.contains('{externalId}')",message="find.path names the record: write {externalId} in it"
@@ -345,9 +347,9 @@ type HTTPFind struct {
 	// +listType=set
 	// +optional
 	FoundStatus []int32 `json:"foundStatus,omitempty"`
-	// The statuses that say that it is not there. 404 where none is written. A
-	// page of HTML is a gateway's word, and never counts.
-	// +kubebuilder:default={404}
+	// The statuses that say that it is not there. Where none is written, 404 does if
+	// its body is JSON; one that is written does without a body as well. A page of HTML
+	// is a gateway's word, and never counts.
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=set
 	// +optional

@@ -50,9 +50,6 @@ func (f *HTTPFind) setDefaults() {
 	if len(f.FoundStatus) == 0 {
 		f.FoundStatus = []int32{200}
 	}
-	if len(f.AbsentStatus) == 0 {
-		f.AbsentStatus = []int32{404}
-	}
 }
 
 func (l *Limit) setDefaults() {

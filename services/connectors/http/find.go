@@ -32,7 +32,11 @@ func (HTTP) Find(spec *v1alpha1.ConnectorSpec, lookup connectors.Lookup) (connec
 }
 
 // ReadFound reads a reply by the statuses of the operation's find. Whatever they
-// are, a page of HTML says nothing: it is a gateway's, or a login form's.
+// are, a page of HTML says nothing: it is a gateway's, or a login form's. Found is
+// only what names the external id itself: a path that answers 200 to everything,
+// or a search that knows no such filter, would lose the order. Absent needs words,
+// JSON or a list, unless the Connector itself writes the status: a 404 without any is
+// what a gateway says that knows no such path.
 func (HTTP) ReadFound(spec *v1alpha1.ConnectorSpec, lookup connectors.Lookup, r connectors.Reply) connectors.Finding {
 	if verdict, missing := reply.Missing(r); missing {
 		return connectors.Finding{Answer: connectors.Answer{Verdict: verdict}}
@@ -45,11 +49,9 @@ func (HTTP) ReadFound(spec *v1alpha1.ConnectorSpec, lookup connectors.Lookup, r 
 	verdict := reply.ByStatus(r, connectors.EffectNone)
 	status := int32(min(r.Status, 999)) //nolint:gosec // three digits
 	switch {
-	case verdict.Class == fault.OK && slices.Contains(found, status) && how.Method == nethttp.MethodHead:
-		return connectors.Finding{Answer: reply.Told(r), Presence: connectors.Present}
 	case verdict.Class == fault.OK && slices.Contains(found, status):
-		return inBody(how.List, r)
-	case slices.Contains(absent, status) && hasOwnWords(r):
+		return inBody(how.List, lookup.Call.ExternalID, r)
+	case slices.Contains(absent, status) && hasOwnWords(r, slices.Contains(how.AbsentStatus, status)):
 		return connectors.Finding{Answer: reply.Told(r), Presence: connectors.Absent}
 	case verdict.Class == fault.OK, slices.Contains(absent, status):
 		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that find does not describe: "+reply.Excerpt(r.Header, r.Body))}
@@ -66,13 +68,34 @@ func or(statuses []int32, otherwise int32) []int32 {
 }
 
 // hasOwnWords reports whether a body is the system's, not a gateway's: JSON, or
-// none at all.
-func hasOwnWords(r connectors.Reply) bool {
-	return r.Err == nil && (strings.TrimSpace(string(r.Body)) == "" || json.Valid(r.Body))
+// none at all where the status alone is said to be enough.
+func hasOwnWords(r connectors.Reply, declared bool) bool {
+	if strings.TrimSpace(string(r.Body)) == "" {
+		return r.Err == nil && declared
+	}
+	return r.Err == nil && json.Valid(r.Body)
 }
 
-// inBody looks for the record, or for the list of what was found.
-func inBody(list string, r connectors.Reply) connectors.Finding {
+// names reports whether a value of JSON holds the external id, as the whole of a
+// text at any depth.
+func names(value any, externalID string) bool {
+	switch value := value.(type) {
+	case string:
+		return value == externalID
+	case []any:
+		return slices.ContainsFunc(value, func(item any) bool { return names(item, externalID) })
+	case map[string]any:
+		for _, field := range value {
+			if names(field, externalID) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// inBody looks for the record, or in the list of what was found.
+func inBody(list, externalID string, r connectors.Reply) connectors.Finding {
 	var body any
 	if err := json.Unmarshal(r.Body, &body); err != nil || r.Err != nil {
 		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply with a body that is no whole JSON: "+reply.Excerpt(r.Header, r.Body))}
@@ -81,6 +104,10 @@ func inBody(list string, r connectors.Reply) connectors.Finding {
 	if list == "" {
 		if _, isObject := body.(map[string]any); !isObject {
 			return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that is no JSON object; where it is a list, write find.list")}
+		}
+		if !names(body, externalID) {
+			return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that does not name the external id "+externalID+": "+
+				reply.Excerpt(r.Header, r.Body))}
 		}
 		answer.Reference = reference(r)
 		return connectors.Finding{Answer: answer, Presence: connectors.Present}
@@ -92,8 +119,13 @@ func inBody(list string, r connectors.Reply) connectors.Finding {
 	case len(items) == 0:
 		return connectors.Finding{Answer: answer, Presence: connectors.Absent}
 	}
-	if first, err := json.Marshal(items[0]); err == nil {
-		r.Body = first
+	i := slices.IndexFunc(items, func(item any) bool { return names(item, externalID) })
+	if i < 0 {
+		return connectors.Finding{Answer: reply.Unreadable(r, "a list of which no item names the external id "+externalID+": the search finds others: "+
+			reply.Excerpt(r.Header, r.Body))}
+	}
+	if item, err := json.Marshal(items[i]); err == nil {
+		r.Body = item
 		answer.Reference = reference(r)
 	}
 	return connectors.Finding{Answer: answer, Presence: connectors.Present}

@@ -21,7 +21,7 @@ func (c *compiler) httpFind(r *Resource, field string, o *v1alpha1.HTTPOperation
 	if o.Effect != v1alpha1.HTTPEffectOnce {
 		c.reportf(r, field, "belongs to effect Once, expected none here: an Idempotent request is simply sent again, and None has no effect to be found")
 	}
-	enum(c, r, field+".method", find.Method, []string{http.MethodGet, http.MethodHead})
+	enum(c, r, field+".method", find.Method, []string{http.MethodGet})
 	c.path(r, field+".path", strings.ReplaceAll(find.Path, externalIDToken, "x"))
 	if !strings.Contains(find.Path, externalIDToken) {
 		c.reportf(r, field+".path", "found %q, expected %s in it: it has to find this order alone", shorten(find.Path), externalIDToken)
@@ -45,7 +45,5 @@ func (c *compiler) httpFind(r *Resource, field string, o *v1alpha1.HTTPOperation
 	case !listPath.MatchString(find.List):
 		c.reportf(r, field+".list", "found %q, expected names of fields joined by dots, such as data.items, or \".\" where the body is the list",
 			shorten(find.List))
-	case find.Method == http.MethodHead:
-		c.reportf(r, field+".list", "a reply to HEAD has no body, expected method GET")
 	}
 }

@@ -23,7 +23,7 @@ func TestEachMistakeInALookUpSaysWhereAndWhatIsExpected(t *testing.T) {
 			`wms.yaml:17: spec.http.operations[0].find.path: found "orders?id=x", expected a path from the endpoint on, such as /orders/{externalId} (the only name that braces may hold)`,
 		}},
 		"a method with an effect": {[]edit{{"wms.yaml", "effect: Idempotent", once + "{method: POST, path: '/orders/{externalId}'}"}}, []string{
-			`wms.yaml:17: spec.http.operations[0].find.method: found "POST", expected GET or HEAD`,
+			`wms.yaml:17: spec.http.operations[0].find.method: found "POST", expected GET`,
 		}},
 		"a look-up of what is sent again anyway": {[]edit{{"wms.yaml", "effect: Idempotent", "effect: Idempotent\n        find: {path: '/orders/{externalId}'}"}}, []string{
 			`wms.yaml:17: spec.http.operations[0].find: belongs to effect Once, expected none here: an Idempotent request is simply sent again, and None has no effect to be found`,
@@ -40,8 +40,8 @@ func TestEachMistakeInALookUpSaysWhereAndWhatIsExpected(t *testing.T) {
 		"a list that is no name": {[]edit{{"wms.yaml", "effect: Idempotent", once + "{path: '/orders/{externalId}', list: '$.items'}"}}, []string{
 			`wms.yaml:17: spec.http.operations[0].find.list: found "$.items", expected names of fields joined by dots, such as data.items, or "." where the body is the list`,
 		}},
-		"a list without a body": {[]edit{{"wms.yaml", "effect: Idempotent", once + "{method: HEAD, path: '/orders/{externalId}', list: items}"}}, []string{
-			`wms.yaml:17: spec.http.operations[0].find.list: a reply to HEAD has no body, expected method GET`,
+		"a method without a body": {[]edit{{"wms.yaml", "effect: Idempotent", once + "{method: HEAD, path: '/orders/{externalId}'}"}}, []string{
+			`wms.yaml:17: spec.http.operations[0].find.method: found "HEAD", expected GET`,
 		}},
 		"a horizon": {[]edit{{"erp.yaml", "timeout: 30s", "timeout: 30s\n  commitHorizon: 0s"}}, []string{}},
 		"a horizon of days": {[]edit{{"erp.yaml", "timeout: 30s", "timeout: 30s\n  commitHorizon: 25h"}}, []string{
