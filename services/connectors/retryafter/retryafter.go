@@ -2,6 +2,9 @@
 // spellings that are in use: Retry-After with seconds, decimals or a date, its
 // variants under other names, and the RateLimit fields of the IETF draft and of
 // its forerunners. What is malformed is ignored, as the draft asks.
+//
+// A point in time is counted from the reply's own Date where it has one: what is
+// asked for is a span, and the other side's clock may be minutes off.
 package retryafter
 
 import (
@@ -18,8 +21,12 @@ import (
 const Max = 24 * time.Hour
 
 // epochFloor tells a point in time from a span: no reset is 31 years away, and
-// no epoch second of this century is smaller.
-const epochFloor = 1e9
+// no epoch second of this century is smaller. From millisFloor on it is in
+// milliseconds: in seconds it would be the year 5138.
+const (
+	epochFloor  = 1e9
+	millisFloor = 1e11
+)
 
 // header is one spelling: the field and the way to read its value.
 type header struct {
@@ -46,10 +53,30 @@ var headers = []header{
 // RateLimit fields say when a window ends, which is no wish to wait.
 func Wait(h http.Header, now time.Time) (time.Duration, bool) {
 	for _, spelling := range headers {
-		for _, value := range h.Values(spelling.name) {
-			if wait, ok := spelling.read(strings.TrimSpace(value), now); ok {
-				return min(max(wait, 0), Max), true
-			}
+		if wait, ok := spelling.wait(h, now); ok {
+			return wait, true
+		}
+	}
+	return 0, false
+}
+
+// Field is Wait for one of the fields that Wait knows; false for others.
+func Field(h http.Header, name string, now time.Time) (time.Duration, bool) {
+	for _, spelling := range headers {
+		if strings.EqualFold(spelling.name, name) {
+			return spelling.wait(h, now)
+		}
+	}
+	return 0, false
+}
+
+func (s header) wait(h http.Header, now time.Time) (time.Duration, bool) {
+	if date, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = date
+	}
+	for _, value := range h.Values(s.name) {
+		if wait, ok := s.read(strings.TrimSpace(value), now); ok {
+			return min(max(wait, 0), Max), true
 		}
 	}
 	return 0, false
@@ -108,7 +135,12 @@ func deltaOrEpoch(value string, now time.Time) (time.Duration, bool) {
 	if !ok {
 		return 0, false
 	}
-	if f > epochFloor && f < 1e11 {
+	switch {
+	case f > millisFloor*1000:
+		return 0, false // in no unit that anybody sends
+	case f > millisFloor:
+		return until(time.UnixMilli(int64(f)), now), true
+	case f > epochFloor:
 		return until(time.UnixMilli(int64(f*1000)), now), true
 	}
 	return Seconds(f), true

@@ -42,7 +42,21 @@ func TestWait(t *testing.T) {
 		"RateLimit without a reset":             {http.Header{"Ratelimit": {`"burst";r=0`}}, 0, false},
 		"a reset as a span":                     {http.Header{"X-Ratelimit-Reset": {"12"}}, 12 * time.Second, true},
 		"a reset as a point in time":            {http.Header{"X-Ratelimit-Reset": {"1795435210"}}, 10 * time.Second, true},
-		"milliseconds, as BigCommerce sends":    {http.Header{"X-Rate-Limit-Time-Reset-Ms": {"1500"}}, 1500 * time.Millisecond, true},
+		"a reset in milliseconds since 1970":    {http.Header{"X-Ratelimit-Reset": {"1795435210000"}}, 10 * time.Second, true},
+		"a reset in no unit that there is":      {http.Header{"X-Ratelimit-Reset": {"1795435210000000000"}}, 0, false},
+		"an RFC 850 date":                       {http.Header{"Retry-After": {"Monday, 23-Nov-26 12:00:45 GMT"}}, 45 * time.Second, true},
+		"an asctime date":                       {http.Header{"Retry-After": {"Mon Nov 23 12:00:45 2026"}}, 45 * time.Second, true},
+		"Retry-After-Ms":                        {http.Header{"Retry-After-Ms": {"1500"}}, 1500 * time.Millisecond, true},
+		"a clock that is an hour behind": {
+			http.Header{"Date": {"Mon, 23 Nov 2026 11:00:00 GMT"}, "Retry-After": {"Mon, 23 Nov 2026 11:00:30 GMT"}}, 30 * time.Second, true,
+		},
+		"a clock that is an hour ahead, and a reset": {
+			http.Header{"Date": {"Mon, 23 Nov 2026 13:00:00 GMT"}, "X-Ratelimit-Reset": {"1795438830"}}, 30 * time.Second, true,
+		},
+		"seconds do not care for the Date": {
+			http.Header{"Date": {"Mon, 23 Nov 2026 11:00:00 GMT"}, "Retry-After": {"7"}}, 7 * time.Second, true,
+		},
+		"milliseconds, as BigCommerce sends": {http.Header{"X-Rate-Limit-Time-Reset-Ms": {"1500"}}, 1500 * time.Millisecond, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
