@@ -13,6 +13,7 @@ import (
 
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors/quota"
 	"github.com/peppasync/peppasync/services/internal/fault"
 )
 
@@ -164,4 +165,10 @@ type System interface {
 // back after an outage.
 type Prober interface {
 	Probe(spec *v1alpha1.ConnectorSpec) Request
+}
+
+// Metered is a System whose replies tell in their bodies, too, what is left of the
+// account's quota. The fields that package quota knows are read for every system.
+type Metered interface {
+	Quota(reply Reply) []quota.Figure
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/quota"
 	"github.com/peppasync/peppasync/services/connectors/reply"
 	"github.com/peppasync/peppasync/services/connectors/retryafter"
 	"github.com/peppasync/peppasync/services/connectors/stock"
@@ -39,6 +40,7 @@ type response struct {
 type cost struct {
 	Requested float64 `json:"requestedQueryCost"`
 	Throttle  struct {
+		Maximum     float64 `json:"maximumAvailable"`
 		Available   float64 `json:"currentlyAvailable"`
 		RestoreRate float64 `json:"restoreRate"`
 	} `json:"throttleStatus"`
@@ -201,6 +203,26 @@ func throttleWait(c *cost) time.Duration {
 		return 0
 	}
 	return retryafter.Seconds(math.Ceil((c.Requested - c.Throttle.Available) / c.Throttle.RestoreRate))
+}
+
+// Quota reads throttleStatus, which every reply of the GraphQL API carries. What is
+// left counts in calls like this one: a query takes what it might cost, and is given
+// back the rest afterwards.
+func (Shopify) Quota(r connectors.Reply) []quota.Figure {
+	var body struct {
+		Extensions struct {
+			Cost *cost `json:"cost"`
+		} `json:"extensions"`
+	}
+	if r.Status != http.StatusOK || json.Unmarshal(r.Body, &body) != nil || body.Extensions.Cost == nil {
+		return nil
+	}
+	c := body.Extensions.Cost
+	figure, ok := quota.Bucket("throttleStatus", c.Throttle.Maximum, c.Throttle.Available, c.Throttle.RestoreRate, c.Requested, r.At)
+	if !ok {
+		return nil
+	}
+	return []quota.Figure{figure}
 }
 
 func setStock(r connectors.Reply, effect connectors.Effect, result *setResult) connectors.Answer {

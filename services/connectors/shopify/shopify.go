@@ -5,12 +5,13 @@ package shopify
 
 import "github.com/peppasync/peppasync/services/connectors"
 
-// Shopify implements connectors.Source, connectors.System and
-// connectors.Prober. It has no state.
+// Shopify implements connectors.Source, connectors.System, connectors.Prober and
+// connectors.Metered. It has no state.
 type Shopify struct{}
 
 var (
-	_ connectors.Source = Shopify{}
-	_ connectors.System = Shopify{}
-	_ connectors.Prober = Shopify{}
+	_ connectors.Source  = Shopify{}
+	_ connectors.System  = Shopify{}
+	_ connectors.Prober  = Shopify{}
+	_ connectors.Metered = Shopify{}
 )
