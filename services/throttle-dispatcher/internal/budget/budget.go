@@ -1,7 +1,6 @@
 package budget
 
 import (
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -222,25 +221,6 @@ func (b *Budget) SetLimits(now time.Time, limits Limits) error {
 // Limits returns the limits in force, with their defaults filled in.
 func (b *Budget) Limits() Limits { return b.limits }
 
-// InFlight returns how many permits are out: handed out and neither void nor
-// settled by now.
-func (b *Budget) InFlight(now time.Time) int {
-	b.advance(now)
-	return len(b.open) + b.abandoned.len()
-}
-
-// Live returns how many permits count against the window of that name now; 0
-// where there is no such window.
-func (b *Budget) Live(now time.Time, name string) int {
-	b.advance(now)
-	for _, w := range b.windows {
-		if w.Name == name {
-			return w.unknown + w.bounds.len()
-		}
-	}
-	return 0
-}
-
 // NextSend returns the earliest send time that pace and closure leave, for the
 // ledger; zero before the first use.
 func (b *Budget) NextSend() time.Time {
@@ -260,9 +240,6 @@ func (b *Budget) ClosedUntil() time.Time {
 
 // LastPermit returns the highest number handed out.
 func (b *Budget) LastPermit() int64 { return b.number }
-
-// Open returns the numbers of the permits that are out, in order.
-func (b *Budget) Open() []int64 { return slices.Sorted(maps.Keys(b.open)) }
 
 // paced is the next send time by pace and closure alone.
 func (b *Budget) paced() int64 {

@@ -247,8 +247,8 @@ func TestFindsALimiterThatCountsFromTheSendTime(t *testing.T) {
 	w := newWorld(t, 1, limits)
 	w.reply = 400 * time.Millisecond
 	for range 200 {
-		for _, n := range w.budget.Open() {
-			w.budget.Settle(n, w.local(w.now-100*time.Millisecond))
+		for _, p := range w.pending {
+			w.budget.Settle(p.s.GetPermit(), w.local(w.now-100*time.Millisecond))
 		}
 		w.tick()
 	}

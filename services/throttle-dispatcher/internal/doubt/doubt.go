@@ -145,9 +145,6 @@ func (d *Doubt) Unanswered(now time.Time, excused bool) time.Time {
 	return d.next
 }
 
-// Unused takes in that a look-up was not sent.
-func (d *Doubt) Unused() { d.next = time.Time{} }
-
 // wait doubles with each look-up.
 func (d *Doubt) wait() time.Duration {
 	return min(longest, firstWait<<min(max(0, d.lookUps-1), 10))

@@ -24,14 +24,10 @@ type Record struct {
 type State struct {
 	// LastSequence is the newest block's; 0 where there is none.
 	LastSequence uint64
-	// ReadFrom is the sequence that the newest block asks to read from.
-	ReadFrom    uint64
-	Owner       string
-	Epoch       uint64
-	WrittenAt   time.Time
-	LastPermit  int64
-	NextSend    time.Time
-	ClosedUntil time.Time
+	WrittenAt    time.Time
+	LastPermit   int64
+	NextSend     time.Time
+	ClosedUntil  time.Time
 	// Permits are those handed out, void ones left out, by number.
 	Permits []Permit
 	// Claims are the open ones, in the order in which they were first made.
@@ -66,18 +62,6 @@ type Claim struct {
 type Close struct {
 	*ledgerv1.Close
 	Sequence uint64
-}
-
-// Fold returns what the records say. They must be in order and start no later
-// than the newest one's read_from. An empty sequence gives the zero State.
-func Fold(records []Record) (State, error) {
-	f := NewFolder()
-	for _, r := range records {
-		if err := f.Add(r); err != nil {
-			return State{}, err
-		}
-	}
-	return f.State()
 }
 
 // Folder folds records one at a time. It is not safe for concurrent use.
@@ -144,12 +128,9 @@ func (f *Folder) Add(r Record) error {
 	for _, c := range b.GetClaims() {
 		f.claim(c, r.Sequence, b.GetWrittenAt().AsTime())
 	}
-	s.LastSequence, s.ReadFrom, s.Owner, s.Epoch = r.Sequence, b.GetReadFrom(), b.GetOwner(), b.GetEpoch()
+	s.LastSequence = r.Sequence
 	s.WrittenAt, s.LastPermit = b.GetWrittenAt().AsTime(), max(s.LastPermit, b.GetLastPermit())
 	s.NextSend, s.ClosedUntil = instant(b.GetNextSend()), instant(b.GetClosedUntil())
-	if s.ReadFrom == 0 {
-		s.ReadFrom = r.Sequence
-	}
 	return nil
 }
 

@@ -292,8 +292,8 @@ func (d *desk) compare(last int64) {
 			}
 		}
 	}
-	if full.LastPermit != short.LastPermit || full.LastPermit != last || !full.NextSend.Equal(short.NextSend) || full.Epoch != short.Epoch {
-		d.t.Fatalf("in full %v %v %v, from read_from %v %v %v", full.LastPermit, full.NextSend, full.Epoch, short.LastPermit, short.NextSend, short.Epoch)
+	if full.LastPermit != short.LastPermit || full.LastPermit != last || !full.NextSend.Equal(short.NextSend) || !full.WrittenAt.Equal(short.WrittenAt) {
+		d.t.Fatalf("in full %v %v %v, from read_from %v %v %v", full.LastPermit, full.NextSend, full.WrittenAt, short.LastPermit, short.NextSend, short.WrittenAt)
 	}
 	matter := func(s State) (permits []Permit) {
 		for _, p := range s.Permits {

@@ -267,15 +267,6 @@ func (r *Recorder) Close(c *ledgerv1.Close) error {
 // close need not be found any more.
 func (r *Recorder) Acked(deliveryID string) { delete(r.closes, deliveryID) }
 
-// Open returns the open claim of a delivery, nil where there is none. It must
-// not be changed.
-func (r *Recorder) Open(deliveryID string) *ledgerv1.Claim {
-	if e, ok := r.claims[deliveryID]; ok && !e.closed {
-		return e.claim
-	}
-	return nil
-}
-
 // Pending says whether there is anything to write.
 func (r *Recorder) Pending() bool {
 	p := &r.pending

@@ -312,15 +312,6 @@ func (q *Queue[T]) Hasten(keyName string) {
 	}
 }
 
-// Depth returns how many items each lane holds.
-func (q *Queue[T]) Depth() map[string]int {
-	depth := make(map[string]int, len(q.order))
-	for _, l := range q.order {
-		depth[l.name] = l.length
-	}
-	return depth
-}
-
 // LaneState is a lane and what waits in it.
 type LaneState struct {
 	Name string
