@@ -140,8 +140,8 @@ func (c *crew) start(connector *v1alpha1.Connector, l lease.Lease) *runningWorke
 		config: d.config, records: d.records, board: d.board, grace: d.grace, askAfter: d.askAfter, calendar: d.calendar,
 		binder: binder{records: d.records, catalog: d.config.Catalog, shards: c.shards},
 		epoch:  l.Epoch, seize: !l.HandedOver, stopping: c.stopping, revoked: revoked,
-		carryAge: d.carryAge,
-		holds:    func(ctx context.Context) error { return c.tenure.holds(ctx, name, l.Epoch) },
+		carryAge: d.carryAge, predecessor: d.predecessor,
+		holds: func(ctx context.Context) error { return c.tenure.holds(ctx, name, l.Epoch) },
 	}
 	logger := d.config.Logger.With("connector", name)
 	c.group.Go(func() {

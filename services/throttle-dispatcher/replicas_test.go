@@ -174,6 +174,59 @@ func TestTwoSessionsOfOneNameThatStartTogether(t *testing.T) {
 	w.eventually("it says that there is another", func() bool { return len(w.log.with("under this one's name")) == 1 })
 }
 
+// The older of two dispatchers of one name stands by while it cannot reach the bus,
+// however long; and where the newer falls silent, it takes over without trusting
+// that its calls are dead: they may be another machine's.
+func TestStandbyOfOneName(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes three quarters of a minute: runs without -short, as in make test")
+	}
+	t.Parallel()
+	f := newFleet(t, 1)
+	const timeout = 25 * time.Second
+	f.catalog.change(func(c *catalog) {
+		connector := c.connectors["c0"].DeepCopy()
+		connector.Spec.Limits[0] = window(2, time.Second)
+		connector.Spec.Timeout.Duration = timeout
+		c.connectors["c0"] = connector
+	})
+	f.askAll()
+	first := f.join("twin")
+	f.working("twin", f.names)
+	second := f.join("twin")
+	f.eventually("the first stands by", func() bool { return len(f.log.with("under this one's name")) == 1 })
+	f.askAll()
+	f.results(2)
+	session := f.table()["c0"].GetSession()
+	thaw := first.cable.freeze()
+	during(17 * time.Second)
+	thaw()
+	during(2 * time.Second)
+	if now := f.table()["c0"].GetSession(); now != session || len(f.log.with("under this one's name")) != 1 {
+		t.Error("a dispatcher that could not reach the bus took over from one that lives")
+	}
+
+	arrived, silent := make(chan struct{}, 10), make(chan struct{})
+	f.account.hold(func() {
+		arrived <- struct{}{}
+		<-silent
+	})
+	f.askAll()
+	<-arrived
+	begun := time.Now()
+	f.askAll()
+	<-arrived
+	second.kill()
+	f.account.hold(nil)
+	close(silent)
+	f.eventually("the first says that it takes over", func() bool { return len(f.log.with("has fallen silent")) == 1 })
+	before := len(f.account.seen())
+	f.eventually("the first works", func() bool { return len(f.account.seen()) > before })
+	if after := time.Since(begun); after < timeout {
+		t.Errorf("the next call came %v after two that may be under way for %v, and two fill the window", after, timeout)
+	}
+}
+
 // One that starts alone works at once: after a stop, and after a kill under its
 // own name; under another name once the dead one has been silent.
 func TestAloneAtOnce(t *testing.T) {

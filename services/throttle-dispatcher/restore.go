@@ -23,7 +23,7 @@ func (w *worker) restore(ctx context.Context, limits budget.Limits) error {
 		return fmt.Errorf("connector %s: reading its ledger: %w", w.spec.Name, err)
 	}
 	w.restoredAt = time.Now()
-	w.budget.Restore(w.restoredAt, state.History(w.config.Owner))
+	w.budget.Restore(w.restoredAt, state.History(w.predecessor))
 	w.remember(state)
 	identity := ledger.Identity{Connector: w.spec.Name, Owner: w.config.Owner, Epoch: w.epoch}
 	if w.ledger, err = ledger.NewRecorder(identity, limits, state); err != nil {

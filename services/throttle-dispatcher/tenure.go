@@ -104,6 +104,9 @@ func (t *tenure) end() {
 	t.tasks.Wait()
 }
 
+// memberKey is where a replica says that it lives.
+func memberKey(owner string) string { return leaseMembers + bus.Token(owner) }
+
 // leave makes known that this replica is to be given nothing more.
 func (t *tenure) leave() {
 	t.machine.Leave()
@@ -194,7 +197,7 @@ func (t *tenure) put(timeout time.Duration, key string, m proto.Message, expect 
 // before: so that of several beats that a silent store holds back only one
 // counts, and so that a session whose name another one took falls silent.
 func (t *tenure) beat(ctx context.Context) {
-	key := leaseMembers + bus.Token(t.owner)
+	key := memberKey(t.owner)
 	var last *uint64 // the first one is written over whatever is there
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -67,6 +67,9 @@ type Dispatcher struct {
 	askAfter time.Duration
 	// calendar returns a connector's maintenance windows.
 	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
+	// predecessor is the name whose permits are of a process that is gone: its own,
+	// and none once it took over from a session of that name that may live.
+	predecessor string
 	// carryAge replaces that of the ledger where it is not 0.
 	carryAge time.Duration
 	// leases is where the replicas meet.
@@ -83,6 +86,7 @@ func New(config Config) (*Dispatcher, error) {
 	}
 	return &Dispatcher{
 		config: config, records: busRecords{config.Bus}, board: &board{}, grace: stopGrace, askAfter: awaitedAgain, calendar: calendarOf, leases: config.Bus,
+		predecessor: config.Owner,
 	}, nil
 }
 
@@ -105,8 +109,14 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	for d.work(ctx, shards) {
 		d.config.Logger.ErrorContext(ctx, "another dispatcher runs under this one's name, and this one stands by until it is free; give each its own --owner",
 			"owner", d.config.Owner)
-		if !d.standBy(ctx) {
+		free, silent := d.standBy(ctx)
+		if !free {
 			break
+		}
+		if silent {
+			d.predecessor = ""
+			d.config.Logger.WarnContext(ctx, "the other dispatcher of this name has fallen silent, and this one takes its connectors; "+
+				"calls that it may have under way are waited for", "owner", d.config.Owner)
 		}
 	}
 	return nil

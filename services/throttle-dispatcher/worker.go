@@ -69,6 +69,8 @@ type desk struct {
 	// stopping is done when the replica as a whole is to stop, revoked when the lease
 	// is another's.
 	stopping, revoked context.Context //nolint:containedctx // what is looked at is whether they are done
+	// predecessor is the name whose permits are of a process that is gone.
+	predecessor string
 	// carryAge replaces that of the ledger where it is not 0.
 	carryAge time.Duration
 	// holds returns once it is certain that the lease was held after the call.

@@ -177,12 +177,12 @@ func (f *Folder) State() (State, error) {
 }
 
 // History returns what the budget of the next owner must know of those before.
-// An owner's name belongs to one process at a time, so what was handed out under
-// the same name came from one that is gone.
-func (s State) History(next string) budget.History {
+// gone is the name of an owner whose process is known to have ended, empty for none:
+// mostly the next owner's own, since a name belongs to one process at a time.
+func (s State) History(gone string) budget.History {
 	h := budget.History{LastPermit: s.LastPermit, NextSend: s.NextSend, ClosedUntil: s.ClosedUntil}
 	for _, p := range s.Permits {
-		h.Permits = append(h.Permits, budget.Past{Permit: p.Permit, SettledAt: p.SettledAt, Gone: p.Owner == next})
+		h.Permits = append(h.Permits, budget.Past{Permit: p.Permit, SettledAt: p.SettledAt, Gone: gone != "" && p.Owner == gone})
 	}
 	return h
 }
