@@ -44,6 +44,9 @@ func TestKilledReplicaIsReplaced(t *testing.T) {
 		f.working(newest.owner, names)
 		newest.kill()
 		took.add(f.takenFrom(newest.owner, names))
+		f.eventually("the log names it", func() bool {
+			return len(f.log.with(fmt.Sprint("a replica fell silent; its connectors are taken over replica=", newest.owner, " "))) > 0
+		})
 	}
 	settle()
 	took.within(t, time.Second, 3*time.Second)

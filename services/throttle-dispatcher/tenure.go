@@ -167,12 +167,14 @@ func (t *tenure) wrote(w write) {
 		}
 		return
 	}
-	taken, given := t.machine.Wrote(w.revision, w.decision)
-	for owner, connectors := range taken {
+	t.machine.SawTable(w.revision, *w.decision.Write)
+	for owner, connectors := range w.decision.Taken {
 		t.log.Warn("a replica fell silent; its connectors are taken over", "replica", owner, "connectors", connectors)
 	}
-	delete(given, "") // it is the last one, and stops
-	for owner, connectors := range given {
+	for owner, connectors := range w.decision.Given {
+		if owner == "" {
+			continue // this is the last one, and stops
+		}
 		t.log.Info("connectors are handed over", "replica", owner, "connectors", connectors)
 	}
 }

@@ -26,8 +26,25 @@ func (m *Machine) Decide(now time.Time, running map[string]bool) Decision {
 	}
 	if write != nil {
 		d.Write, d.Base = write, m.revision
+		d.Taken, d.Given = m.moves(write)
 	}
 	return d
+}
+
+// moves counts what next changes. It is counted now, since when it is known to be
+// stored the table may have come back already.
+func (m *Machine) moves(next *Table) (taken, given map[string]int) {
+	taken, given = map[string]int{}, map[string]int{}
+	for name, l := range next.Leases {
+		switch from := m.table.Leases[name]; {
+		case from == l || from.Owner == "":
+		case m.isMine(from):
+			given[l.Owner]++
+		case from.Owner != m.me.owner:
+			taken[from.Owner]++
+		}
+	}
+	return taken, given
 }
 
 func (m *Machine) isMine(l Lease) bool { return l.Owner == m.me.owner && l.Session == m.me.session }

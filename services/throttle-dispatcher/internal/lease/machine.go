@@ -48,6 +48,9 @@ type Decision struct {
 	// Write, if not nil, is the table to be written over revision Base.
 	Write *Table
 	Base  uint64
+	// Taken is how many connectors that takes from replicas which fell silent, and
+	// Given how many it gives to others, by their names; "" is nobody.
+	Taken, Given map[string]int
 	// Superseded: another session runs under this owner's name. This one has
 	// nothing any more, and never will.
 	Superseded bool
@@ -156,26 +159,6 @@ func (m *Machine) Leave() { m.leaving = true }
 // Supersede makes the machine give everything up for good: another session was
 // found to run under this owner's name.
 func (m *Machine) Supersede() { m.superseded = true }
-
-// Wrote takes in that the decision's table is stored, and returns how many
-// connectors it took from replicas that fell silent, and gave to others, by
-// their names.
-func (m *Machine) Wrote(revision uint64, d Decision) (taken, given map[string]int) {
-	taken, given = map[string]int{}, map[string]int{}
-	if m.revision == d.Base {
-		for name, l := range d.Write.Leases {
-			switch from := m.table.Leases[name]; {
-			case from == l || from.Owner == "":
-			case m.isMine(from):
-				given[l.Owner]++
-			case from.Owner != m.me.owner:
-				taken[from.Owner]++
-			}
-		}
-	}
-	m.SawTable(revision, *d.Write)
-	return taken, given
-}
 
 // SawTable takes the table in as it is stored.
 func (m *Machine) SawTable(revision uint64, table Table) {

@@ -288,7 +288,7 @@ func (r *replica) write(d Decision) {
 		a, _ := answer.(putAnswer)
 		if answered && a.ok {
 			r.writing = false
-			r.machine.Wrote(a.revision, d)
+			r.machine.SawTable(a.revision, *d.Write)
 			r.decide()
 			return
 		}
