@@ -178,3 +178,25 @@ func (w *world) blocks() []*ledgerv1.Block {
 	}
 	return blocks
 }
+
+// A connector that leaves as its spec changes: the grace of the calls under way is
+// worked out beside the loop that takes the change in. Only the race detector can
+// tell.
+func TestConnectorLeavesWhileItsSpecChanges(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 40, time.Second)
+	w.start()
+	for i := range 10 {
+		w.want(i, "")
+		w.eventually("its result", func() bool { return w.resultOf(delivery(i)) != nil })
+		w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.Retry.MaxAttempts = int32(i + 3) })
+		during(5 * time.Millisecond)
+		var left *v1alpha1.Connector
+		w.catalog.change(func(c *catalog) {
+			left = c.connectors["wms"]
+			delete(c.connectors, "wms")
+		})
+		during(20 * time.Millisecond)
+		w.catalog.change(func(c *catalog) { c.connectors["wms"] = left })
+	}
+}

@@ -91,6 +91,9 @@ type worker struct {
 	client *transport.Transport
 	budget *budget.Budget
 	ledger *ledger.Recorder
+	// callTimeout is how long its calls may take. A spec that changes it is another
+	// worker's, so that it may be read beside the loop.
+	callTimeout time.Duration
 	// auditor reads the same blocks, and knows nothing of the budget; audited is the
 	// spec whose limits it judges by.
 	auditor *certificate.Auditor
@@ -178,7 +181,7 @@ func (w *worker) patience() time.Duration {
 	if w.stopping.Err() != nil {
 		return w.grace
 	}
-	return max(w.grace, w.spec.Spec.Timeout.Duration+flushTime)
+	return max(w.grace, w.callTimeout+flushTime)
 }
 
 func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, newest <-chan *v1alpha1.Connector) (*worker, error) {
@@ -196,7 +199,7 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		tracer: desk.config.Telemetry.Tracer(Role),
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{}, aside: map[string]*job{},
-		slot:  desk.board.slot(connector.Name),
+		slot:  desk.board.slot(connector.Name), callTimeout: connector.Spec.Timeout.Duration,
 		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
 		grant: 1, recalled: make(chan struct{}), unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
 		incoming: make(chan *bus.Incoming), outcomes: make(chan outcome), issued: make(chan issue, 1024),
