@@ -199,9 +199,10 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		tracer: desk.config.Telemetry.Tracer(Role),
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{}, aside: map[string]*job{},
-		slot:  desk.board.slot(connector.Name), callTimeout: connector.Spec.Timeout.Duration,
+		slot:  desk.board.slot(connector.Name),
 		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
-		grant: 1, recalled: make(chan struct{}), unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
+		callTimeout: connector.Spec.Timeout.Duration,
+		grant:       1, recalled: make(chan struct{}), unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
 		incoming: make(chan *bus.Incoming), outcomes: make(chan outcome), issued: make(chan issue, 1024),
 		finished: make(chan string), gone: make(chan string), lost: make(chan *ledgerv1.Claim), finishing: make(chan struct{}, 16),
 	}
