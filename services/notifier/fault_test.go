@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
@@ -72,8 +73,9 @@ func (k *killed) Publish(ctx context.Context, m bus.Message) (bus.Ack, error) {
 // nobody twice and leaves nobody out, whether its texts are sent at once or only
 // when it is back.
 func TestKilledAnywhere(t *testing.T) {
-	// For two recipients: the order's name, and for each DISPATCH, RESULT, write.
-	const calls = 1 + 2*3
+	// For two recipients: the order's name, and for each DISPATCH, WAITING, RESULT,
+	// write.
+	const calls = 1 + 2*4
 	for _, meanwhile := range []bool{false, true} {
 		t.Run(fmt.Sprintf("sent meanwhile %v", meanwhile), func(t *testing.T) {
 			w := newWorld(t, policy("operations", boss, deputy))
@@ -133,7 +135,7 @@ func (w *world) killAt(order string, at int64, after bool) {
 // by its new way.
 func TestEditedBetweenDeathAndRedelivery(t *testing.T) {
 	w := newWorld(t, policy("operations", boss))
-	w.killAt("1", 4, true)
+	w.killAt("1", 5, true)
 	other := policy("managers", boss, deputy)
 	other.Spec.Through.Connector = "pager"
 	w.store.Replace(snapshot(other))
@@ -146,6 +148,35 @@ func TestEditedBetweenDeathAndRedelivery(t *testing.T) {
 		if want := map[string]string{boss: "twilio", deputy: "pager"}[s.to()]; s.delivery.GetConnector() != want {
 			t.Errorf("%s was told through %s, want %s", s.to(), s.delivery.GetConnector(), want)
 		}
+	}
+}
+
+// A text that waits for its next attempt has left DISPATCH and is sent nevertheless:
+// nobody gets a second one, by whatever way.
+func TestATextThatWaitsIsNotSentTwice(t *testing.T) {
+	w := newWorld(t, policy("operations", boss))
+	w.killAt("1", 5, true)
+	text, err := w.bus.Last(t.Context(), bus.StreamDispatch, "dispatch.v1.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &dispatchv1.Delivery{}
+	if err := proto.Unmarshal(text.Data, d); err != nil {
+		t.Fatal(err)
+	}
+	// As the dispatcher does.
+	w.put(bus.Message{Subject: bus.WaitingSubject(d.GetConnector(), d.GetKey(), d.GetId())}, &dispatchv1.Waiting{Delivery: d, Attempts: 1, Position: text.Sequence})
+	if err := w.bus.Remove(t.Context(), bus.StreamDispatch, text.Subject); err != nil {
+		t.Fatal(err)
+	}
+	other := policy("managers", boss)
+	other.Spec.Through.Connector = "pager"
+	w.store.Replace(snapshot(other))
+	w.start(fresh) // which reads the first hold before the second
+	w.dispatch()
+	w.hold("2")
+	if diff := cmp.Diff(map[string]int{boss + " #2": 1}, w.told(1)); diff != "" {
+		t.Errorf("told besides the one that waits (-want +got):\n%s", diff)
 	}
 }
 

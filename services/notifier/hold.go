@@ -132,8 +132,8 @@ func laneOf(connector *v1alpha1.Connector) string {
 }
 
 // publish puts a text into DISPATCH unless it is or was there. A delivery is in
-// DISPATCH until its result is in RESULT, so that who looks for it in this order
-// cannot miss it on its way; under whatever connector and lane, because the
+// DISPATCH or, after that, in WAITING until its result is in RESULT, so that who
+// looks for it in this order cannot miss it on its way; under whatever connector and lane, because the
 // catalog may have changed since. Between the look and the write another replica
 // may publish it, or it may even be sent: the first is a conflict of the
 // compare-and-set, the second is seen by the dispatcher, which looks for the
@@ -141,6 +141,7 @@ func laneOf(connector *v1alpha1.Connector) string {
 func (n *Notifier) publish(ctx context.Context, id string, r route, text string) error {
 	for _, place := range []struct{ stream, subject string }{
 		{bus.StreamDispatch, "dispatch.v1.*.*." + id + "." + id},
+		{bus.StreamWaiting, "waiting.v1.*." + id + "." + id},
 		{bus.StreamResult, bus.ResultSubject(Role, id)},
 	} {
 		if _, err := n.records.Last(ctx, place.stream, place.subject); !errors.Is(err, bus.ErrNotFound) {

@@ -66,9 +66,7 @@ func unwanted(j *job, state *orderv1.State, what awaited) prepared {
 }
 
 // await puts a delivery back that waits for the catalog, and returns false for any
-// other. Its key waits with it and no other key does, as long as the lane has room:
-// each holds one of the keepPerLane places of its lane, so that a lane with that
-// many of them stands still until the catalog is mended.
+// other. Its key waits with it and no other key does.
 func (w *worker) await(p prepared, now time.Time) bool {
 	id := p.job.delivery.GetId()
 	for kind := range w.awaited {
@@ -94,8 +92,9 @@ func (w *worker) await(p prepared, now time.Time) bool {
 			a.tellAt = now.Add(tellAgain)
 		}
 	}
-	// Spread over a quarter more, so that they do not all ask in one moment.
-	w.queue.Retry(p.job.delivery.GetKey(), now.Add(w.askAfter+time.Duration(w.random.Int64N(int64(w.askAfter/4)))))
+	// Spread over a quarter more, so that they do not all ask in one moment. A new
+	// owner asks at once: the catalog may be another.
+	w.waitFor(p.job, now.Add(w.askAfter+time.Duration(w.random.Int64N(int64(w.askAfter/4)))), time.Time{}, now)
 	return true
 }
 

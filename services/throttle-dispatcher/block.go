@@ -66,12 +66,12 @@ func (w *worker) bindSome(ctx context.Context, now time.Time, most int) []prepar
 	most = min(most, w.expected(now))
 	var bound []prepared
 	for ended := 0; len(bound) < most && ended < maxPerBlock; {
-		taken := w.takeTurns(now, most-len(bound))
+		taken := w.takeTurns(ctx, now, most-len(bound))
 		if len(taken) == 0 {
 			break
 		}
 		for _, p := range w.bindAll(ctx, taken, now) {
-			if w.keepBound(p, now) {
+			if w.keepBound(ctx, p, now) {
 				bound = append(bound, p)
 			} else {
 				ended++
@@ -91,18 +91,24 @@ func (w *worker) expected(now time.Time) int {
 	return min(int(now.Add(w.stalls.horizon()).Sub(at)/gap)+1, maxPerBlock)
 }
 
-func (w *worker) takeTurns(now time.Time, most int) []*job {
+func (w *worker) takeTurns(ctx context.Context, now time.Time, most int) []*job {
 	var taken []*job
 	for len(taken) < most {
 		item, ok := w.queue.Take(now)
 		if !ok {
 			break
 		}
+		w.goes(item.Value)
+		if item.Value.moving {
+			w.queue.Retry(item.Key, now.Add(movingRetry))
+			continue
+		}
 		if until, barred := w.barriers.until(item.Key); barred && now.Before(until) {
-			w.queue.Retry(item.Key, until)
+			w.wait(item.Value, until, now)
 			continue
 		}
 		delete(w.aside, item.ID)
+		w.startSpan(ctx, item.Value)
 		taken = append(taken, item.Value)
 	}
 	return taken
@@ -158,7 +164,7 @@ func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 
 // keepBound reports whether there is a call to make; what ends without one is
 // closed or put back.
-func (w *worker) keepBound(p prepared, now time.Time) bool {
+func (w *worker) keepBound(ctx context.Context, p prepared, now time.Time) bool {
 	j := p.job
 	if w.await(p, now) {
 		return false
@@ -166,22 +172,22 @@ func (w *worker) keepBound(p prepared, now time.Time) bool {
 	switch {
 	case p.err != nil:
 		if w.unbound.begins(now) {
-			w.log.Warn("deliveries cannot be bound to what is stored; they are tried again", "delivery", j.delivery.GetId(), "error", p.err)
+			w.log.WarnContext(ctx, "deliveries cannot be bound to what is stored; they are tried again", "delivery", j.delivery.GetId(), "error", p.err)
 		}
 		w.queue.Retry(j.delivery.GetKey(), now.Add(w.backoff(1)))
 		return false
 	case p.drop:
 		w.queue.Done(j.delivery.GetKey())
-		w.dropMessage(j)
+		w.dropMessage(ctx, j)
 	case p.result != nil:
 		w.close(j, p.result, p.hold)
 		w.queue.Done(j.delivery.GetKey())
 	case !p.until.IsZero():
-		w.queue.Retry(j.delivery.GetKey(), p.until)
+		w.wait(j, p.until, now)
 		return false
 	}
 	if lasted, was := w.unbound.ends(now); was {
-		w.log.Info("deliveries can be bound again", "after", lasted)
+		w.log.InfoContext(ctx, "deliveries can be bound again", "after", lasted)
 	}
 	return !p.drop && p.result == nil
 }

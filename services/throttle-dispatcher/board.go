@@ -136,7 +136,7 @@ func (w *worker) show(now time.Time, rest time.Duration) time.Duration {
 	s := &snapshot{
 		at: now, spec: w.spec, state: w.state(now), downSince: w.breaker.Since(),
 		notBefore: latest(now, w.budget.NextSend(), w.budget.ClosedUntil(), w.quiet(now)),
-		report:    w.auditor.Report(now), lanes: w.queue.Lanes(now), gap: w.budget.Limits().Gap(),
+		report:    w.auditor.Report(now), lanes: w.lanes(now), gap: w.budget.Limits().Gap(),
 		flying: w.flying, unsent: len(w.unsent),
 	}
 	s.totals = totals{calls: w.before.calls + s.report.Calls, deliveries: w.before.deliveries}

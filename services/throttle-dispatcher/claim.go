@@ -26,6 +26,8 @@ import (
 // job is one delivery at this connector, from its arrival in DISPATCH to the
 // acknowledgment of its message.
 type job struct {
+	place
+
 	delivery *dispatchv1.Delivery
 	// message is the newest of the messages that asked for it: it may come again
 	// while its close is being published.
@@ -194,15 +196,19 @@ func newResult(d *dispatchv1.Delivery, outcome dispatchv1.Outcome) *dispatchv1.R
 
 func heldBy(claim *ledgerv1.Claim, cause fault.Cause, attempts int, inDoubt bool) (*dispatchv1.Result, *dispatchv1.Hold) {
 	d := claim.GetDelivery()
-	why := &dispatchv1.Cause{
-		Code: cause.Code, Detail: cause.Detail, Status: int32(cause.Status), //nolint:gosec // an HTTP status has three digits
-		Fingerprint: fault.Fingerprint(d.GetConnector(), d.GetOperation(), cause),
-	}
+	why := causeOf(d, cause)
 	result := newResult(d, dispatchv1.Outcome_OUTCOME_HELD)
 	result.Cause, result.Attempts, result.Revision = why, int32(attempts), claim.GetOrderRevision() //nolint:gosec // attempts are bounded by spec.retry
 	return result, &dispatchv1.Hold{
 		Delivery: d, Cause: why, OrderName: claim.GetOrderName(), OrderRevision: claim.GetOrderRevision(),
 		Attempts: int32(attempts), PayloadHash: claim.GetPayloadHash(), InDoubt: inDoubt, //nolint:gosec // as above
+	}
+}
+
+func causeOf(d *dispatchv1.Delivery, cause fault.Cause) *dispatchv1.Cause {
+	return &dispatchv1.Cause{
+		Code: cause.Code, Detail: cause.Detail, Status: int32(cause.Status), //nolint:gosec // an HTTP status has three digits
+		Fingerprint: fault.Fingerprint(d.GetConnector(), d.GetOperation(), cause),
 	}
 }
 

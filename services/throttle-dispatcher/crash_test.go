@@ -77,6 +77,13 @@ func (d *deadly) Ack(ctx context.Context, m *bus.Incoming) error {
 	return d.Records.Ack(ctx, m)
 }
 
+func (d *deadly) Remove(ctx context.Context, stream, subject string) error {
+	if !d.writes() {
+		return errDead
+	}
+	return d.Records.Remove(ctx, stream, subject)
+}
+
 func (d *deadly) Last(ctx context.Context, stream, subject string) (bus.Record, error) {
 	if d.left.Load() < 0 {
 		return bus.Record{}, errDead

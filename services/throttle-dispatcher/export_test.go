@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
 )
@@ -38,4 +39,17 @@ func CarryOften(age time.Duration) func(*Dispatcher) {
 // nobody else is there, it takes itself for the owner of everything.
 func Apart(leases *bus.Bus) func(*Dispatcher) {
 	return func(d *Dispatcher) { d.leases = leases }
+}
+
+// ShortWait changes the longest wait that a delivery spends in its lane.
+func ShortWait(d time.Duration) func(*Dispatcher) {
+	return func(dispatcher *Dispatcher) { dispatcher.shortWait = d }
+}
+
+// LookOften makes a dispatcher look often for what others put into WAITING.
+func LookOften(d *Dispatcher) { d.lookAfter = 50 * time.Millisecond }
+
+// Calling changes what systems there are.
+func Calling(systems map[string]connectors.System) func(*Dispatcher) {
+	return func(d *Dispatcher) { d.config.Systems = systems }
 }

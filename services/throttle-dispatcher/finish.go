@@ -27,6 +27,7 @@ const (
 // queue; the next delivery of its key may be claimed in the same block already.
 func (w *worker) close(j *job, result *dispatchv1.Result, hold *dispatchv1.Hold) {
 	id := j.delivery.GetId()
+	w.goes(j)
 	if hold != nil {
 		hold.HeldAt = timestamppb.Now()
 		w.log.Warn("a delivery goes to the Error Hold; all others go on", "delivery", id, "order", hold.GetOrderName(),
@@ -72,11 +73,25 @@ func (w *worker) finish(ctx context.Context, j *job, closing *ledgerv1.Close) {
 	if j.restored {
 		publish = w.publishUnlessThere
 	}
-	for {
-		err := publish(ctx, closing)
-		if err == nil {
-			err = w.acknowledge(ctx, j)
+	if !w.insist(ctx, id, func() error {
+		if err := publish(ctx, closing); err != nil {
+			return err
 		}
+		return w.acknowledge(ctx, j)
+	}) {
+		return
+	}
+	select {
+	case w.finished <- id:
+	case <-ctx.Done():
+	}
+}
+
+// insist repeats what fails because the bus is away; false where the worker ended
+// before it was done.
+func (w *worker) insist(ctx context.Context, id string, do func() error) bool {
+	for {
+		err := do()
 		if err == nil {
 			break
 		}
@@ -86,24 +101,33 @@ func (w *worker) finish(ctx context.Context, j *job, closing *ledgerv1.Close) {
 		select {
 		case <-time.After(finishRetry):
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
 	if w.unpublished.CompareAndSwap(true, false) {
 		w.log.InfoContext(ctx, "results can be published again", "delivery", id)
 	}
-	select {
-	case w.finished <- id:
-	case <-ctx.Done():
-	}
+	return true
 }
 
-// acknowledge takes the delivery's message out of its queue. An acknowledgment of
-// a message that comes again meanwhile is not answered; the newest one's is.
+// acknowledge takes the delivery out of its place. An acknowledgment of a message
+// that comes again meanwhile is not answered; the newest one's is.
 func (w *worker) acknowledge(ctx context.Context, j *job) error {
+	if j.message.Load() != nil {
+		return w.acknowledgeMessage(ctx, j)
+	}
+	return w.records.Remove(ctx, bus.StreamWaiting, bus.WaitingSubject(w.name, j.delivery.GetKey(), j.delivery.GetId()))
+}
+
+// acknowledgeMessage takes the delivery out of its lane, where it is in one.
+func (w *worker) acknowledgeMessage(ctx context.Context, j *job) error {
+	m := j.message.Load()
+	if m == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
-	return w.records.Ack(ctx, j.message.Load())
+	return w.records.Ack(ctx, m)
 }
 
 func (w *worker) publishOnce(ctx context.Context, closing *ledgerv1.Close) error {
@@ -143,18 +167,33 @@ func (w *worker) publishNew(ctx context.Context, stream, subject string, message
 }
 
 // dropMessage acknowledges the message of a delivery that was closed before.
-func (w *worker) dropMessage(j *job) {
-	delete(w.jobs, j.delivery.GetId())
+func (w *worker) dropMessage(ctx context.Context, j *job) {
+	id := j.delivery.GetId()
 	if j.span != nil {
 		j.span.End()
 	}
+	if j.waiting {
+		w.finishers.Go(func() {
+			if w.insist(ctx, id, func() error { return w.acknowledge(ctx, j) }) {
+				select {
+				case w.finished <- id:
+				case <-ctx.Done():
+				}
+			}
+		})
+		return
+	}
+	delete(w.jobs, id)
 	if err := j.message.Load().AckAsync(); err != nil {
-		w.log.Warn("a message of a closed delivery could not be acknowledged; it comes again", "delivery", j.delivery.GetId(), "error", err)
+		w.log.WarnContext(ctx, "a message of a closed delivery could not be acknowledged; it comes again", "delivery", id, "error", err)
 	}
 }
 
-// forget ends the memory of a delivery whose message is acknowledged.
+// forget ends the memory of a delivery that has left its place.
 func (w *worker) forget(id string) {
+	if j := w.jobs[id]; j != nil && j.waiting {
+		w.away--
+	}
 	delete(w.jobs, id)
 	delete(w.closed, id)
 	if !w.barriers.needs(id) {
@@ -174,6 +213,8 @@ func (w *worker) drain(ctx context.Context) error {
 			w.settle(o)
 		case id := <-w.finished:
 			w.forget(id)
+		case id := <-w.moved:
+			w.hasMoved(id)
 		case <-grace.C:
 			w.log.WarnContext(ctx, "calls were still under way at the end of the grace period; their outcomes are looked at on the next start",
 				"calls", w.flying)
@@ -192,6 +233,8 @@ func (w *worker) drain(ctx context.Context) error {
 		select {
 		case id := <-w.finished:
 			w.forget(id)
+		case id := <-w.moved:
+			w.hasMoved(id)
 		case <-published:
 			return nil
 		case <-grace.C:

@@ -33,6 +33,10 @@ func (w *worker) startIntake(ctx context.Context, left leftover) <-chan struct{}
 		w.tidy(ctx, left)
 		return nil
 	})
+	readers.Go(func() error {
+		w.lookAgain(ctx, left.waitingFrom)
+		return nil
+	})
 	for _, lane := range w.spec.Spec.Lanes {
 		declared[lane.Name] = true
 		readers.Go(func() error { return w.readLane(ctx, lane.Name) })
@@ -80,19 +84,31 @@ func (w *worker) take(ctx context.Context, m *bus.Incoming) {
 	}
 	id := d.GetId()
 	if known, ok := w.jobs[id]; ok {
+		if known.waiting {
+			w.dismiss(m)
+			return
+		}
 		// A redelivery of what still waits here, or of what is being finished.
 		known.message.Store(m)
 		return
 	}
-	j := &job{delivery: d}
+	j := &job{delivery: d, place: place{position: m.Sequence}}
 	j.message.Store(m)
+	j.parent = trace.SpanContextFromContext(m.Context(ctx))
+	w.admit(ctx, j, queue.Item[*job]{ID: id, Key: d.GetKey(), Lane: d.GetLane(), Sequence: m.Sequence, Since: m.Time, Value: j})
+	w.follow(d.GetKey())
+}
+
+// admit puts a delivery in line, with what the ledger knows of it, or finishes it
+// if it is closed.
+func (w *worker) admit(ctx context.Context, j *job, item queue.Item[*job]) {
+	id, d := item.ID, j.delivery
 	w.jobs[id] = j
 	if closing, ok := w.closed[id]; ok {
 		j.restored = true
 		w.publishClose(ctx, closing)
 		return
 	}
-	item := queue.Item[*job]{ID: id, Key: d.GetKey(), Lane: d.GetLane(), Sequence: m.Sequence, Since: m.Time, Value: j}
 	if claim, ok := w.open[id]; ok {
 		item.NotBefore = j.takeUp(claim)
 		delete(w.open, id)
@@ -100,13 +116,25 @@ func (w *worker) take(ctx context.Context, m *bus.Incoming) {
 	if expires := d.GetExpiresAt(); expires != nil {
 		w.expiresAt(expires.AsTime())
 	}
-	_, j.span = w.tracer.Start(m.Context(ctx), "dispatch "+d.GetOperation(), //nolint:spancheck // it ends with the delivery, in finish or dropMessage
+	if !j.waiting && !j.moving { // else it begins when the wait is over
+		w.startSpan(ctx, j)
+	}
+	w.queue.Add(item)
+}
+
+// startSpan opens the delivery's span where it has none: it ends when the delivery
+// is closed or begins a long wait.
+func (w *worker) startSpan(ctx context.Context, j *job) {
+	if j.span != nil {
+		return
+	}
+	d := j.delivery
+	_, j.span = w.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, j.parent), "dispatch "+d.GetOperation(), //nolint:spancheck // see above
 		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 			attribute.String("peppasync.connector", d.GetConnector()),
 			attribute.String("peppasync.key", d.GetKey()),
-			attribute.String("peppasync.delivery", id),
+			attribute.String("peppasync.delivery", d.GetId()),
 		))
-	w.queue.Add(item)
 }
 
 // keepAlive tells JetStream that the messages held here are being worked on.
@@ -115,7 +143,11 @@ func (w *worker) keepAlive() {
 		if w.closed[id] != nil {
 			continue // its message is being acknowledged
 		}
-		if err := j.message.Load().InProgress(); err != nil {
+		m := j.message.Load()
+		if m == nil {
+			continue // it waits elsewhere
+		}
+		if err := m.InProgress(); err != nil {
 			w.log.Warn("could not renew the hold on waiting messages; they may come again, which does no harm", "delivery", id, "error", err)
 			return
 		}

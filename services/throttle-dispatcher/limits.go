@@ -83,7 +83,7 @@ func lanesOf(connector *v1alpha1.Connector) []queue.Lane {
 	for _, lane := range connector.Spec.Lanes {
 		lanes = append(lanes, queue.Lane{Name: lane.Name, Weight: int(lane.Weight)})
 	}
-	return lanes
+	return withWaiting(lanes)
 }
 
 // sameButPace reports whether two specs differ in nothing but what a running

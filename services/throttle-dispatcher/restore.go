@@ -32,13 +32,21 @@ func (w *worker) restore(ctx context.Context, limits budget.Limits) error {
 	if w.carryAge > 0 {
 		w.ledger.CarryAfter(w.carryAge)
 	}
+	waiting, err := w.restoreWaiting(ctx, state.Deferrals)
+	if err != nil {
+		return err
+	}
 	for _, claim := range state.Claims {
 		w.open[claim.GetDelivery().GetId()] = claim.Claim
-		w.leftover.claims = append(w.leftover.claims, claim.Claim)
+		if !waiting[claim.GetDelivery().GetId()] {
+			w.leftover.claims = append(w.leftover.claims, claim.Claim)
+		}
 	}
 	for _, closing := range state.Closes {
 		w.closed[closing.GetResult().GetDeliveryId()] = closing.Close
-		w.leftover.closes = append(w.leftover.closes, closing.Close)
+		if !waiting[closing.GetResult().GetDeliveryId()] {
+			w.leftover.closes = append(w.leftover.closes, closing.Close)
+		}
 	}
 	return nil
 }
@@ -83,6 +91,8 @@ func (w *worker) readLedger(ctx context.Context) (ledger.State, error) {
 type leftover struct {
 	closes []*ledgerv1.Close
 	claims []*ledgerv1.Claim
+	// waitingFrom is up to where WAITING was read.
+	waitingFrom uint64
 }
 
 // tidy looks for the messages of what earlier owners left, beside the loop. A

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/peppasync/peppasync/services/internal/fault"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/backoff"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
@@ -13,6 +14,7 @@ import (
 func (w *worker) step(calls context.Context) error {
 	now := time.Now()
 	w.expire(now)
+	w.moveAll(calls)
 	w.keepMaintenance(now)
 	w.lift(now)
 	w.tellAwaited(now)
@@ -111,8 +113,20 @@ func latest(times ...time.Time) time.Time {
 	return last
 }
 
+// backoff is for what this side waits for: the bus, or a call whose effect may be
+// in place already, of which it is better to know soon.
 func (w *worker) backoff(attempts int) time.Duration {
 	return backoff.Policy{Base: 500 * time.Millisecond, Max: 30 * time.Second}.Wait(attempts, w.random)
+}
+
+// backoffFor returns the wait after so many attempts, the last of which ended in
+// that class.
+func (w *worker) backoffFor(class fault.Class, attempts int) time.Duration {
+	if class == fault.Transient {
+		// Refused for certain: nothing is in doubt, and what blocks it may last.
+		return backoff.Policy{Base: 500 * time.Millisecond, Max: time.Hour}.Wait(attempts, w.random)
+	}
+	return w.backoff(attempts)
 }
 
 // expire closes what waits here and has run out, whether anything is being sent
@@ -126,6 +140,8 @@ func (w *worker) expire(now time.Time) {
 		expires := j.delivery.GetExpiresAt()
 		switch {
 		case expires == nil || !w.mayExpire(j):
+		case j.moving:
+			w.expiresAt(now.Add(movingRetry))
 		case now.Before(expires.AsTime()):
 			w.expiresAt(expires.AsTime())
 		case w.queue.Drop(j.delivery.GetId()):

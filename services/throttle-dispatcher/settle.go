@@ -173,7 +173,7 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 		}
 		w.putBack(o, at)
 	case actionRetry:
-		w.putBack(o, now.Add(max(w.backoff(j.attempts), answer.Wait)))
+		w.retry(o, answer, now.Add(bounds.wait(w.backoffFor(answer.Class, j.attempts), answer.Wait, age)), now)
 	}
 }
 
@@ -206,7 +206,7 @@ func (w *worker) putBack(o outcome, at time.Time) {
 	} else {
 		j.unbind()
 	}
-	w.queue.Retry(j.delivery.GetKey(), at)
+	w.wait(j, at, time.Now())
 	if expires := j.delivery.GetExpiresAt(); expires != nil {
 		w.expiresAt(expires.AsTime())
 	}

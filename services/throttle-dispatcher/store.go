@@ -41,6 +41,7 @@ func (w *worker) writeBlock(ctx context.Context, flights []flight) error {
 	for _, closing := range block.GetCloses() {
 		w.publishClose(ctx, closing)
 	}
+	w.startDeferred(ctx, block.GetDeferrals())
 	return nil
 }
 

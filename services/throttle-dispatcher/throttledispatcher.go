@@ -65,6 +65,10 @@ type Dispatcher struct {
 	grace   time.Duration
 	// askAfter is awaitedAgain.
 	askAfter time.Duration
+	// shortWait is the longest wait that a delivery spends in its lane.
+	shortWait time.Duration
+	// lookAfter is lookAgainAfter.
+	lookAfter time.Duration
 	// calendar returns a connector's maintenance windows.
 	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
 	// predecessor is the name whose permits are of a process that is gone: its own,
@@ -85,7 +89,8 @@ func New(config Config) (*Dispatcher, error) {
 		return nil, errors.New("throttle-dispatcher: Systems and Owner are required")
 	}
 	return &Dispatcher{
-		config: config, records: busRecords{config.Bus}, board: &board{}, grace: stopGrace, askAfter: awaitedAgain, calendar: calendarOf, leases: config.Bus,
+		config: config, records: busRecords{config.Bus}, board: &board{}, grace: stopGrace,
+		askAfter: awaitedAgain, shortWait: shortWait, lookAfter: lookAgainAfter, calendar: calendarOf, leases: config.Bus,
 		predecessor: config.Owner,
 	}, nil
 }

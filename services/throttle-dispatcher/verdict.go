@@ -30,6 +30,13 @@ type retryBounds struct {
 	maxAge      time.Duration
 }
 
+// wait returns how long a call waits for its next attempt: by its backoff, and at
+// least as long as the system asks. The last attempt comes when its age is over,
+// not after.
+func (b retryBounds) wait(backoff, asked, age time.Duration) time.Duration {
+	return min(max(backoff, asked), max(0, b.maxAge-age))
+}
+
 // decide says what an answer means for the delivery. attempts counts the ones
 // made, this one included; age is since the delivery was asked for.
 //

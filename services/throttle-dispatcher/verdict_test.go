@@ -46,3 +46,17 @@ func TestDecide(t *testing.T) {
 		})
 	}
 }
+
+func TestWaitIsBoundedByAge(t *testing.T) {
+	bounds := retryBounds{maxAttempts: 12, maxAge: time.Hour}
+	for name, test := range map[string]struct{ backoff, asked, age, want time.Duration }{
+		"by its backoff":                       {time.Minute, 0, 0, time.Minute},
+		"as long as the system asks":           {time.Second, time.Minute, 0, time.Minute},
+		"not past its age":                     {time.Second, 2 * time.Hour, 50 * time.Minute, 10 * time.Minute},
+		"the last attempt is made all at once": {time.Second, 0, 2 * time.Hour, 0},
+	} {
+		if got := bounds.wait(test.backoff, test.asked, test.age); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}

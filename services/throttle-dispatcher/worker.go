@@ -60,6 +60,10 @@ type desk struct {
 	grace time.Duration
 	// askAfter is awaitedAgain.
 	askAfter time.Duration
+	// shortWait is the longest wait that a delivery spends in its lane.
+	shortWait time.Duration
+	// lookAfter is lookAgainAfter.
+	lookAfter time.Duration
 	// calendar returns a connector's maintenance windows.
 	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
 	// epoch is that of the lease that the worker runs under. seize: whoever had it
@@ -132,6 +136,13 @@ type worker struct {
 	maintenance   *maintenance.Watch
 	inMaintenance trouble
 	sign          signIn
+	// left is what earlier owners have left in WAITING, until it is in line; away is
+	// how many deliveries are there or on their way; toMove are those whose move is
+	// to be begun; delayed is how many wait in each lane.
+	left    []waitsOn
+	away    int
+	toMove  []move
+	delayed map[string]int
 	// nextExpiry is when the first waiting delivery may run out; zero for none.
 	nextExpiry time.Time
 	lastBlock  time.Time
@@ -163,6 +174,10 @@ type worker struct {
 	outcomes chan outcome
 	issued   chan issue
 	finished chan string
+	// moved are deliveries that have left their lane; looks are later readings of
+	// WAITING.
+	moved chan string
+	looks chan look
 	// gone are closes of earlier owners whose message is not in the queue any more.
 	gone chan string
 	// lost are claims of earlier owners likewise.
@@ -171,6 +186,9 @@ type worker struct {
 	finishers sync.WaitGroup
 	// finishing bounds how many closes are made known at the same time.
 	finishing chan struct{}
+	// movers bounds how many move to WAITING at the same time. They have places of
+	// their own: while WAITING takes nothing, results still go out.
+	movers chan struct{}
 	// unpublished: results cannot be published, which the log has been told.
 	unpublished atomic.Bool
 }
@@ -198,13 +216,15 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		log:    desk.config.Logger.With("connector", connector.Name),
 		tracer: desk.config.Telemetry.Tracer(Role),
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
-		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{}, aside: map[string]*job{},
+		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{},
+		aside: map[string]*job{}, delayed: map[string]int{},
 		slot:  desk.board.slot(connector.Name),
 		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
 		callTimeout: connector.Spec.Timeout.Duration,
 		grant:       1, recalled: make(chan struct{}), unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
 		incoming: make(chan *bus.Incoming), outcomes: make(chan outcome), issued: make(chan issue, 1024),
-		finished: make(chan string), gone: make(chan string), lost: make(chan *ledgerv1.Claim), finishing: make(chan struct{}, 16),
+		finished: make(chan string), moved: make(chan string), looks: make(chan look),
+		gone: make(chan string), lost: make(chan *ledgerv1.Claim), finishing: make(chan struct{}, 16), movers: make(chan struct{}, 16),
 	}
 	if w.budget, err = budget.New(limits); err != nil {
 		return nil, fmt.Errorf("connector %s: %w", connector.Name, err)
@@ -267,6 +287,7 @@ func (w *worker) run(ctx context.Context) (*v1alpha1.Connector, error) {
 	defer w.client.Close()
 	defer w.leave()
 	intake, stopIntake := context.WithCancel(ctx)
+	w.takeWaiting(calls)
 	intakeDone := w.startIntake(intake, w.leftover)
 	w.leftover = leftover{}
 	err := w.loop(ctx, calls)
@@ -318,6 +339,10 @@ func (w *worker) loop(ctx, calls context.Context) error {
 			w.sent(i)
 		case id := <-w.finished:
 			w.forget(id)
+		case id := <-w.moved:
+			w.hasMoved(id)
+		case l := <-w.looks:
+			w.takeLook(calls, l)
 		case id := <-w.gone:
 			w.forgetGone(id)
 		case claim := <-w.lost:
@@ -345,6 +370,8 @@ func (w *worker) takeWhatIsThere(calls context.Context) {
 			w.sent(i)
 		case id := <-w.finished:
 			w.forget(id)
+		case id := <-w.moved:
+			w.hasMoved(id)
 		default:
 			return
 		}

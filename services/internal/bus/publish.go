@@ -141,13 +141,19 @@ func Scheduled(m Message, at time.Time, target string) Message {
 // CancelSchedule removes what is scheduled on a subject. That there is nothing
 // is no error.
 func (b *Bus) CancelSchedule(ctx context.Context, stream, subject string) error {
+	return b.Remove(ctx, stream, subject)
+}
+
+// Remove takes all records on a subject out of a stream. That there are none is no
+// error.
+func (b *Bus) Remove(ctx context.Context, stream, subject string) error {
 	bounded, cancel := b.bound(ctx)
 	defer cancel()
 	s, err := b.stream(bounded, stream)
 	if err == nil {
 		err = s.Purge(bounded, jetstream.WithPurgeSubject(subject))
 	}
-	return describe(because(bounded, err), "cancel the schedule on %s", subject)
+	return describe(because(bounded, err), "remove what is on %s", subject)
 }
 
 // encode returns the message as the server reads it.

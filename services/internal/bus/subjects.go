@@ -13,6 +13,7 @@ import (
 const (
 	StreamDispatch  = "DISPATCH"
 	StreamLedger    = "LEDGER"
+	StreamWaiting   = "WAITING"
 	StreamResult    = "RESULT"
 	StreamErrorHold = "ERRHOLD"
 	StreamJournal   = "JOURNAL"
@@ -94,6 +95,14 @@ func DispatchLaneFilter(connector, lane string) string {
 func DispatchDeliveryFilter(connector, delivery string) string {
 	return join("dispatch.v1", connector) + ".*.*." + Token(delivery)
 }
+
+// WaitingSubject is the place of one delivery whose next attempt is far off.
+func WaitingSubject(connector, key, delivery string) string {
+	return join("waiting.v1", connector, key, delivery)
+}
+
+// WaitingFilter selects all such deliveries of a connector.
+func WaitingFilter(connector string) string { return join("waiting.v1", connector) + ".>" }
 
 // LedgerSubject holds the blocks of one connector.
 func LedgerSubject(connector string) string { return join("ledger.v1", connector) }

@@ -141,11 +141,15 @@ func (t Topology) streams() []jetstream.StreamConfig {
 
 	dispatch := bounded(base(StreamDispatch, "dispatch.v1.>"), 0, t.DispatchMaxBytes)
 	dispatch.Retention, dispatch.MaxConsumers = jetstream.WorkQueuePolicy, dispatchMaxConsumers
+	// No bound of its own: it holds what has left DISPATCH, and a delivery that
+	// can neither stay there nor leave would stand in the way of all others.
+	waiting := bounded(base(StreamWaiting, "waiting.v1.>"), 0, 0)
+	waiting.MaxMsgsPerSubject = 1
 	ledger := bounded(base(StreamLedger, "ledger.v1.>"), 30*day, t.LedgerMaxBytes)
 	result := bounded(base(StreamResult, "result.v1.>"), 7*day, t.ResultMaxBytes)
 	hold := bounded(base(StreamErrorHold, "hold.v1.>"), 0, t.ErrorHoldMaxBytes)
 	journal := bounded(base(StreamJournal, "journal.v1.>"), 0, t.JournalMaxBytes)
-	configs = append(configs, dispatch, ledger, result, hold, journal)
+	configs = append(configs, dispatch, waiting, ledger, result, hold, journal)
 
 	for _, bucket := range []string{BucketCatalog, BucketLease} {
 		c := base(KeyValueStream(bucket), "$KV."+bucket+".>")

@@ -111,8 +111,9 @@ type Delivery struct {
 	//	*Delivery_OrderStep
 	//	*Delivery_Arguments
 	Content isDelivery_Content `protobuf_oneof:"content"`
-	// How often it was mapped anew to another payload after a refusal. Each one is sent
-	// under another idempotency key. Kept by the dispatcher.
+	// How often it was mapped anew to another payload after a refusal, or to one that
+	// nothing is left to compare with. Each one is sent under another idempotency
+	// key. Kept by the dispatcher.
 	Renewals      int32 `protobuf:"varint,11,opt,name=renewals,proto3" json:"renewals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -462,6 +463,88 @@ func (x *Result) GetValue() *structpb.Struct {
 	return nil
 }
 
+// Waiting is one record of WAITING: a delivery whose next attempt is far off. It
+// has left its lane, so that it takes no other's place there.
+type Waiting struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Delivery *Delivery              `protobuf:"bytes,1,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// The attempts made so far.
+	Attempts int32 `protobuf:"varint,2,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// Absent where it waits for what goes before it in its key, or for the catalog.
+	NextAttemptAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=next_attempt_at,json=nextAttemptAt,proto3" json:"next_attempt_at,omitempty"`
+	// Its place in the order of its key, the sequence of its message in DISPATCH.
+	Position uint64 `protobuf:"varint,4,opt,name=position,proto3" json:"position,omitempty"`
+	// What the last attempt met.
+	Cause         *Cause `protobuf:"bytes,5,opt,name=cause,proto3" json:"cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waiting) Reset() {
+	*x = Waiting{}
+	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waiting) ProtoMessage() {}
+
+func (x *Waiting) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
+func (*Waiting) Descriptor() ([]byte, []int) {
+	return file_peppasync_dispatch_v1_dispatch_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Waiting) GetDelivery() *Delivery {
+	if x != nil {
+		return x.Delivery
+	}
+	return nil
+}
+
+func (x *Waiting) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Waiting) GetNextAttemptAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAttemptAt
+	}
+	return nil
+}
+
+func (x *Waiting) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Waiting) GetCause() *Cause {
+	if x != nil {
+		return x.Cause
+	}
+	return nil
+}
+
 // Cause says why, for people and for grouping.
 type Cause struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -480,7 +563,7 @@ type Cause struct {
 
 func (x *Cause) Reset() {
 	*x = Cause{}
-	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[3]
+	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -492,7 +575,7 @@ func (x *Cause) String() string {
 func (*Cause) ProtoMessage() {}
 
 func (x *Cause) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[3]
+	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -505,7 +588,7 @@ func (x *Cause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cause.ProtoReflect.Descriptor instead.
 func (*Cause) Descriptor() ([]byte, []int) {
-	return file_peppasync_dispatch_v1_dispatch_proto_rawDescGZIP(), []int{3}
+	return file_peppasync_dispatch_v1_dispatch_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Cause) GetCode() string {
@@ -564,7 +647,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[4]
+	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +659,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[4]
+	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +672,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_peppasync_dispatch_v1_dispatch_proto_rawDescGZIP(), []int{4}
+	return file_peppasync_dispatch_v1_dispatch_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Hold) GetDelivery() *Delivery {
@@ -711,7 +794,13 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	" \x01(\x05R\battempts\x12\x1c\n" +
 	"\treference\x18\v \x01(\tR\treference\x122\n" +
 	"\x05cause\x18\f \x01(\v2\x1c.peppasync.dispatch.v1.CauseR\x05cause\x12-\n" +
-	"\x05value\x18\r \x01(\v2\x17.google.protobuf.StructR\x05value\"m\n" +
+	"\x05value\x18\r \x01(\v2\x17.google.protobuf.StructR\x05value\"\xf6\x01\n" +
+	"\aWaiting\x12;\n" +
+	"\bdelivery\x18\x01 \x01(\v2\x1f.peppasync.dispatch.v1.DeliveryR\bdelivery\x12\x1a\n" +
+	"\battempts\x18\x02 \x01(\x05R\battempts\x12B\n" +
+	"\x0fnext_attempt_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\rnextAttemptAt\x12\x1a\n" +
+	"\bposition\x18\x04 \x01(\x04R\bposition\x122\n" +
+	"\x05cause\x18\x05 \x01(\v2\x1c.peppasync.dispatch.v1.CauseR\x05cause\"m\n" +
 	"\x05Cause\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12 \n" +
@@ -752,39 +841,43 @@ func file_peppasync_dispatch_v1_dispatch_proto_rawDescGZIP() []byte {
 }
 
 var file_peppasync_dispatch_v1_dispatch_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_peppasync_dispatch_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_peppasync_dispatch_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_peppasync_dispatch_v1_dispatch_proto_goTypes = []any{
 	(Outcome)(0),                  // 0: peppasync.dispatch.v1.Outcome
 	(*Delivery)(nil),              // 1: peppasync.dispatch.v1.Delivery
 	(*OrderStep)(nil),             // 2: peppasync.dispatch.v1.OrderStep
 	(*Result)(nil),                // 3: peppasync.dispatch.v1.Result
-	(*Cause)(nil),                 // 4: peppasync.dispatch.v1.Cause
-	(*Hold)(nil),                  // 5: peppasync.dispatch.v1.Hold
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 7: google.protobuf.Struct
-	(*v1.Event)(nil),              // 8: peppasync.event.v1.Event
-	(*v1.Release)(nil),            // 9: peppasync.event.v1.Release
+	(*Waiting)(nil),               // 4: peppasync.dispatch.v1.Waiting
+	(*Cause)(nil),                 // 5: peppasync.dispatch.v1.Cause
+	(*Hold)(nil),                  // 6: peppasync.dispatch.v1.Hold
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 8: google.protobuf.Struct
+	(*v1.Event)(nil),              // 9: peppasync.event.v1.Event
+	(*v1.Release)(nil),            // 10: peppasync.event.v1.Release
 }
 var file_peppasync_dispatch_v1_dispatch_proto_depIdxs = []int32{
-	6,  // 0: peppasync.dispatch.v1.Delivery.created_at:type_name -> google.protobuf.Timestamp
-	6,  // 1: peppasync.dispatch.v1.Delivery.expires_at:type_name -> google.protobuf.Timestamp
+	7,  // 0: peppasync.dispatch.v1.Delivery.created_at:type_name -> google.protobuf.Timestamp
+	7,  // 1: peppasync.dispatch.v1.Delivery.expires_at:type_name -> google.protobuf.Timestamp
 	2,  // 2: peppasync.dispatch.v1.Delivery.order_step:type_name -> peppasync.dispatch.v1.OrderStep
-	7,  // 3: peppasync.dispatch.v1.Delivery.arguments:type_name -> google.protobuf.Struct
+	8,  // 3: peppasync.dispatch.v1.Delivery.arguments:type_name -> google.protobuf.Struct
 	0,  // 4: peppasync.dispatch.v1.Result.outcome:type_name -> peppasync.dispatch.v1.Outcome
-	6,  // 5: peppasync.dispatch.v1.Result.issued_at:type_name -> google.protobuf.Timestamp
-	6,  // 6: peppasync.dispatch.v1.Result.settled_at:type_name -> google.protobuf.Timestamp
-	4,  // 7: peppasync.dispatch.v1.Result.cause:type_name -> peppasync.dispatch.v1.Cause
-	7,  // 8: peppasync.dispatch.v1.Result.value:type_name -> google.protobuf.Struct
-	1,  // 9: peppasync.dispatch.v1.Hold.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	4,  // 10: peppasync.dispatch.v1.Hold.cause:type_name -> peppasync.dispatch.v1.Cause
-	6,  // 11: peppasync.dispatch.v1.Hold.held_at:type_name -> google.protobuf.Timestamp
-	8,  // 12: peppasync.dispatch.v1.Hold.event:type_name -> peppasync.event.v1.Event
-	9,  // 13: peppasync.dispatch.v1.Hold.release:type_name -> peppasync.event.v1.Release
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	7,  // 5: peppasync.dispatch.v1.Result.issued_at:type_name -> google.protobuf.Timestamp
+	7,  // 6: peppasync.dispatch.v1.Result.settled_at:type_name -> google.protobuf.Timestamp
+	5,  // 7: peppasync.dispatch.v1.Result.cause:type_name -> peppasync.dispatch.v1.Cause
+	8,  // 8: peppasync.dispatch.v1.Result.value:type_name -> google.protobuf.Struct
+	1,  // 9: peppasync.dispatch.v1.Waiting.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	7,  // 10: peppasync.dispatch.v1.Waiting.next_attempt_at:type_name -> google.protobuf.Timestamp
+	5,  // 11: peppasync.dispatch.v1.Waiting.cause:type_name -> peppasync.dispatch.v1.Cause
+	1,  // 12: peppasync.dispatch.v1.Hold.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	5,  // 13: peppasync.dispatch.v1.Hold.cause:type_name -> peppasync.dispatch.v1.Cause
+	7,  // 14: peppasync.dispatch.v1.Hold.held_at:type_name -> google.protobuf.Timestamp
+	9,  // 15: peppasync.dispatch.v1.Hold.event:type_name -> peppasync.event.v1.Event
+	10, // 16: peppasync.dispatch.v1.Hold.release:type_name -> peppasync.event.v1.Release
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_dispatch_v1_dispatch_proto_init() }
@@ -802,7 +895,7 @@ func file_peppasync_dispatch_v1_dispatch_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_dispatch_v1_dispatch_proto_rawDesc), len(file_peppasync_dispatch_v1_dispatch_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

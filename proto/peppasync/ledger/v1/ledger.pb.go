@@ -55,7 +55,11 @@ type Block struct {
 	Peaks []*Peak `protobuf:"bytes,13,rep,name=peaks,proto3" json:"peaks,omitempty"`
 	// When the writer had read the ledger and began to hand out. What is under way
 	// from before, under the same owner's name, was cut off by then.
-	RestoredAt    *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=restored_at,json=restoredAt,proto3" json:"restored_at,omitempty"`
+	RestoredAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=restored_at,json=restoredAt,proto3" json:"restored_at,omitempty"`
+	// Claims that ended without an end of their deliveries, which wait in WAITING for
+	// the next attempt. Not among the closes: who does not know of this must not take
+	// it for an end.
+	Deferrals     []*v1.Waiting `protobuf:"bytes,15,rep,name=deferrals,proto3" json:"deferrals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -184,6 +188,13 @@ func (x *Block) GetPeaks() []*Peak {
 func (x *Block) GetRestoredAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.RestoredAt
+	}
+	return nil
+}
+
+func (x *Block) GetDeferrals() []*v1.Waiting {
+	if x != nil {
+		return x.Deferrals
 	}
 	return nil
 }
@@ -656,7 +667,7 @@ var File_peppasync_ledger_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	" peppasync/ledger/v1/ledger.proto\x12\x13peppasync.ledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$peppasync/dispatch/v1/dispatch.proto\"\x92\x05\n" +
+	" peppasync/ledger/v1/ledger.proto\x12\x13peppasync.ledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$peppasync/dispatch/v1/dispatch.proto\"\xd0\x05\n" +
 	"\x05Block\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n" +
@@ -675,7 +686,8 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"lastPermit\x12/\n" +
 	"\x05peaks\x18\r \x03(\v2\x19.peppasync.ledger.v1.PeakR\x05peaks\x12;\n" +
 	"\vrestored_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"restoredAt\"\xe7\x01\n" +
+	"restoredAt\x12<\n" +
+	"\tdeferrals\x18\x0f \x03(\v2\x1e.peppasync.dispatch.v1.WaitingR\tdeferrals\"\xe7\x01\n" +
 	"\x06Permit\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x123\n" +
 	"\asend_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06sendAt\x127\n" +
@@ -743,10 +755,11 @@ var file_peppasync_ledger_v1_ledger_proto_goTypes = []any{
 	(*Peak)(nil),                  // 4: peppasync.ledger.v1.Peak
 	(*Close)(nil),                 // 5: peppasync.ledger.v1.Close
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
-	(*v1.Delivery)(nil),           // 7: peppasync.dispatch.v1.Delivery
-	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
-	(*v1.Result)(nil),             // 9: peppasync.dispatch.v1.Result
-	(*v1.Hold)(nil),               // 10: peppasync.dispatch.v1.Hold
+	(*v1.Waiting)(nil),            // 7: peppasync.dispatch.v1.Waiting
+	(*v1.Delivery)(nil),           // 8: peppasync.dispatch.v1.Delivery
+	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
+	(*v1.Result)(nil),             // 10: peppasync.dispatch.v1.Result
+	(*v1.Hold)(nil),               // 11: peppasync.dispatch.v1.Hold
 }
 var file_peppasync_ledger_v1_ledger_proto_depIdxs = []int32{
 	6,  // 0: peppasync.ledger.v1.Block.written_at:type_name -> google.protobuf.Timestamp
@@ -758,28 +771,29 @@ var file_peppasync_ledger_v1_ledger_proto_depIdxs = []int32{
 	6,  // 6: peppasync.ledger.v1.Block.next_send:type_name -> google.protobuf.Timestamp
 	4,  // 7: peppasync.ledger.v1.Block.peaks:type_name -> peppasync.ledger.v1.Peak
 	6,  // 8: peppasync.ledger.v1.Block.restored_at:type_name -> google.protobuf.Timestamp
-	6,  // 9: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
-	6,  // 10: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
-	6,  // 11: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
-	7,  // 12: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	6,  // 13: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
-	6,  // 14: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
-	6,  // 15: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
-	6,  // 16: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
-	6,  // 17: peppasync.ledger.v1.Settlement.first_byte_at:type_name -> google.protobuf.Timestamp
-	6,  // 18: peppasync.ledger.v1.Settlement.issued_at:type_name -> google.protobuf.Timestamp
-	8,  // 19: peppasync.ledger.v1.Peak.per:type_name -> google.protobuf.Duration
-	8,  // 20: peppasync.ledger.v1.Peak.arrives_within:type_name -> google.protobuf.Duration
-	6,  // 21: peppasync.ledger.v1.Peak.since:type_name -> google.protobuf.Timestamp
-	6,  // 22: peppasync.ledger.v1.Peak.reached_at:type_name -> google.protobuf.Timestamp
-	9,  // 23: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
-	10, // 24: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
-	6,  // 25: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	7,  // 9: peppasync.ledger.v1.Block.deferrals:type_name -> peppasync.dispatch.v1.Waiting
+	6,  // 10: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
+	6,  // 11: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
+	6,  // 12: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
+	8,  // 13: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	6,  // 14: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
+	6,  // 15: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
+	6,  // 16: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
+	6,  // 17: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
+	6,  // 18: peppasync.ledger.v1.Settlement.first_byte_at:type_name -> google.protobuf.Timestamp
+	6,  // 19: peppasync.ledger.v1.Settlement.issued_at:type_name -> google.protobuf.Timestamp
+	9,  // 20: peppasync.ledger.v1.Peak.per:type_name -> google.protobuf.Duration
+	9,  // 21: peppasync.ledger.v1.Peak.arrives_within:type_name -> google.protobuf.Duration
+	6,  // 22: peppasync.ledger.v1.Peak.since:type_name -> google.protobuf.Timestamp
+	6,  // 23: peppasync.ledger.v1.Peak.reached_at:type_name -> google.protobuf.Timestamp
+	10, // 24: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
+	11, // 25: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
+	6,  // 26: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_ledger_v1_ledger_proto_init() }

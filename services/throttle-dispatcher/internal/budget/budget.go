@@ -38,8 +38,10 @@ type Budget struct {
 	abandoned instants
 	inFlight  int
 	ahead     int
-	// part of the pace that is allowed, from 0 to 1; see Slow.
-	part float64
+	// part of the pace that is allowed, from 0 to 1, after the permit slowAfter; see
+	// Slow.
+	part      float64
+	slowAfter int64
 
 	anchor      time.Time
 	now         int64
@@ -185,10 +187,15 @@ func (b *Budget) Ahead(n int) { b.ahead = max(n, 0) }
 // the gap between two send times ten times as long. Where nothing is paced, the
 // even spread over the windows of up to five minutes counts as the pace, and
 // where there is no such window, the concurrency. It can only slow down:
-// whatever the part, every limit holds as before. Parts outside of (0, 1] mean 1.
+// whatever the part, every limit holds as before. The first call after the whole
+// pace goes without the wait: the gap is one between calls that are slowed. Parts
+// outside of (0, 1] mean 1.
 func (b *Budget) Slow(part float64) {
 	if part <= 0 || part > 1 {
 		part = 1
+	}
+	if b.part == 1 && part < 1 {
+		b.slowAfter = b.number
 	}
 	b.part = part
 }
@@ -199,7 +206,7 @@ func (b *Budget) Gap() time.Duration { return time.Duration(b.spacing()) }
 
 // spacing is the gap, or what Slow makes of it.
 func (b *Budget) spacing() int64 {
-	if b.part == 1 {
+	if b.part == 1 || b.number == b.slowAfter {
 		return b.gap
 	}
 	return max(b.gap, int64(float64(b.spread)/b.part))

@@ -64,6 +64,26 @@ func TestSlowGrowsToTheWholePace(t *testing.T) {
 	}
 }
 
+// After an outage the first call goes as soon as it might have gone; the gaps after
+// it are long.
+func TestFirstCallIsNotSlowed(t *testing.T) {
+	b, err := New(Limits{Windows: []Window{{Name: "w", Calls: 60, Per: time.Minute}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Reserve(epoch, 0, 1) // the probe
+	b.Slow(0.1)
+	for _, want := range []time.Duration{time.Second, 11 * time.Second, 21 * time.Second} {
+		at, _ := b.Next(epoch)
+		if at.Sub(epoch) != want {
+			t.Errorf("the next call goes after %v, want %v", at.Sub(epoch), want)
+		}
+		for _, p := range b.Reserve(at, 0, 1) {
+			b.Settle(p.Number, at)
+		}
+	}
+}
+
 // Slow never lets a call go earlier than it might have gone.
 func TestSlowOnlySlowsDown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -13,7 +13,7 @@ import (
 )
 
 // Build returns the next block: all permits and claims, and as many of the
-// settlements and closes as fit, oldest first; the others wait for the block
+// settlements, closes and deferrals as fit, oldest first; the others wait for the block
 // after it, which is safe because until then they count as not yet happened. It
 // returns the same block until Committed, so that a write without an answer can
 // be repeated. The block must not be changed.
@@ -39,6 +39,10 @@ func (r *Recorder) Build(now time.Time, b *budget.Budget) *ledgerv1.Block {
 	for _, c := range next.closes {
 		next.bytes += encoded(c)
 	}
+	block.Deferrals, next.deferrals = take(r.pending.deferrals, &free)
+	for _, d := range next.deferrals {
+		next.bytes += encoded(d)
+	}
 	settlements := maxSettlementBytes
 	block.Settlements, next.settlements = take(r.pending.settlements, &settlements)
 	r.pending, r.building = next, block
@@ -51,6 +55,9 @@ func (r *Recorder) Build(now time.Time, b *budget.Budget) *ledgerv1.Block {
 	}
 	for _, c := range block.GetCloses() {
 		delete(r.claims, c.GetResult().GetDeliveryId())
+	}
+	for _, d := range block.GetDeferrals() {
+		delete(r.claims, d.GetDelivery().GetId())
 	}
 	for _, c := range block.GetClaims() {
 		if e, ok := r.claims[c.GetDelivery().GetId()]; ok {
@@ -82,10 +89,17 @@ func (r *Recorder) Committed(sequence uint64) {
 		}
 	}
 	for _, c := range block.GetCloses() {
-		id := c.GetResult().GetDeliveryId()
-		r.closes[id] = sequence
-		r.closed.push(sequence, r.ordinal, id)
+		r.ended(sequence, r.ordinal, c.GetResult().GetDeliveryId())
 	}
+	for _, d := range block.GetDeferrals() {
+		r.ended(sequence, r.ordinal, d.GetDelivery().GetId())
+	}
+}
+
+// ended says where the end of a delivery's claim must be found.
+func (r *Recorder) ended(sequence, ordinal uint64, id string) {
+	r.closes[id] = sequence
+	r.closed.push(sequence, ordinal, id)
 }
 
 // readFrom returns the sequence of the oldest block that still matters besides

@@ -103,5 +103,13 @@ func checkEntries(block *ledgerv1.Block) error {
 			return fmt.Errorf("close of delivery %q: key_free_at is not a time", c.GetResult().GetDeliveryId())
 		}
 	}
+	for i, d := range block.GetDeferrals() {
+		if d.GetDelivery().GetId() == "" {
+			return fmt.Errorf("deferral %d of the block names no delivery", i)
+		}
+		if t := d.GetNextAttemptAt(); t != nil && !t.IsValid() {
+			return fmt.Errorf("deferral of delivery %q: next_attempt_at is not a time", d.GetDelivery().GetId())
+		}
+	}
 	return nil
 }

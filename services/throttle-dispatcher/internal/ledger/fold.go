@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
 )
@@ -34,6 +35,9 @@ type State struct {
 	Claims []Claim
 	// Closes are those of the blocks read, oldest first.
 	Closes []Close
+	// Deferrals are those of the blocks read that no claim or close has followed,
+	// oldest first.
+	Deferrals []Deferral
 }
 
 // Permit is one permit and how it ended.
@@ -64,6 +68,12 @@ type Close struct {
 	Sequence uint64
 }
 
+// Deferral is the end of a claim whose delivery goes on after a wait.
+type Deferral struct {
+	*dispatchv1.Waiting
+	Sequence uint64
+}
+
 // Folder folds records one at a time. It is not safe for concurrent use.
 type Folder struct {
 	state   State
@@ -71,6 +81,8 @@ type Folder struct {
 	claims  map[string]*Claim
 	order   map[string]uint64
 	closes  []Close
+	// deferrals are by delivery.
+	deferrals map[string]Deferral
 	// parts holds further attempts of claims that were made before the first record
 	// read, with the sequence. They are closed further on: what is open would have
 	// been read in full.
@@ -81,6 +93,7 @@ type Folder struct {
 func NewFolder() *Folder {
 	return &Folder{
 		permits: make(map[int64]*Permit), claims: make(map[string]*Claim), order: make(map[string]uint64), parts: make(map[string]uint64),
+		deferrals: make(map[string]Deferral),
 	}
 }
 
@@ -119,10 +132,12 @@ func (f *Folder) Add(r Record) error {
 	}
 	// Closes became known before this block was written, claims are for its own
 	// calls: a delivery closed and claimed in one block is open.
+	for _, d := range b.GetDeferrals() {
+		f.end(d.GetDelivery().GetId())
+		f.deferrals[d.GetDelivery().GetId()] = Deferral{d, r.Sequence}
+	}
 	for _, c := range b.GetCloses() {
-		delete(f.claims, c.GetResult().GetDeliveryId())
-		delete(f.order, c.GetResult().GetDeliveryId())
-		delete(f.parts, c.GetResult().GetDeliveryId())
+		f.end(c.GetResult().GetDeliveryId())
 		f.closes = append(f.closes, Close{c, r.Sequence})
 	}
 	for _, c := range b.GetClaims() {
@@ -132,6 +147,14 @@ func (f *Folder) Add(r Record) error {
 	s.WrittenAt, s.LastPermit = b.GetWrittenAt().AsTime(), max(s.LastPermit, b.GetLastPermit())
 	s.NextSend, s.ClosedUntil = instant(b.GetNextSend()), instant(b.GetClosedUntil())
 	return nil
+}
+
+// end ends a delivery's claim.
+func (f *Folder) end(id string) {
+	delete(f.claims, id)
+	delete(f.order, id)
+	delete(f.parts, id)
+	delete(f.deferrals, id)
 }
 
 func (f *Folder) claim(c *ledgerv1.Claim, sequence uint64, at time.Time) {
@@ -147,6 +170,7 @@ func (f *Folder) claim(c *ledgerv1.Claim, sequence uint64, at time.Time) {
 		f.claims[id] = &Claim{Claim: proto.CloneOf(c), Sequence: sequence, At: at}
 		f.order[id] = sequence
 		delete(f.parts, id)
+		delete(f.deferrals, id)
 	default:
 		f.parts[id] = sequence
 	}
@@ -173,6 +197,9 @@ func (f *Folder) State() (State, error) {
 		return cmp.Or(cmp.Compare(f.order[xid], f.order[yid]), cmp.Compare(xid, yid))
 	})
 	s.Closes = slices.Clone(f.closes)
+	s.Deferrals = slices.SortedFunc(maps.Values(f.deferrals), func(x, y Deferral) int {
+		return cmp.Or(cmp.Compare(x.Sequence, y.Sequence), cmp.Compare(x.GetDelivery().GetId(), y.GetDelivery().GetId()))
+	})
 	return s, nil
 }
 

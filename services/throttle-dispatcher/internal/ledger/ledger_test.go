@@ -198,6 +198,7 @@ func TestBadRecordsAreNamed(t *testing.T) {
 		"claim 0 of the block":      {Connector: "erp", WrittenAt: stamp, Claims: []*ledgerv1.Claim{{}}},
 		"next_attempt_at is not":    {Connector: "erp", WrittenAt: stamp, Claims: []*ledgerv1.Claim{{Delivery: &dispatchv1.Delivery{Id: "d"}, NextAttemptAt: &timestamppb.Timestamp{Nanos: -1}}}},
 		"close 0 of the block":      {Connector: "erp", WrittenAt: stamp, Closes: []*ledgerv1.Close{{}}},
+		"deferral 0 of the block":   {Connector: "erp", WrittenAt: stamp, Deferrals: []*dispatchv1.Waiting{{}}},
 		"closed_until":              {Connector: "erp", WrittenAt: stamp, ClosedUntil: &timestamppb.Timestamp{Seconds: 1 << 60}},
 		"no block read before":      {Connector: "erp", WrittenAt: stamp, Claims: []*ledgerv1.Claim{{Delivery: &dispatchv1.Delivery{Id: "d"}}}},
 		"read after sequence 7":     nil,

@@ -43,14 +43,15 @@ type desk struct {
 	flying   map[int64]string           // permits not ended, with their delivery
 	open     map[string]*ledgerv1.Claim // on record
 	fresh    map[string]*ledgerv1.Claim // in the block being collected
-	ending   map[string]bool            // closes in no block yet
-	unacked  []string                   // closes on record
+	ending   map[string]bool            // closes and deferrals in no block yet
+	unacked  []string                   // those on record
+	deferred map[string]bool            // which of both are deferrals
 	building *ledgerv1.Block            // built and not committed
 	built    map[string]*ledgerv1.Claim // claims of it
 }
 
 func newDesk(t *rapid.T) *desk {
-	d := &desk{t: t, now: epoch, flying: map[int64]string{}, open: map[string]*ledgerv1.Claim{}}
+	d := &desk{t: t, now: epoch, flying: map[int64]string{}, open: map[string]*ledgerv1.Claim{}, deferred: map[string]bool{}}
 	d.takeOver()
 	return d
 }
@@ -71,17 +72,19 @@ func (d *desk) takeOver() {
 	d.record.carryAfter = 4
 	d.building, d.built = nil, nil
 	d.fresh, d.ending, d.flying = map[string]*ledgerv1.Claim{}, map[string]bool{}, map[int64]string{}
-	for _, c := range d.unacked {
-		if !slices.ContainsFunc(state.Closes, func(x Close) bool { return x.GetResult().GetDeliveryId() == c }) {
-			d.t.Fatalf("the close of %q is not acknowledged and not found", c)
+	found := ends(state)
+	for _, id := range d.unacked {
+		if !slices.Contains(found, id) {
+			d.t.Fatalf("the end of %q is not acknowledged and not found", id)
 		}
 	}
 	// What the queue no longer holds need not be found.
-	for _, c := range state.Closes {
-		if id := c.GetResult().GetDeliveryId(); !slices.Contains(d.unacked, id) {
+	for _, id := range found {
+		if !slices.Contains(d.unacked, id) {
 			d.record.Acked(id)
 		}
 	}
+	maps.DeleteFunc(d.deferred, func(id string, _ bool) bool { return !slices.Contains(d.unacked, id) })
 }
 
 func (d *desk) fold(records []Record) State {
@@ -116,8 +119,8 @@ func (d *desk) reserve() {
 			d.t.Fatal(err)
 		}
 		d.flying[p.Number] = id
-		if id == "" || d.ending[id] {
-			continue
+		if id == "" || d.ending[id] || d.deferred[id] {
+			continue // what is deferred is not claimed before it has moved
 		}
 		c := &ledgerv1.Claim{
 			Delivery: &dispatchv1.Delivery{Id: id, Operation: "upsertSalesOrder", Connector: "erp"},
@@ -201,7 +204,12 @@ func (d *desk) closeOne() {
 		// Two of these do not fit into one block.
 		result.Reference = large
 	}
-	if err := d.record.Close(&ledgerv1.Close{Result: result}); err != nil {
+	if rapid.IntRange(0, 2).Draw(d.t, "deferred") == 0 {
+		d.deferred[id] = true
+		if err := d.record.Defer(&dispatchv1.Waiting{Delivery: &dispatchv1.Delivery{Id: id, Operation: result.GetReference()}}); err != nil {
+			d.t.Fatal(err)
+		}
+	} else if err := d.record.Close(&ledgerv1.Close{Result: result}); err != nil {
 		d.t.Fatal(err)
 	}
 	d.ending[id] = true
@@ -215,13 +223,34 @@ func (d *desk) ack() {
 	if len(d.unacked) > 0 {
 		i := rapid.IntRange(0, len(d.unacked)-1).Draw(d.t, "ack")
 		d.record.Acked(d.unacked[i])
+		delete(d.deferred, d.unacked[i])
 		d.unacked = slices.Delete(d.unacked, i, i+1)
 	}
 }
 
-// closing says whether the block that was built closes a delivery.
-func (d *desk) closing(id string) bool {
-	return slices.ContainsFunc(d.building.GetCloses(), func(c *ledgerv1.Close) bool { return c.GetResult().GetDeliveryId() == id })
+// closing says whether the block that was built closes or defers a delivery.
+func (d *desk) closing(id string) bool { return slices.Contains(endsOf(d.building), id) }
+
+// endsOf returns what a block closes or defers.
+func endsOf(block *ledgerv1.Block) (ids []string) {
+	for _, c := range block.GetCloses() {
+		ids = append(ids, c.GetResult().GetDeliveryId())
+	}
+	for _, w := range block.GetDeferrals() {
+		ids = append(ids, w.GetDelivery().GetId())
+	}
+	return ids
+}
+
+// ends returns what is found closed or deferred.
+func ends(s State) (ids []string) {
+	for _, c := range s.Closes {
+		ids = append(ids, c.GetResult().GetDeliveryId())
+	}
+	for _, w := range s.Deferrals {
+		ids = append(ids, w.GetDelivery().GetId())
+	}
+	return ids
 }
 
 func (d *desk) build() {
@@ -233,8 +262,8 @@ func (d *desk) build() {
 		return
 	}
 	d.building, d.built, d.fresh = block, d.fresh, map[string]*ledgerv1.Claim{}
-	for _, c := range block.GetCloses() {
-		delete(d.ending, c.GetResult().GetDeliveryId())
+	for _, id := range endsOf(block) {
+		delete(d.ending, id)
 	}
 }
 
@@ -251,9 +280,9 @@ func (d *desk) store() uint64 {
 	// Others write to the stream as well.
 	sequence := d.record.LastSequence() + rapid.Uint64Range(1, 3).Draw(d.t, "gap")
 	d.records = append(d.records, Record{sequence, block})
-	for _, c := range block.GetCloses() {
-		delete(d.open, c.GetResult().GetDeliveryId())
-		d.unacked = append(d.unacked, c.GetResult().GetDeliveryId())
+	for _, id := range endsOf(block) {
+		delete(d.open, id)
+		d.unacked = append(d.unacked, id)
 	}
 	maps.Copy(d.open, d.built)
 	slices.Sort(d.unacked)
@@ -287,8 +316,11 @@ func (d *desk) compare(last int64) {
 			}
 		}
 		for _, id := range d.unacked {
-			if !slices.ContainsFunc(s.Closes, func(c Close) bool { return c.GetResult().GetDeliveryId() == id }) {
-				d.t.Fatalf("the close of %q is not acknowledged and not found", id)
+			if !slices.Contains(ends(s), id) {
+				d.t.Fatalf("the end of %q is not acknowledged and not found", id)
+			}
+			if deferred := slices.ContainsFunc(s.Deferrals, func(w Deferral) bool { return w.GetDelivery().GetId() == id }); deferred != d.deferred[id] {
+				d.t.Fatalf("%q is found deferred: %v, want %v", id, deferred, d.deferred[id])
 			}
 		}
 	}
@@ -348,7 +380,15 @@ func TestABlockIsNeverTooLarge(t *testing.T) {
 		for i := range rapid.IntRange(1, 25).Draw(t, "entries") {
 			size := rapid.SampledFrom([]int{0, 10, 1000, 50_000, MaxEntryBytes - 100, MaxEntryBytes + 1}).Draw(t, "size")
 			id := fmt.Sprint("d", i)
-			switch rapid.IntRange(0, 2).Draw(t, "what") {
+			switch rapid.IntRange(0, 3).Draw(t, "what") {
+			case 3:
+				err := r.Defer(&dispatchv1.Waiting{Delivery: &dispatchv1.Delivery{Id: id, Operation: string(make([]byte, size))}})
+				if large := errors.Is(err, ErrEntryTooLarge); large != (size > MaxEntryBytes) {
+					t.Fatalf("deferral of %d bytes: %v", size, err)
+				}
+				if err == nil {
+					closes++
+				}
 			case 0:
 				err := r.Claim(&ledgerv1.Claim{Delivery: &dispatchv1.Delivery{Id: id, Operation: "o"}, Payload: make([]byte, size)})
 				if large := errors.Is(err, ErrEntryTooLarge); large != (size > MaxEntryBytes) || err != nil && !large && !errors.Is(err, ErrBlockFull) {
@@ -381,7 +421,7 @@ func TestABlockIsNeverTooLarge(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			closes -= len(written.GetCloses())
+			closes -= len(endsOf(written))
 			settlements -= len(written.GetSettlements())
 			r.Committed(block)
 			if block > 1000 {
@@ -389,7 +429,7 @@ func TestABlockIsNeverTooLarge(t *testing.T) {
 			}
 		}
 		if closes != 0 || settlements != 0 {
-			t.Fatalf("%d closes and %d settlements were never written", closes, settlements)
+			t.Fatalf("%d closes or deferrals and %d settlements were never written", closes, settlements)
 		}
 	})
 }

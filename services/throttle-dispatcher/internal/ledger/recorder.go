@@ -73,8 +73,9 @@ type Recorder struct {
 	ends    map[int64]end
 	claims  map[string]*entry
 	claimed lineup[string]
-	closes  map[string]uint64
-	closed  lineup[string]
+	// closes are the ends of claims that must be found, deferrals among them.
+	closes map[string]uint64
+	closed lineup[string]
 }
 
 // pending is what the next block will hold.
@@ -83,6 +84,7 @@ type pending struct {
 	claims      []*ledgerv1.Claim
 	settlements []*ledgerv1.Settlement
 	closes      []*ledgerv1.Close
+	deferrals   []*dispatchv1.Waiting
 	// bytes is the encoded size of all but the settlements.
 	bytes int
 }
@@ -129,9 +131,17 @@ func NewRecorder(identity Identity, limits budget.Limits, state State) (*Recorde
 	for _, c := range sortedBySequence(state.Claims) {
 		r.claimed.push(c.Sequence, 0, c.GetDelivery().GetId())
 	}
+	// By their blocks, the oldest first; a delivery may be deferred and then closed.
+	deferrals := state.Deferrals
 	for _, c := range state.Closes {
-		r.closes[c.GetResult().GetDeliveryId()] = c.Sequence
-		r.closed.push(c.Sequence, 0, c.GetResult().GetDeliveryId())
+		for len(deferrals) > 0 && deferrals[0].Sequence <= c.Sequence {
+			r.ended(deferrals[0].Sequence, 0, deferrals[0].GetDelivery().GetId())
+			deferrals = deferrals[1:]
+		}
+		r.ended(c.Sequence, 0, c.GetResult().GetDeliveryId())
+	}
+	for _, d := range deferrals {
+		r.ended(d.Sequence, 0, d.GetDelivery().GetId())
 	}
 	return r, nil
 }
@@ -243,6 +253,31 @@ func (r *Recorder) Close(c *ledgerv1.Close) error {
 	if size := encoded(c); size > MaxEntryBytes {
 		return fmt.Errorf("close of delivery %q: %w: %d bytes, at most %d", id, ErrEntryTooLarge, size, MaxEntryBytes)
 	}
+	r.endClaim(id)
+	r.pending.closes = append(r.pending.closes, c)
+	r.pending.bytes += encoded(c)
+	return nil
+}
+
+// Defer records that a delivery's claim ends though the delivery does not: it goes
+// on after a wait, under a claim of its own. What is said of Close holds for it.
+func (r *Recorder) Defer(waiting *dispatchv1.Waiting) error {
+	id := waiting.GetDelivery().GetId()
+	if id == "" {
+		return errors.New("deferral names no delivery")
+	}
+	if size := encoded(waiting); size > MaxEntryBytes {
+		return fmt.Errorf("deferral of delivery %q: %w: %d bytes, at most %d", id, ErrEntryTooLarge, size, MaxEntryBytes)
+	}
+	r.endClaim(id)
+	r.pending.deferrals = append(r.pending.deferrals, waiting)
+	r.pending.bytes += encoded(waiting)
+	return nil
+}
+
+// endClaim drops what is pending of a delivery's claim; one that is on record stays
+// until its end is in a block.
+func (r *Recorder) endClaim(id string) {
 	kept := r.pending.claims[:0]
 	for _, p := range r.pending.claims {
 		if p.GetDelivery().GetId() == id {
@@ -258,19 +293,16 @@ func (r *Recorder) Close(c *ledgerv1.Close) error {
 			delete(r.claims, id)
 		}
 	}
-	r.pending.closes = append(r.pending.closes, c)
-	r.pending.bytes += encoded(c)
-	return nil
 }
 
 // Acked says that the delivery's message is gone from the queue, so that its
-// close need not be found any more.
+// close or deferral need not be found any more.
 func (r *Recorder) Acked(deliveryID string) { delete(r.closes, deliveryID) }
 
 // Pending says whether there is anything to write.
 func (r *Recorder) Pending() bool {
 	p := &r.pending
-	return r.building != nil || len(p.permits)+len(p.claims)+len(p.settlements)+len(p.closes) > 0
+	return r.building != nil || len(p.permits)+len(p.claims)+len(p.settlements)+len(p.closes)+len(p.deferrals) > 0
 }
 
 // CarryAfter changes how old an open claim's block may become until it is written

@@ -44,7 +44,7 @@ type Queue[T any] struct {
 
 type lane[T any] struct {
 	name    string
-	weight  int64
+	weight  int64 // in parts of 1/finely
 	current int64
 	ready   line[T]
 	length  int
@@ -70,6 +70,9 @@ type key[T any] struct {
 type Lane struct {
 	Name   string
 	Weight int
+	// Part, where it is not 0, gives the lane one of so many sends while all others
+	// have something to send, in place of a weight.
+	Part int
 }
 
 // New returns an empty queue with these lanes.
@@ -84,15 +87,24 @@ func New[T any](lanes []Lane) *Queue[T] {
 
 // SetLanes changes the shares; what waits stays.
 func (q *Queue[T]) SetLanes(lanes []Lane) {
+	var weights int64
 	for _, l := range lanes {
-		q.lane(l.Name).weight = max(1, int64(l.Weight))
+		if l.Part == 0 {
+			q.lane(l.Name).weight = max(1, int64(l.Weight)) * finely
+			weights += q.lane(l.Name).weight
+		}
+	}
+	for _, l := range lanes {
+		if l.Part > 0 {
+			q.lane(l.Name).weight = max(1, weights/int64(max(1, l.Part-1)))
+		}
 	}
 }
 
 func (q *Queue[T]) lane(name string) *lane[T] {
 	l, ok := q.lanes[name]
 	if !ok {
-		l = &lane[T]{name: name, weight: 1, ready: line[T]{before: func(a, b *key[T]) bool { return a.items[0].Sequence < b.items[0].Sequence }}}
+		l = &lane[T]{name: name, weight: finely, ready: line[T]{before: func(a, b *key[T]) bool { return a.items[0].Sequence < b.items[0].Sequence }}}
 		q.lanes[name] = l
 		q.order = append(q.order, l)
 	}
@@ -156,7 +168,7 @@ func (q *Queue[T]) Take(now time.Time) (Item[T], bool) {
 		if l.ready.len() == 0 {
 			continue
 		}
-		weight := l.weight*finely + rise(l)
+		weight := l.weight + rise(l)
 		total += weight
 		l.current += weight
 		if best == nil || l.current > best.current {
@@ -210,7 +222,7 @@ func (q *Queue[T]) rise(now time.Time) func(*lane[T]) int64 {
 			return 0
 		}
 		longer := min(max(0, now.Sub(since))-youngest, risesFor)
-		return weights * finely / risesTo * int64(longer/time.Millisecond) / int64(risesFor/time.Millisecond)
+		return weights / risesTo * int64(longer/time.Millisecond) / int64(risesFor/time.Millisecond)
 	}
 }
 
@@ -312,6 +324,34 @@ func (q *Queue[T]) Hasten(keyName string) {
 	}
 }
 
+// Move puts the key's taken item back like Retry, and into another lane, where it
+// does not rise.
+func (q *Queue[T]) Move(keyName string, at time.Time, lane string) {
+	k, ok := q.keys[keyName]
+	if !ok || k.state != keyBusy {
+		return
+	}
+	item := &k.items[0]
+	q.lane(item.Lane).length--
+	q.lane(item.Lane).busy--
+	item.Lane, item.Since = lane, time.Time{}
+	q.lane(lane).length++
+	q.delay(k, at)
+}
+
+// Line returns what stands in a key's line, the first one included.
+func (q *Queue[T]) Line(keyName string) []T {
+	k, ok := q.keys[keyName]
+	if !ok {
+		return nil
+	}
+	line := make([]T, len(k.items))
+	for i, item := range k.items {
+		line[i] = item.Value
+	}
+	return line
+}
+
 // LaneState is a lane and what waits in it.
 type LaneState struct {
 	Name string
@@ -328,7 +368,7 @@ func (q *Queue[T]) Lanes(now time.Time) []LaneState {
 	rise := q.rise(now)
 	states := make([]LaneState, 0, len(q.order))
 	for _, l := range q.order {
-		s := LaneState{Name: l.name, Weight: l.weight * finely, Waiting: l.length - l.busy}
+		s := LaneState{Name: l.name, Weight: l.weight, Waiting: l.length - l.busy}
 		if l.ready.len() > 0 {
 			s.Weight += rise(l)
 		}

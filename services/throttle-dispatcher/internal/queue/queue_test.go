@@ -221,3 +221,34 @@ func TestPlacesAndLanes(t *testing.T) {
 	}
 	want("e", queue.Place{Lane: "bulk", Ahead: 3})
 }
+
+func TestMovedItemGoesInItsNewLane(t *testing.T) {
+	q := queue.New[int]([]queue.Lane{{Name: "express", Weight: 9}, {Name: "waiting", Part: 10}})
+	for i, id := range []string{"a1", "a2"} {
+		q.Add(queue.Item[int]{ID: id, Key: "a", Lane: "express", Sequence: uint64(i), Value: i, Since: start})
+	}
+	q.Move("a", start, "waiting")
+	if first, ok := q.Take(start); !ok || first.ID != "a1" {
+		t.Fatalf("took %q: what is not taken was moved", first.ID)
+	}
+	q.Move("a", start.Add(time.Second), "waiting")
+	if got := q.Depth(); got["express"] != 1 || got["waiting"] != 1 {
+		t.Errorf("lanes hold %v, want one each", got)
+	}
+	if line := q.Line("a"); len(line) != 2 || line[0] != 0 || line[1] != 1 || q.Line("b") != nil {
+		t.Errorf("in line are %v", line)
+	}
+	if _, ok := q.Take(start); ok {
+		t.Fatal("took something before its time, or out of order")
+	}
+	for _, want := range []string{"a1", "a2"} {
+		item, ok := q.Take(start.Add(time.Second))
+		if !ok || item.ID != want {
+			t.Fatalf("took %q, want %s", item.ID, want)
+		}
+		q.Done("a")
+	}
+	if got := q.Depth(); got["express"] != 0 || got["waiting"] != 0 {
+		t.Errorf("lanes hold %v at the end", got)
+	}
+}

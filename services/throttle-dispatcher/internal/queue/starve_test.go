@@ -185,3 +185,30 @@ func TestWaitingKeysLeaveTheRestAtFullPace(t *testing.T) {
 		}
 	})
 }
+
+// A lane that is to have one part of ten has it, whatever the others weigh.
+func TestLaneWithAPart(t *testing.T) {
+	for name, lanes := range map[string][]queue.Lane{
+		"one lane": {{Name: "standard", Weight: 1}}, "three": {{Name: "express", Weight: 7}, {Name: "standard", Weight: 2}, {Name: "bulk", Weight: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlay(append([]queue.Lane{{Name: "waiting", Part: 10}}, lanes...), false)
+			got := 0
+			for range 1000 {
+				for _, lane := range p.lanes {
+					for p.queue.Depth()[lane.Name] < 2 {
+						p.add(lane.Name)
+					}
+				}
+				item, _ := p.queue.Take(p.now)
+				p.queue.Done(item.Key)
+				if item.Lane == "waiting" {
+					got++
+				}
+			}
+			if got < 99 || got > 101 {
+				t.Errorf("it got %d of 1,000 sends, want 100", got)
+			}
+		})
+	}
+}

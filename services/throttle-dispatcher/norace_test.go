@@ -1,0 +1,5 @@
+//go:build !race
+
+package throttledispatcher_test
+
+const slowness = 1
