@@ -62,6 +62,8 @@ func (w *worker) readLane(ctx context.Context, lane string) error {
 			// What an earlier owner held comes again first, in order. One that did
 			// not give it up may hang, with its hand still out.
 			Reset: true, Anew: w.seize, Before: w.holds,
+			// Most of hundreds of connectors, each with some lanes, have nothing to do.
+			Quiet: true,
 		}, w.hand)
 	})
 }

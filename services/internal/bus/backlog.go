@@ -2,8 +2,14 @@ package bus
 
 import "context"
 
-// Consumers returns the names of a stream's consumers.
+// Consumers returns the names of a stream's consumers, as of a few seconds ago: the
+// list of hundreds is long, and each of hundreds asks for it. It is not to be
+// changed.
 func (b *Bus) Consumers(ctx context.Context, stream string) ([]string, error) {
+	return b.consumers.get(ctx, stream, func(ctx context.Context) ([]string, error) { return b.listConsumers(ctx, stream) })
+}
+
+func (b *Bus) listConsumers(ctx context.Context, stream string) ([]string, error) {
 	bounded, cancel := b.bound(ctx)
 	defer cancel()
 	s, err := b.stream(bounded, stream)

@@ -57,6 +57,11 @@ type Bus struct {
 	denied denials
 	outage outage
 
+	// newest are the newest sequences of streams, consumers the names of their
+	// consumers.
+	newest    shared[uint64]
+	consumers shared[[]string]
+
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream
 	link    *link

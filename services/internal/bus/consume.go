@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,9 @@ const (
 
 	pullExpiry    = 5 * time.Second
 	pullHeartbeat = time.Second
+	// Of ConsumerOptions.Quiet.
+	quietExpiry    = time.Minute
+	quietHeartbeat = 15 * time.Second
 
 	// An ephemeral consumer that nobody pulls from is removed by the server.
 	ephemeralInactive = 5 * time.Minute
@@ -54,13 +58,23 @@ type ConsumerOptions struct {
 	Reset bool
 	// Anew makes the consumer anew, the first time, where an earlier process still
 	// has requests with the server: one that hangs, or whose machine is gone, would
-	// be handed messages for up to 5 s more, and they would come again only after
+	// be handed messages until they expire (5 s, or a minute), and they would come again only after
 	// AckWait. It needs Reset, and is for work queues: on other streams what was
 	// acknowledged would come again.
 	Anew bool
 	// Before, if not nil, runs before the consumer is taken over, each time; until
 	// it returns nothing is asked of the server.
 	Before func(ctx context.Context) error
+	// Quiet is for one of hundreds of consumers that mostly have nothing. Each request
+	// for messages stays with the server for a minute, not 5 s, and the server gives a sign
+	// of life every 15 s, not every second: what wakes the process is what it costs. So the
+	// loss of the server that leads the consumer is not noticed by silence (30 s), but by
+	// the election of the next one, of which the cluster tells whoever listens; then the
+	// consumer is taken over as after a lost connection. And since a request may now be
+	// there for longer than it takes to connect again, the consumer is made anew after
+	// every lost connection, as Anew does, where the server still has one. It needs what
+	// Anew needs.
+	Quiet bool
 	// LastPerSubject begins with the newest record of each subject, not with the
 	// first record of the stream. It counts when the consumer is made.
 	LastPerSubject bool
@@ -76,7 +90,7 @@ func (o ConsumerOptions) validate() error {
 	switch {
 	case o.Stream == "":
 		return errors.New("bus: consume: no stream is named")
-	case o.Anew && !o.Reset:
+	case (o.Anew || o.Quiet) && !o.Reset:
 		return fmt.Errorf("bus: consume %s: a consumer that is made anew is reset, too: say Reset", o.Stream)
 	case o.Ephemeral && (o.Durable != "" || o.Reset):
 		return fmt.Errorf("bus: consume %s: an ephemeral consumer has no durable name and no reset", o.Stream)
@@ -129,6 +143,7 @@ func (b *Bus) consume(ctx context.Context, o ConsumerOptions, handle func(ctx co
 			// The connection itself has told the log.
 			b.link.wait(ctx)
 			backoff = consumeBackoffMin
+			c.lost = true
 		} else if text := err.Error(); text != logged {
 			logged = text
 			b.log.WarnContext(ctx, "consumer interrupted, starting it again", "stream", o.Stream, "consumer", c.name(), "error", err)
@@ -177,8 +192,9 @@ type consumption struct {
 	// handled counts messages; busy is set while the handler runs.
 	handled atomic.Uint64
 	busy    atomic.Bool
-	// renewed: it was looked at for requests of others.
-	renewed bool
+	// renewed: it was looked at for requests of others. lost: this one may have
+	// requests that nobody hears any more.
+	renewed, lost bool
 }
 
 func (c *consumption) name() string {
@@ -204,14 +220,19 @@ func (c *consumption) session(ctx context.Context) error {
 			return sessionError(ctx, err)
 		}
 	}
+	elected, err := c.hearElections()
+	if err != nil {
+		return sessionError(ctx, err)
+	}
+	defer elected.stop()
 	consumer, err := c.prepare(ctx)
 	if err != nil {
 		return sessionError(ctx, err)
 	}
+	elected.forget()
 	messages, err := consumer.Messages(
 		jetstream.PullMaxMessages(c.prefetch()),
-		jetstream.PullExpiry(pullExpiry),
-		jetstream.PullHeartbeat(pullHeartbeat),
+		c.options.expiry(), c.options.heartbeat(),
 		jetstream.WithMessagesErrOnMissingHeartbeat(true),
 	)
 	if err != nil {
@@ -221,7 +242,7 @@ func (c *consumption) session(ctx context.Context) error {
 	if c.options.Ephemeral {
 		defer c.remove(consumer)
 	}
-	watch := newWatchdog(c, consumer, end)
+	watch := newWatchdog(c, consumer, elected, end)
 	defer watch.stop()
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
@@ -251,6 +272,20 @@ func sessionError(ctx context.Context, err error) error {
 	return err
 }
 
+func (o ConsumerOptions) expiry() jetstream.PullExpiry {
+	if o.Quiet {
+		return jetstream.PullExpiry(quietExpiry)
+	}
+	return jetstream.PullExpiry(pullExpiry)
+}
+
+func (o ConsumerOptions) heartbeat() jetstream.PullHeartbeat {
+	if o.Quiet {
+		return jetstream.PullHeartbeat(quietHeartbeat)
+	}
+	return jetstream.PullHeartbeat(pullHeartbeat)
+}
+
 func (c *consumption) prefetch() int {
 	prefetch := c.options.Prefetch
 	if prefetch <= 0 {
@@ -271,11 +306,11 @@ func (c *consumption) prepare(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, because(bounded, err)
 	}
-	if c.options.Anew && !c.renewed {
+	if c.options.Anew && !c.renewed || c.options.Quiet && c.lost {
 		if consumer, err = c.renew(bounded, consumer); err != nil {
 			return nil, because(bounded, err)
 		}
-		c.renewed = true
+		c.renewed, c.lost = true, false
 	}
 	if c.options.Reset {
 		if _, err := c.bus.js.ResetConsumer(bounded, c.options.Stream, c.options.Durable); err != nil {
@@ -287,15 +322,32 @@ func (c *consumption) prepare(ctx context.Context) (jetstream.Consumer, error) {
 
 // make makes or updates the consumer. It looks first, which costs the cluster nothing:
 // each try to make one that has no leader at the moment is a vote of all servers, and
-// is not answered.
+// is not answered. One that is as it should be is left alone: the server writes and
+// syncs an update also where it changes nothing, which for the 600 consumers of 200
+// connectors is seconds of a start.
 func (c *consumption) make(ctx context.Context) (jetstream.Consumer, error) {
+	config := c.config()
 	if !c.options.Ephemeral {
-		_, err := c.bus.js.Consumer(ctx, c.options.Stream, c.options.Durable)
+		consumer, err := c.bus.js.Consumer(ctx, c.options.Stream, c.options.Durable)
+		if err == nil && asWanted(consumer.CachedInfo().Config, config) {
+			return consumer, nil
+		}
 		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return nil, err
 		}
 	}
-	return c.bus.js.CreateOrUpdateConsumer(ctx, c.options.Stream, c.config())
+	return c.bus.js.CreateOrUpdateConsumer(ctx, c.options.Stream, config)
+}
+
+// asWanted reports whether a consumer has the configuration that config makes. The
+// server tells a single filter apart from several.
+func asWanted(is, want jetstream.ConsumerConfig) bool {
+	filters := is.FilterSubjects
+	if is.FilterSubject != "" {
+		filters = []string{is.FilterSubject}
+	}
+	return slices.Equal(filters, want.FilterSubjects) && is.Durable == want.Durable && is.DeliverPolicy == want.DeliverPolicy &&
+		is.AckPolicy == want.AckPolicy && is.AckWait == want.AckWait && is.MaxAckPending == want.MaxAckPending && is.MaxDeliver == want.MaxDeliver
 }
 
 // renew makes the consumer anew where somebody else has requests with the server:

@@ -23,10 +23,10 @@ type watchdog struct {
 	done   sync.WaitGroup
 }
 
-func newWatchdog(c *consumption, consumer jetstream.Consumer, end context.CancelCauseFunc) *watchdog {
+func newWatchdog(c *consumption, consumer jetstream.Consumer, elected elections, end context.CancelCauseFunc) *watchdog {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watchdog{cancel: cancel}
-	w.done.Go(func() { watch(ctx, c, consumer, end) })
+	w.done.Go(func() { watch(ctx, c, consumer, elected, end) })
 	return w
 }
 
@@ -35,7 +35,7 @@ func (w *watchdog) stop() {
 	w.done.Wait()
 }
 
-func watch(ctx context.Context, c *consumption, consumer jetstream.Consumer, end context.CancelCauseFunc) {
+func watch(ctx context.Context, c *consumption, consumer jetstream.Consumer, elected elections, end context.CancelCauseFunc) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	var before observation
@@ -43,11 +43,22 @@ func watch(ctx context.Context, c *consumption, consumer jetstream.Consumer, end
 		select {
 		case <-ctx.Done():
 			return
+		case <-elected.heard:
+			end(errElected)
+			return
 		case <-ticker.C:
 		}
 		now := c.handled.Load()
 		if now != handled || c.busy.Load() {
 			handled, before = now, observation{}
+			continue
+		}
+		newest, err := c.bus.newestIn(ctx, c.options.Stream)
+		if err != nil {
+			before = observation{} // the connection's own business
+			continue
+		}
+		if before.nothingSince(newest) {
 			continue
 		}
 		bounded, cancel := c.bus.bound(ctx)
@@ -58,11 +69,12 @@ func watch(ctx context.Context, c *consumption, consumer jetstream.Consumer, end
 			return
 		}
 		if err != nil {
-			before = observation{} // the connection's own business
+			before = observation{}
 			continue
 		}
 		current := observe(info)
-		if stalled(before, current) && c.handled.Load() == handled && !c.busy.Load() {
+		current.newest = newest
+		if (current.deaf || stalled(before, current)) && c.handled.Load() == handled && !c.busy.Load() {
 			end(errStalled)
 			return
 		}
@@ -75,6 +87,20 @@ type observation struct {
 	taken     bool
 	delivered uint64
 	deliver   bool
+	// deaf: something waits, and the server has no request for it: it was lost with
+	// whoever had it.
+	deaf bool
+	// empty: nothing was to be delivered, of a stream whose newest record was newest
+	// a little before.
+	empty  bool
+	newest uint64
+}
+
+// nothingSince reports whether there is nothing to deliver because nothing was, and
+// the stream has grown no further. So hundreds of consumers without work need one
+// question together, not one each.
+func (o observation) nothingSince(newest uint64) bool {
+	return o.taken && o.empty && o.newest == newest
 }
 
 func observe(info *jetstream.ConsumerInfo) observation {
@@ -83,7 +109,27 @@ func observe(info *jetstream.ConsumerInfo) observation {
 		taken:     true,
 		delivered: info.Delivered.Consumer,
 		deliver:   info.NumPending > 0 && room && !info.Paused,
+		deaf:      info.NumPending > 0 && info.NumWaiting == 0 && room && !info.Paused,
+		empty:     info.NumPending == 0,
 	}
+}
+
+// newestIn returns the sequence of the newest record of a stream, as of a few
+// seconds ago.
+func (b *Bus) newestIn(ctx context.Context, stream string) (uint64, error) {
+	return b.newest.get(ctx, stream, func(ctx context.Context) (uint64, error) {
+		bounded, cancel := b.bound(ctx)
+		defer cancel()
+		s, err := b.stream(bounded, stream)
+		if err != nil {
+			return 0, err
+		}
+		info, err := s.Info(bounded)
+		if err != nil {
+			return 0, err
+		}
+		return info.State.LastSeq, nil
+	})
 }
 
 // stalled reports whether the server, at both moments, had something to deliver

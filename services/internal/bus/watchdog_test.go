@@ -43,3 +43,28 @@ func TestStalled(t *testing.T) {
 		t.Errorf("the interval %v is within what a busy server may need", watchInterval)
 	}
 }
+
+// A consumer without work asks only when its stream has grown; one that was seen to
+// have something is asked about each time.
+func TestNothingSince(t *testing.T) {
+	seen := func(pending, newest uint64) observation {
+		o := observe(&jetstream.ConsumerInfo{NumPending: pending})
+		o.newest = newest
+		return o
+	}
+	for name, c := range map[string]struct {
+		before observation
+		newest uint64
+		want   bool
+	}{
+		"nothing waited, and the stream is as it was": {seen(0, 7), 7, true},
+		"the stream has grown":                        {seen(0, 7), 8, false},
+		"the stream was made anew":                    {seen(0, 7), 0, false},
+		"something waited":                            {seen(1, 7), 7, false},
+		"it was not looked at yet":                    {observation{}, 0, false},
+	} {
+		if got := c.before.nothingSince(c.newest); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

@@ -144,6 +144,9 @@ func (s *Server) StartAgain(t testing.TB) {
 	}
 }
 
+// Folder returns where the server keeps its files.
+func (s *Server) Folder() string { return s.dir }
+
 // Stop stops the server and closes its files. Connections stay and try again.
 func (s *Server) Stop() {
 	s.mu.Lock()

@@ -122,7 +122,10 @@ func (m *Machine) nextTable(now time.Time, running map[string]bool) *Table {
 	changed := m.dropAbsent(now, next.Leases, running)
 	receivers := m.receivers()
 	held, free, gifts := m.vacancies(receivers, running)
-	shares := share(slices.Collect(maps.Keys(receivers)), held, free)
+	var shares map[string]string
+	if len(free) > 0 { // at most beats nothing is
+		shares = share(slices.Collect(maps.Keys(receivers)), held, free)
+	}
 	for _, name := range free {
 		to := holder{owner: shares[name], session: receivers[shares[name]]}
 		if m.assign(&next, name, to, gifts[name]) {

@@ -36,10 +36,12 @@ func share(members []string, held map[string]string, free []string) map[string]s
 			size++
 		}
 		mine := has[member]
-		slices.SortFunc(mine, func(a, b string) int {
-			return cmp.Or(cmp.Compare(score(member, b), score(member, a)), cmp.Compare(a, b))
-		})
 		keep := min(size, len(mine))
+		if keep < len(mine) { // else it keeps all, in whatever order: this is asked at every beat
+			slices.SortFunc(mine, func(a, b string) int {
+				return cmp.Or(cmp.Compare(score(member, b), score(member, a)), cmp.Compare(a, b))
+			})
+		}
 		for _, name := range mine[:keep] {
 			shares[name] = member
 		}
