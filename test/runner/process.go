@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -80,18 +81,51 @@ func (p *process) exit() error {
 }
 
 // peakMemory returns the largest resident size so far, in bytes.
-func (p *process) peakMemory() (int64, error) {
+func (p *process) peakMemory() (int64, error) { return p.memory("VmHWM:") }
+
+// memory returns a line of the process's status, in bytes.
+func (p *process) memory(which string) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(status)) {
-		value, ok := strings.CutPrefix(line, "VmHWM:")
+		value, ok := strings.CutPrefix(line, which)
 		if !ok {
 			continue
 		}
 		kilobytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 		return kilobytes * 1024, err
 	}
-	return 0, fmt.Errorf("no VmHWM in the status of %s", p.name)
+	return 0, fmt.Errorf("no %s in the status of %s", which, p.name)
+}
+
+// tick is the unit of the times in /proc: USER_HZ, which is 100 on every platform
+// that Go knows.
+const tick = 10 * time.Millisecond
+
+func (p *process) usage() (Usage, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
+	if err != nil {
+		return Usage{}, err
+	}
+	// The name, in parentheses, may hold anything; of what follows it the 12th and
+	// 13th are the times in user and in kernel mode.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 13 {
+		return Usage{}, fmt.Errorf("the stat of %s has %d fields", p.name, len(fields))
+	}
+	var u Usage
+	for _, field := range fields[11:13] {
+		ticks, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return Usage{}, fmt.Errorf("the stat of %s: %w", p.name, err)
+		}
+		u.CPU += time.Duration(ticks) * tick
+	}
+	if u.Memory, err = p.memory("VmRSS:"); err != nil {
+		return Usage{}, err
+	}
+	u.Peak, err = p.peakMemory()
+	return u, err
 }

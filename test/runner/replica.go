@@ -3,9 +3,11 @@ package runner
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"syscall"
+	"time"
 )
 
 // running returns all processes that are not meant to be dead.
@@ -35,29 +37,76 @@ func (p *Product) Apply(ctx context.Context) error {
 
 // Waiting asks the replicas, all of which must run, how much waits for a connector.
 func (p *Product) Waiting(ctx context.Context, connector string) (int, error) {
-	arguments := []string{"connectors", connector, "-o", "json"}
+	told, err := p.connectors(ctx, connector)
+	most := 0
+	for _, c := range told {
+		most = max(most, c.Waiting)
+	}
+	return most, err
+}
+
+// Fed asks the replicas, all of which must run, how many connectors they feed.
+func (p *Product) Fed(ctx context.Context) (int, error) {
+	told, err := p.connectors(ctx)
+	fed := 0
+	for _, c := range told {
+		if c.State == "STATE_RUNNING" {
+			fed++
+		}
+	}
+	return fed, err
+}
+
+type connector struct {
+	State   string `json:"state"`
+	Waiting int    `json:"waiting,string"`
+}
+
+// connectors asks about those that are named, or all.
+func (p *Product) connectors(ctx context.Context, named ...string) ([]connector, error) {
+	arguments := append([]string{"connectors", "-o", "json"}, named...)
 	for _, address := range p.told {
 		arguments = append(arguments, "--server", address)
 	}
 	data, err := exec.CommandContext(ctx, p.Binary, arguments...).Output()
 	if err != nil {
-		return 0, fmt.Errorf("peppasync connectors: %w", err)
+		return nil, fmt.Errorf("peppasync connectors: %w", err)
 	}
 	var told struct {
-		Connectors []struct {
-			State   string `json:"state"`
-			Waiting int    `json:"waiting,string"`
-		} `json:"connectors"`
+		Connectors []connector `json:"connectors"`
 	}
 	if err := json.Unmarshal(data, &told); err != nil {
-		return 0, fmt.Errorf("peppasync connectors: %w", err)
+		return nil, fmt.Errorf("peppasync connectors: %w", err)
 	}
-	most := 0
-	for _, c := range told.Connectors {
-		most = max(most, c.Waiting)
-	}
-	return most, nil
+	return told.Connectors, nil
 }
+
+// Usage is what a process has taken of the machine so far.
+type Usage struct {
+	CPU time.Duration
+	// Memory is its resident size, Peak the largest so far, in bytes.
+	Memory, Peak int64
+}
+
+// Dispatcher returns what a throttle-dispatcher that runs apart has used.
+func (p *Product) Dispatcher(i int) (Usage, error) {
+	replica, err := p.replica(i)
+	if err != nil {
+		return Usage{}, err
+	}
+	return replica.usage()
+}
+
+// NATS returns what the server has used, where it is a process of its own.
+func (p *Product) NATS() (Usage, error) {
+	if !p.Apart || len(p.processes) == 0 {
+		return Usage{}, errors.New("NATS does not run as a process of its own")
+	}
+	return p.processes[0].usage()
+}
+
+// URL returns where NATS listens, where it is a process of its own.
+func (p *Product) URL() string { return p.nats }
 
 // StartReplica starts a throttle-dispatcher that is dead, under the name that it
 // always has. It does not wait until it works.

@@ -6,13 +6,15 @@ import (
 
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"github.com/peppasync/peppasync/test/runner"
 	"github.com/peppasync/peppasync/test/runner/scene"
 )
 
 // TestTrace follows one order from the webhook to the ERP's reply in one trace,
 // as a collector receives it.
 func TestTrace(t *testing.T) {
-	collector := newCollector(t)
+	collector := runner.NewCollector(t.Errorf)
+	t.Cleanup(collector.Close)
 	stage := open(t, scene.Options{
 		Script: scene.Saturday(), Binary: binary(t, true), Arguments: []string{"--otlp-endpoint", collector.URL},
 	})
@@ -25,8 +27,8 @@ func TestTrace(t *testing.T) {
 	} {
 		var names []string
 		until(t, soon, "the chain of "+call+" is with the collector", func() bool {
-			for _, span := range collector.named(call) {
-				names = namesOf(collector.chain(span))
+			for _, span := range collector.Named(call) {
+				names = namesOf(collector.Chain(span))
 			}
 			return slices.Equal(names, want) || len(names) > len(want)
 		})
@@ -36,14 +38,14 @@ func TestTrace(t *testing.T) {
 	}
 	// The order waited for the warehouse: what set it free is linked, and leads
 	// back to the warehouse's reply.
-	release := collector.named("logic-gate release")
+	release := collector.Named("logic-gate release")
 	if len(release) != 1 || len(release[0].GetLinks()) != 1 {
 		t.Fatalf("%d releases, want one with one link", len(release))
 	}
 	var freed []string
 	until(t, soon, "the link of the release leads to the warehouse", func() bool {
-		if by := collector.span(release[0].GetLinks()[0].GetSpanId()); by != nil {
-			freed = namesOf(collector.chain(by))
+		if by := collector.Span(release[0].GetLinks()[0].GetSpanId()); by != nil {
+			freed = namesOf(collector.Chain(by))
 		}
 		return slices.Contains(freed, "dispatch putOrder")
 	})

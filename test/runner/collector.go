@@ -1,4 +1,4 @@
-package scenario
+package runner
 
 import (
 	"bytes"
@@ -6,24 +6,23 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
-	"testing"
 
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
 
-// collector is an OTLP/HTTP receiver that keeps traces. It is safe for concurrent
-// use.
-type collector struct {
+// Collector is an OTLP/HTTP receiver that keeps traces, until Close. It is safe for
+// concurrent use.
+type Collector struct {
 	*httptest.Server
 
 	mu    sync.Mutex
 	spans map[string]*tracev1.Span // by span id
 }
 
-func newCollector(t *testing.T) *collector {
-	t.Helper()
-	c := &collector{spans: make(map[string]*tracev1.Span)}
+// NewCollector returns one that tells problem what it cannot read.
+func NewCollector(problem func(format string, arguments ...any)) *Collector {
+	c := &Collector{spans: make(map[string]*tracev1.Span)}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil && r.URL.Path == "/v1/metrics" {
@@ -31,25 +30,24 @@ func newCollector(t *testing.T) *collector {
 			return
 		}
 		if err != nil || r.Method != http.MethodPost || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Type") != "application/x-protobuf" {
-			t.Errorf("the collector got %s %s with %s: %v", r.Method, r.URL.Path, r.Header.Get("Content-Type"), err)
+			problem("the collector got %s %s with %s: %v", r.Method, r.URL.Path, r.Header.Get("Content-Type"), err)
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
 		// The request of an export has the fields of TracesData.
 		var data tracev1.TracesData
 		if err := proto.Unmarshal(body, &data); err != nil {
-			t.Errorf("the collector cannot read an export: %v", err)
+			problem("the collector cannot read an export: %v", err)
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
 		c.take(&data)
 		w.Header().Set("Content-Type", "application/x-protobuf")
 	}))
-	t.Cleanup(c.Close)
 	return c
 }
 
-func (c *collector) take(data *tracev1.TracesData) {
+func (c *Collector) take(data *tracev1.TracesData) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, resource := range data.GetResourceSpans() {
@@ -61,8 +59,8 @@ func (c *collector) take(data *tracev1.TracesData) {
 	}
 }
 
-// named returns the spans of a name.
-func (c *collector) named(name string) []*tracev1.Span {
+// Named returns the spans of a name.
+func (c *Collector) Named(name string) []*tracev1.Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var found []*tracev1.Span
@@ -74,9 +72,9 @@ func (c *collector) named(name string) []*tracev1.Span {
 	return found
 }
 
-// chain returns a span and all that it is in, from the innermost. It ends where
+// Chain returns a span and all that it is in, from the innermost. It ends where
 // a parent is not there or belongs to another trace.
-func (c *collector) chain(span *tracev1.Span) []*tracev1.Span {
+func (c *Collector) Chain(span *tracev1.Span) []*tracev1.Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	chain := []*tracev1.Span{span}
@@ -90,8 +88,8 @@ func (c *collector) chain(span *tracev1.Span) []*tracev1.Span {
 	}
 }
 
-// span returns the one with an id, nil for none.
-func (c *collector) span(id []byte) *tracev1.Span {
+// Span returns the one with an id, nil for none.
+func (c *Collector) Span(id []byte) *tracev1.Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.spans[string(id)]
