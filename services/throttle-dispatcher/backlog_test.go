@@ -23,8 +23,8 @@ import (
 	"github.com/peppasync/peppasync/services/internal/bus/embed"
 )
 
-// backlogSize is how many deliveries wait in BenchmarkBacklog.
-var backlogSize = flag.Int("backlog", 20_000, "how many deliveries wait in BenchmarkBacklog; 1000000 takes some minutes")
+// backlogSize is how many deliveries wait in BenchmarkStartOverBacklog.
+var backlogSize = flag.Int("backlog", 20_000, "how many deliveries wait in BenchmarkStartOverBacklog; 1000000 takes some minutes")
 
 const (
 	// backlogCalls are made until the memory is looked at: by then every lane holds
@@ -35,12 +35,12 @@ const (
 	backlogMemory = 300 << 20
 )
 
-// BenchmarkBacklog starts the dispatcher, a process of its own, over a backlog, for
+// BenchmarkStartOverBacklog starts the dispatcher, a process of its own, over a backlog, for
 // one connector and spread over 200, each with 100 calls a second, and reports how
 // long the first call took and how much memory the process took; NATS stands beside
 // it. Only what is sent while it is measured has an order behind it: what waits
 // further back is looked at in its turn.
-func BenchmarkBacklog(b *testing.B) {
+func BenchmarkStartOverBacklog(b *testing.B) {
 	for _, connectors := range []int{1, 200} {
 		b.Run(fmt.Sprint(connectors, "-connectors"), func(b *testing.B) {
 			p := newPart(b, connectors)
@@ -276,4 +276,3 @@ func (p *part) until(what string, holds func() bool) {
 	p.b.Helper()
 	(&world{t: p.b}).eventually(what, holds)
 }
-

@@ -87,7 +87,7 @@ func TestQuietEndsWhatALostConnectionHasAskedFor(t *testing.T) {
 	messages := consume(t, b, bus.ConsumerOptions{
 		Stream: bus.StreamDispatch, Durable: "wms", Filters: []string{bus.DispatchLaneFilter("wms", "standard")},
 		Reset: true, Quiet: true, AckWait: 5 * time.Minute,
-		Before: func(ctx context.Context) error { taken <- struct{}{}; return nil },
+		Before: func(context.Context) error { taken <- struct{}{}; return nil },
 	})
 	<-taken
 	ask("first")
