@@ -140,7 +140,7 @@ func (c *crew) start(connector *v1alpha1.Connector, l lease.Lease) *runningWorke
 		config: d.config, records: d.records, board: d.board, grace: d.grace,
 		askAfter: d.askAfter, shortWait: d.shortWait, lookAfter: d.lookAfter, calendar: d.calendar,
 		binder: binder{records: d.records, catalog: d.config.Catalog, shards: c.shards},
-		epoch:  l.Epoch, seize: !l.HandedOver, stopping: c.stopping, revoked: revoked,
+		epoch:  l.Epoch, seizure: newSeizure(!l.HandedOver), stopping: c.stopping, revoked: revoked,
 		carryAge: d.carryAge, predecessor: d.predecessor,
 		holds: func(ctx context.Context) error { return c.tenure.holds(ctx, name, l.Epoch) },
 	}
@@ -167,7 +167,6 @@ func (c *crew) start(connector *v1alpha1.Connector, l lease.Lease) *runningWorke
 				if err != nil {
 					return err
 				}
-				desk.seize = false
 				connector, err = worker.run(ctx)
 				if !errors.Is(err, errRespecified) {
 					return err

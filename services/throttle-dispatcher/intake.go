@@ -61,7 +61,7 @@ func (w *worker) readLane(ctx context.Context, lane string) error {
 			MaxAckPending: keepPerLane, AckWait: ackWait, Prefetch: keepPerLane,
 			// What an earlier owner held comes again first, in order. One that did
 			// not give it up may hang, with its hand still out.
-			Reset: true, Anew: w.seize, Before: w.holds,
+			Reset: true, Anew: w.seizure.due(lane), Renewed: func() { w.seizure.done(lane) }, Before: w.holds,
 			// Most of hundreds of connectors, each with some lanes, have nothing to do.
 			Quiet: true,
 		}, w.hand)

@@ -136,6 +136,48 @@ func TestHangingReplicaIsReplacedAndComesBack(t *testing.T) {
 	}
 }
 
+// What a hanging replica has asked for is taken from it also where the first workers
+// of the other end before they came to that.
+func TestHangingReplicaIsReplacedByWorkersThatStartAgain(t *testing.T) {
+	f := newFleet(t, 4)
+	settle := f.traffic()
+	f.join("stays")
+	hangs := f.join("hangs")
+	f.spread("stays", "hangs")
+	names := f.ownedBy("hangs")
+	f.working("hangs", names)
+	before := f.table()
+	thaw := hangs.cable.freeze()
+	t.Cleanup(thaw)
+	restart := func() {
+		f.catalog.change(func(c *catalog) {
+			for _, name := range names {
+				connector := c.connectors[name].DeepCopy()
+				connector.Spec.Timeout.Duration += time.Millisecond
+				c.connectors[name] = connector
+			}
+		})
+	}
+	f.eventually("the other takes over", func() bool {
+		restart()
+		return f.table()[names[0]].GetEpoch() != before[names[0]].GetEpoch()
+	})
+	for range 20 {
+		restart()
+		during(2 * time.Millisecond)
+	}
+	asked, since := f.asked.Load(), time.Now()
+	f.eventually("what comes meanwhile is answered", func() bool {
+		return f.asked.Load() > asked+20 && f.answered(asked+1, asked+20)
+	})
+	if late := time.Since(since); late > 10*time.Second {
+		t.Errorf("what came while it hung was answered after %v", late)
+	}
+	thaw()
+	f.spread("stays", "hangs")
+	settle()
+}
+
 // Of two dispatchers of one name the newer works, and the older when that is
 // gone.
 func TestSecondDispatcherOfOneName(t *testing.T) {

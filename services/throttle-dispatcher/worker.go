@@ -66,10 +66,10 @@ type desk struct {
 	lookAfter time.Duration
 	// calendar returns a connector's maintenance windows.
 	calendar func(*v1alpha1.Connector) (maintenance.Calendar, error)
-	// epoch is that of the lease that the worker runs under. seize: whoever had it
-	// before did not give it up.
-	epoch uint64
-	seize bool
+	// epoch is that of the lease that the worker runs under. seizure is what is still
+	// to be taken from whoever had it before.
+	epoch   uint64
+	seizure *seizure
 	// stopping is done when the replica as a whole is to stop, revoked when the lease
 	// is another's.
 	stopping, revoked context.Context //nolint:containedctx // what is looked at is whether they are done

@@ -62,6 +62,8 @@ type ConsumerOptions struct {
 	// AckWait. It needs Reset, and is for work queues: on other streams what was
 	// acknowledged would come again.
 	Anew bool
+	// Renewed, if not nil, is called when that is done, or was not needed.
+	Renewed func()
 	// Before, if not nil, runs before the consumer is taken over, each time; until
 	// it returns nothing is asked of the server.
 	Before func(ctx context.Context) error
@@ -311,6 +313,9 @@ func (c *consumption) prepare(ctx context.Context) (jetstream.Consumer, error) {
 			return nil, because(bounded, err)
 		}
 		c.renewed, c.lost = true, false
+		if c.options.Renewed != nil {
+			c.options.Renewed()
+		}
 	}
 	if c.options.Reset {
 		if _, err := c.bus.js.ResetConsumer(bounded, c.options.Stream, c.options.Durable); err != nil {

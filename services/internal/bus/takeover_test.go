@@ -48,10 +48,14 @@ func TestAnewEndsWhatAHangingProcessHasAskedFor(t *testing.T) {
 	if err := hanging.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	o.Anew = true
+	renewed := make(chan struct{}, 2)
+	o.Anew, o.Renewed = true, func() { renewed <- struct{}{} }
 	messages := consume(t, b, o)
 	if m := receive(t, messages); string(m.Data) != "first" {
 		t.Fatalf("got %q, want the first", m.Data)
+	}
+	if len(renewed) != 1 {
+		t.Errorf("it said %d times that it was made anew, want once", len(renewed))
 	}
 	ask("second")
 	if m := receive(t, messages); string(m.Data) != "second" {
