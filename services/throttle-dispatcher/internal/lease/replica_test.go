@@ -215,6 +215,9 @@ func (r *replica) beat() {
 		case a.there.said.Session == r.session || a.there.said.Gone:
 			r.last = new(a.there.revision)
 			r.at(0, r.beat)
+		default:
+			r.machine.Supersede()
+			r.decide()
 		}
 	})
 }
