@@ -298,6 +298,9 @@ func (c *consumption) prefetch() int {
 
 // prepare makes or updates the consumer and takes it over where asked to.
 func (c *consumption) prepare(ctx context.Context) (jetstream.Consumer, error) {
+	// Also where ctx has a deadline of its own, which is that of the consumption.
+	ctx, end := context.WithTimeout(ctx, requestTimeout)
+	defer end()
 	bounded, cancel := c.bus.bound(ctx)
 	defer cancel()
 	ask := hedged[jetstream.Consumer]

@@ -44,11 +44,11 @@ func (r Record) Deleted() bool {
 func (b *Bus) Last(ctx context.Context, stream, subject string) (Record, error) {
 	bounded, cancel := b.bound(ctx)
 	defer cancel()
-	s, err := b.stream(bounded, stream)
-	if err != nil {
-		return Record{}, describe(because(bounded, err), "read the last record on %s", subject)
-	}
 	raw, err := hedged(bounded, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		s, err := b.stream(ctx, stream)
+		if err != nil {
+			return nil, err
+		}
 		return s.GetLastMsgForSubject(ctx, subject)
 	})
 	if err != nil {
