@@ -80,7 +80,10 @@ func TestTable(t *testing.T) {
 			Name: "warehouse", State: dispatcherv1.State_STATE_DOWN, DownSince: in(-90 * time.Second), Waiting: 5, DrainsIn: durationpb.New(5 * time.Second),
 			Limits: []*dispatcherv1.Limit{{Name: "hourly", Calls: 1000, Per: durationpb.New(time.Hour)}},
 		},
-		{Name: "wms", State: dispatcherv1.State_STATE_THROTTLED, ClosedUntil: in(5 * time.Second)},
+		{
+			Name: "wms", State: dispatcherv1.State_STATE_THROTTLED, ClosedUntil: in(5 * time.Second), PaceShare: 0.585,
+			Limits: []*dispatcherv1.Limit{{Name: "per-minute", Calls: 50, Per: durationpb.New(time.Minute), LargestWindowCount: 31, UsedByOthers: 20}},
+		},
 		{Name: "zoo", State: dispatcherv1.State_STATE_WAITING_FOR_CREDENTIALS},
 	}
 	if err := writeTable(&out, connectors, eight); err != nil {
@@ -92,7 +95,7 @@ func TestTable(t *testing.T) {
 		"                                    parallel 15 at once           7 of 15 at once",
 		"shop       fed by dispatcher-1      -                   -         -                 0                              -",
 		"warehouse  down since 1m30s         hourly 1000 per 1h  -         0 of 1000 in 1h   5                              5s once it goes on",
-		"wms        throttled for 5s         -                   -         -                 0                              -",
+		"wms        throttled for 5s         per-minute 50 per 1m  - at 58%  31 of 50 in 1m, others 20  0                   -",
 		"zoo        waiting for credentials  -                   -         -                 0                              -",
 	}, "\n")
 	if diff := cmp.Diff(fields(want), fields(out.String())); diff != "" {

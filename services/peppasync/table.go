@@ -62,14 +62,23 @@ func largestCell(l *dispatcherv1.Limit) string {
 	case l.GetPer() == nil:
 		return fmt.Sprintf("%d of %d at once", l.GetLargestWindowCount(), l.GetCalls())
 	}
-	return fmt.Sprintf("%d of %d in %s", l.GetLargestWindowCount(), l.GetCalls(), span(l.GetPer().AsDuration()))
+	cell := fmt.Sprintf("%d of %d in %s", l.GetLargestWindowCount(), l.GetCalls(), span(l.GetPer().AsDuration()))
+	if n := l.GetUsedByOthers(); n > 0 {
+		cell += fmt.Sprintf(", others %d", n)
+	}
+	return cell
 }
 
+// paceCell says beside the pace what part of the declared one may be used.
 func paceCell(c *dispatcherv1.Connector) string {
-	if c.GetPacePerMinute() == 0 {
-		return "-"
+	cell := "-"
+	if c.GetPacePerMinute() > 0 {
+		cell = fmt.Sprintf("%.1f/min", c.GetPacePerMinute())
 	}
-	return fmt.Sprintf("%.1f/min", c.GetPacePerMinute())
+	if share := c.GetPaceShare(); share > 0 && share < 1 {
+		cell += fmt.Sprintf(" at %.0f%%", 100*share)
+	}
+	return cell
 }
 
 // queueCell names the lanes where it is not the whole that waits in one.

@@ -10,6 +10,7 @@ import (
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/certificate"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/feedback"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/promise"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/queue"
 
@@ -105,6 +106,13 @@ type snapshot struct {
 	releases  [][]certificate.Release // by limit; only for windows that are not paced
 	lanes     []queue.LaneState
 	gap       time.Duration
+	declared  time.Duration // the gap of the whole pace
+	// growsFrom is the part of the pace that gap means at which the next call goes,
+	// until whole; 0 for all of it.
+	growsFrom float64
+	whole     time.Time
+	part      float64 // of the declared pace, now
+	taken     map[string]feedback.Taken
 	flying    int // handed out and not settled
 	unsent    int // of them
 	totals    totals
@@ -136,9 +144,10 @@ func (w *worker) show(now time.Time, rest time.Duration) time.Duration {
 	s := &snapshot{
 		at: now, spec: w.spec, state: w.state(now), downSince: w.breaker.Since(),
 		notBefore: latest(now, w.budget.NextSend(), w.budget.ClosedUntil(), w.quiet(now)),
-		report:    w.auditor.Report(now), lanes: w.lanes(now), gap: w.budget.Limits().Gap(),
+		report:    w.auditor.Report(now), lanes: w.lanes(now),
 		flying: w.flying, unsent: len(w.unsent),
 	}
+	w.expectPace(s)
 	s.totals = totals{calls: w.before.calls + s.report.Calls, deliveries: w.before.deliveries}
 	for n, limit := range s.report.Limits {
 		var releases []certificate.Release
@@ -182,7 +191,7 @@ func (s *snapshot) maySend() bool {
 // lane.
 func (s *snapshot) promise(pending map[string]bus.Backlog) promise.State {
 	p := promise.State{
-		Now: s.at, NotBefore: s.notBefore, Gap: s.gap, Flying: s.flying,
+		Now: s.at, NotBefore: s.notBefore, Gap: s.gap, Part: s.growsFrom, Whole: s.whole, Flying: s.flying,
 		Latency: s.report.Latency, CallsPerDelivery: s.report.CallsPerDelivery,
 	}
 	for n, limit := range s.report.Limits {

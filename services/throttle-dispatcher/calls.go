@@ -30,7 +30,8 @@ type flight struct {
 	request connectors.Request
 	header  http.Header // signs it in
 	// lookUp: the request asks what became of an earlier attempt.
-	lookUp bool
+	lookUp   bool
+	standing standing
 }
 
 // outcome is what came of a flight.
@@ -45,6 +46,7 @@ type outcome struct {
 func (w *worker) launch(ctx context.Context, f flight) {
 	w.flying++
 	w.unsent[f.permit.Number] = f.permit.SendAt
+	f.standing = w.standing()
 	client, connector, recalled := w.client, w.spec, w.recalled
 	// Connecting may take its time, so it begins at once; but where connections are
 	// scarce, a call would hold one that a call before it could use.

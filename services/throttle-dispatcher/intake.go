@@ -177,6 +177,7 @@ func (w *worker) respec(connector *v1alpha1.Connector) error {
 	if err := w.ledger.SetLimits(limits); err != nil {
 		return err
 	}
+	w.others = othersOf(limits)
 	if err := w.watchMaintenance(time.Now()); err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func (w *worker) watchMaintenance(now time.Time) error {
 // window begins and ends.
 func (w *worker) keepMaintenance(now time.Time) {
 	until, closed := w.maintenance.Closed(now)
-	w.budget.Slow(w.maintenance.Part(now))
+	w.budget.Slow(w.part(now))
 	switch {
 	case closed && w.inMaintenance.begins(now):
 		w.log.Info("a maintenance window is near; nothing is sent until it is over", "until", until, "waiting", w.queue.Len())

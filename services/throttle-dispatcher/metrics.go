@@ -20,8 +20,9 @@ import (
 // They are read from what workers show, when somebody collects.
 type gauges struct {
 	state, waiting, inFlight                    metric.Int64ObservableGauge
-	limit, largest, largestSent, last           metric.Int64ObservableGauge
+	limit, largest, largestSent, last, others   metric.Int64ObservableGauge
 	pace, allowed, latency, eta, drains, behind metric.Float64ObservableGauge
+	share                                       metric.Float64ObservableGauge
 	calls, deliveries                           metric.Int64ObservableCounter
 }
 
@@ -52,8 +53,10 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 		largest:     whole("peppasync_limit_largest_window_count", "{call}", "The most calls that can have arrived in any closed window."),
 		largestSent: whole("peppasync_limit_largest_window_sent", "{call}", "The most send times in any closed window."),
 		last:        whole("peppasync_limit_last_window_count", "{call}", "Calls that can have arrived in the last window."),
+		others:      whole("peppasync_limit_used_by_others", "{call}", "Calls of a window that others made, by the external system's own figures."),
 		pace:        part("peppasync_pace_per_minute", "{call}/min", "Calls a minute while others waited."),
 		allowed:     part("peppasync_allowed_per_minute", "{call}/min", "Calls a minute that the limits allow at the latest reply times."),
+		share:       part("peppasync_pace_share", "1", "What part of the declared pace may be used."),
 		latency:     part("peppasync_call_latency_seconds", "s", "The mean of the latest reply times."),
 		eta:         part("peppasync_eta_seconds", "s", "Until all that waits will have arrived; absent where nobody can tell."),
 		drains:      part("peppasync_drains_in_seconds", "s", "How long what waits takes once it may be sent."),
@@ -71,8 +74,8 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 			d.observe(ctx, g, o, name)
 		}
 		return nil
-	}, g.state, g.waiting, g.inFlight, g.limit, g.largest, g.largestSent, g.last,
-		g.pace, g.allowed, g.latency, g.eta, g.drains, g.behind, g.calls, g.deliveries)
+	}, g.state, g.waiting, g.inFlight, g.limit, g.largest, g.largestSent, g.last, g.others,
+		g.pace, g.allowed, g.share, g.latency, g.eta, g.drains, g.behind, g.calls, g.deliveries)
 	if err != nil {
 		return nil, fmt.Errorf("throttle-dispatcher: metrics: %w", err)
 	}
@@ -103,11 +106,13 @@ func (d *Dispatcher) observe(ctx context.Context, g *gauges, o metric.Observer, 
 		o.ObserveInt64(g.last, l.GetLastWindowCount(), limit)
 		if l.GetPer() != nil {
 			o.ObserveInt64(g.largestSent, l.GetLargestWindowSent(), limit)
+			o.ObserveInt64(g.others, l.GetUsedByOthers(), limit)
 		}
 	}
 	o.ObserveInt64(g.inFlight, c.GetInFlight(), of())
 	o.ObserveFloat64(g.pace, c.GetPacePerMinute(), of())
 	o.ObserveFloat64(g.allowed, c.GetAllowedPerMinute(), of())
+	o.ObserveFloat64(g.share, c.GetPaceShare(), of())
 	o.ObserveFloat64(g.latency, c.GetLatency().AsDuration().Seconds(), of())
 	o.ObserveFloat64(g.behind, max(0, c.GetAsOf().AsTime().Sub(c.GetCountedThrough().AsTime()).Seconds()), of())
 	o.ObserveFloat64(g.drains, c.GetDrainsIn().AsDuration().Seconds(), of())

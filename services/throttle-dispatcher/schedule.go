@@ -16,6 +16,7 @@ func (w *worker) step(calls context.Context) error {
 	w.expire(now)
 	w.moveAll(calls)
 	w.keepMaintenance(now)
+	w.tellOthers(now)
 	w.lift(now)
 	w.tellAwaited(now)
 	var write error
@@ -97,7 +98,7 @@ func (w *worker) nextSend(now time.Time) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	at = latest(at, free.Add(-w.stalls.lead()))
-	if again := now.Add(rampEvery); w.maintenance.Part(now) < 1 && again.Before(at) {
+	if again := now.Add(rampEvery); w.part(now) < 1 && again.Before(at) {
 		at = again
 	}
 	return latest(at, w.quiet(now)), true

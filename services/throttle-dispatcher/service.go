@@ -119,17 +119,21 @@ func (d *Dispatcher) describe(ctx context.Context, name string) *dispatcherv1.Co
 	}
 	pending, _ := slot.backlog(ctx, d.config.Bus, shown) // else what it said last
 	clock := shown.promise(pending)
+	allowed := clock
+	allowed.Gap = shown.declared
 	c := &dispatcherv1.Connector{
 		Name: name, State: shown.state, Owner: d.config.Owner, AsOf: timestamppb.New(shown.at),
 		DownSince: timestamp(shown.downSince), CountedThrough: timestamppb.New(shown.report.Through),
-		PacePerMinute: shown.report.Pace, AllowedPerMinute: clock.PerMinute(),
+		PacePerMinute: shown.report.Pace, AllowedPerMinute: allowed.PerMinute(), PaceShare: shown.part,
 		Waiting: int64(clock.Waiting()), InFlight: int64(shown.flying - shown.unsent), Latency: durationpb.New(shown.report.Latency),
 	}
 	if shown.notBefore.After(shown.at) && shown.state != dispatcherv1.State_STATE_RUNNING {
 		c.ClosedUntil = timestamppb.New(shown.notBefore)
 	}
 	for _, l := range shown.report.Limits {
-		c.Limits = append(c.Limits, standing(l))
+		limit := limitOf(l)
+		limit.UsedByOthers = int64(shown.taken[l.Name].Others)
+		c.Limits = append(c.Limits, limit)
 	}
 	for n, l := range clock.Lanes {
 		c.Lanes = append(c.Lanes, &dispatcherv1.Lane{Name: l.Name, Weight: shown.weight(n), Waiting: int64(l.Waiting)})
@@ -175,7 +179,7 @@ func (d *Dispatcher) ownerOf(ctx context.Context, name string) (string, error) {
 	return table.Leases[name].Owner, nil
 }
 
-func standing(s certificate.Standing) *dispatcherv1.Limit {
+func limitOf(s certificate.Standing) *dispatcherv1.Limit {
 	l := &dispatcherv1.Limit{
 		Name: s.Name, Calls: int64(s.Calls), Headroom: int64(s.Headroom), LargestWindowCount: int64(s.Largest),
 		LargestWindowSent: int64(s.LargestSent), LastWindowCount: int64(s.Last),

@@ -60,9 +60,10 @@ func (w *worker) again(o outcome, now time.Time) {
 
 // watchHealth learns from an answer how the connector as a whole is doing.
 func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time) {
+	w.heed(o, answer, now)
 	switch {
 	case answer.Class == fault.Throttled:
-		w.throttle(answer, now)
+		w.throttle(o, answer, now)
 	case answer.Class == fault.Auth:
 		w.refuse(o.header, answer, now)
 	case o.isOutage(answer):
@@ -109,15 +110,18 @@ func (w *worker) fail(o outcome, now time.Time) {
 	}
 }
 
-// throttle closes the connector for as long as the external system asked.
-func (w *worker) throttle(answer connectors.Answer, now time.Time) {
+// throttle closes the connector for as long as the external system asked, and lowers
+// its pace.
+func (w *worker) throttle(o outcome, answer connectors.Answer, now time.Time) {
 	wait := answer.Wait
 	if wait <= 0 {
 		wait = throttleWait
 	}
+	w.pace.Throttled(o.sentAt(), now, now.Add(wait), w.others.Part(now))
 	// Calls that were under way together are refused together.
 	if !now.Before(w.budget.ClosedUntil()) {
-		w.log.Warn("the external system throttled a call; the connector pauses", "wait", wait, "detail", answer.Cause.Detail)
+		w.log.Warn("the external system throttled a call; the connector pauses and then goes on at a part of its pace",
+			"wait", wait, "part", w.part(now), "detail", answer.Cause.Detail)
 	}
 	w.budget.Close(now.Add(wait))
 	w.recall()

@@ -17,6 +17,7 @@ import (
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/certificate"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/feedback"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/ledger"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/outage"
@@ -135,7 +136,12 @@ type worker struct {
 	quietUntil    time.Time
 	maintenance   *maintenance.Watch
 	inMaintenance trouble
-	sign          signIn
+	// pace and others are what replies teach about pace; shared: others use the
+	// account, which the log has been told.
+	pace   feedback.Pace
+	others *feedback.Others
+	shared trouble
+	sign   signIn
 	// left is what earlier owners have left in WAITING, until it is in line; away is
 	// how many deliveries are there or on their way; toMove are those whose move is
 	// to be begun; delayed is how many wait in each lane.
@@ -232,6 +238,7 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 	if err := w.watchMaintenance(time.Now()); err != nil {
 		return nil, err
 	}
+	w.others = othersOf(limits)
 	// The transport holds calls back that are too many at a time.
 	w.budget.Ahead(maxPerBlock)
 	if w.auditor, err = certificate.New(limits); err != nil {

@@ -30,6 +30,7 @@ var sharedPackages = []string{
 var purePackages = []string{
 	"services/throttle-dispatcher/internal/budget",
 	"services/throttle-dispatcher/internal/doubt",
+	"services/throttle-dispatcher/internal/feedback",
 	"services/throttle-dispatcher/internal/ledger",
 	"services/throttle-dispatcher/internal/maintenance",
 	"services/throttle-dispatcher/internal/outage",

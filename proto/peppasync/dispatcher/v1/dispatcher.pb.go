@@ -468,7 +468,10 @@ type Connector struct {
 	// where nobody can tell: it is paused, down, or waits for credentials.
 	Eta *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=eta,proto3" json:"eta,omitempty"`
 	// How long that takes from the moment at which it may send.
-	DrainsIn      *durationpb.Duration `protobuf:"bytes,16,opt,name=drains_in,json=drainsIn,proto3" json:"drains_in,omitempty"`
+	DrainsIn *durationpb.Duration `protobuf:"bytes,16,opt,name=drains_in,json=drainsIn,proto3" json:"drains_in,omitempty"`
+	// What part of the declared pace may be used, from 0 to 1: less than 1 after
+	// throttled replies, where others use the account, and during ramps.
+	PaceShare     float64 `protobuf:"fixed64,17,opt,name=pace_share,json=paceShare,proto3" json:"pace_share,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -615,6 +618,13 @@ func (x *Connector) GetDrainsIn() *durationpb.Duration {
 	return nil
 }
 
+func (x *Connector) GetPaceShare() float64 {
+	if x != nil {
+		return x.PaceShare
+	}
+	return 0
+}
+
 // Limit is one declared limit, and how close the calls came to it. What is
 // counted, and why no server can have counted more, is said in
 // services/docs/adr/0010-certificate.md.
@@ -639,8 +649,11 @@ type Limit struct {
 	Since *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=since,proto3" json:"since,omitempty"`
 	// When the last call of the largest window was sent.
 	LargestWindowAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=largest_window_at,json=largestWindowAt,proto3" json:"largest_window_at,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How many calls of a window others made with the account, by the external
+	// system's own figures; 0 where it tells none.
+	UsedByOthers  int64 `protobuf:"varint,11,opt,name=used_by_others,json=usedByOthers,proto3" json:"used_by_others,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Limit) Reset() {
@@ -741,6 +754,13 @@ func (x *Limit) GetLargestWindowAt() *timestamppb.Timestamp {
 		return x.LargestWindowAt
 	}
 	return nil
+}
+
+func (x *Limit) GetUsedByOthers() int64 {
+	if x != nil {
+		return x.UsedByOthers
+	}
+	return 0
 }
 
 // Lane is a queue of the connector.
@@ -938,7 +958,7 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"\vdelivery_id\x18\x02 \x01(\tR\n" +
 	"deliveryId\"T\n" +
 	"\x13GetDeliveryResponse\x12=\n" +
-	"\bdelivery\x18\x01 \x01(\v2!.peppasync.dispatcher.v1.DeliveryR\bdelivery\"\xf0\x05\n" +
+	"\bdelivery\x18\x01 \x01(\v2!.peppasync.dispatcher.v1.DeliveryR\bdelivery\"\x8f\x06\n" +
 	"\tConnector\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.peppasync.dispatcher.v1.StateR\x05state\x12\x14\n" +
@@ -957,7 +977,9 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"\tin_flight\x18\r \x01(\x03R\binFlight\x123\n" +
 	"\alatency\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\alatency\x12,\n" +
 	"\x03eta\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x03eta\x126\n" +
-	"\tdrains_in\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\bdrainsIn\"\xc4\x03\n" +
+	"\tdrains_in\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\bdrainsIn\x12\x1d\n" +
+	"\n" +
+	"pace_share\x18\x11 \x01(\x01R\tpaceShare\"\xea\x03\n" +
 	"\x05Limit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05calls\x18\x02 \x01(\x03R\x05calls\x12+\n" +
@@ -969,7 +991,8 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"\x11last_window_count\x18\b \x01(\x03R\x0flastWindowCount\x120\n" +
 	"\x05since\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12F\n" +
 	"\x11largest_window_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x0flargestWindowAt\"L\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x0flargestWindowAt\x12$\n" +
+	"\x0eused_by_others\x18\v \x01(\x03R\fusedByOthers\"L\n" +
 	"\x04Lane\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\x03R\x06weight\x12\x18\n" +

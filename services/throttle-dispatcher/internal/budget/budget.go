@@ -204,12 +204,22 @@ func (b *Budget) Slow(part float64) {
 // stand; 0 where nothing is paced.
 func (b *Budget) Gap() time.Duration { return time.Duration(b.spacing()) }
 
-// spacing is the gap, or what Slow makes of it.
+// GapAt returns what Gap would be at a part of the pace, above 0 and at most 1.
+func (b *Budget) GapAt(part float64) time.Duration { return time.Duration(b.spacingAt(part)) }
+
 func (b *Budget) spacing() int64 {
-	if b.part == 1 || b.number == b.slowAfter {
+	if b.number == b.slowAfter {
 		return b.gap
 	}
-	return max(b.gap, int64(float64(b.spread)/b.part))
+	return b.spacingAt(b.part)
+}
+
+// spacingAt is the gap, or what Slow makes of it.
+func (b *Budget) spacingAt(part float64) int64 {
+	if part == 1 {
+		return b.gap
+	}
+	return max(b.gap, int64(float64(b.spread)/part))
 }
 
 // SetLimits replaces the limits. A wider limit and a narrower one take effect
@@ -243,6 +253,18 @@ func (b *Budget) ClosedUntil() time.Time {
 		return time.Time{}
 	}
 	return b.time(b.closedUntil)
+}
+
+// Counted returns how many permits count against each of the windows now, in
+// their order in Limits: every call that can have arrived in the window that ends
+// now, or arrives later, is among them.
+func (b *Budget) Counted(now time.Time) []int {
+	b.advance(now)
+	counted := make([]int, len(b.windows))
+	for i, w := range b.windows {
+		counted[i] = w.unknown + w.bounds.len()
+	}
+	return counted
 }
 
 // LastPermit returns the highest number handed out.

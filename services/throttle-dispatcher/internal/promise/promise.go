@@ -18,7 +18,11 @@ type State struct {
 	// the other side asked for, a sign-in. Zero for at once.
 	NotBefore time.Time
 	// Gap is the least time from one call to the next; 0 for none.
-	Gap     time.Duration
+	Gap time.Duration
+	// Part is what part of that pace is used when the next call goes; it grows in a
+	// straight line to the whole at Whole. 0 for the whole.
+	Part    float64
+	Whole   time.Time
 	Windows []Window
 	// Parallel is how many calls may run at the same time; 0 for any number.
 	Parallel int
@@ -154,7 +158,25 @@ func (s State) start() time.Time {
 	return s.Now
 }
 
-func (s State) paced(n int) time.Time { return s.start().Add(time.Duration(n-1) * s.Gap) }
+func (s State) paced(n int) time.Time {
+	return s.start().Add(s.growing(time.Duration(n-1) * s.Gap))
+}
+
+// growing returns how long it takes, while the pace grows, to send what the whole
+// pace sends in that time. The part is an area under its line: after t it is
+// Part*t + (1-Part)*t*t/(2*grows).
+func (s State) growing(whole time.Duration) time.Duration {
+	grows := s.Whole.Sub(s.start()).Seconds()
+	if s.Part <= 0 || s.Part >= 1 || grows <= 0 {
+		return whole
+	}
+	area := whole.Seconds()
+	if all := (1 + s.Part) / 2 * grows; area > all {
+		return whole + time.Duration((grows-all)*float64(time.Second))
+	}
+	root := math.Sqrt(s.Part*s.Part + 2*(1-s.Part)/grows*area)
+	return time.Duration(2 * area / (s.Part + root) * float64(time.Second))
+}
 
 // within returns when a window lets the n-th call go. The first Calls of them
 // wait for those that count now; from then on each waits for the one that went

@@ -265,6 +265,31 @@ func TestRetriesMakeItLater(t *testing.T) {
 	}
 }
 
+// While the pace grows, calls go as often as the part of the pace says at each
+// moment.
+func TestPaceThatGrows(t *testing.T) {
+	for _, part := range []float64{0.05, 0.5, 0.85, 0.999} {
+		const gap, grows = time.Second, 3 * time.Minute
+		s := State{Now: epoch, NotBefore: epoch.Add(time.Minute), Gap: gap, Part: part, Whole: epoch.Add(time.Minute + grows)}
+		const step = time.Millisecond
+		calls := 0.0
+		for n, passed := 2, time.Duration(0); n <= 400; passed += step {
+			calls += min(1, part+(1-part)*passed.Seconds()/grows.Seconds()) * step.Seconds() / gap.Seconds()
+			if calls < float64(n-1) {
+				continue
+			}
+			if got := s.call(n).Sub(s.NotBefore); (got - passed).Abs() > 10*step {
+				t.Fatalf("from a part of %v, call %d goes after %v, want %v", part, n, got, passed)
+			}
+			n++
+		}
+	}
+	s := State{Now: epoch, Gap: time.Second, Part: 0.5, Whole: epoch.Add(-time.Second)}
+	if got := s.call(11).Sub(epoch); got != 10*time.Second {
+		t.Errorf("once it is whole, ten gaps take %v", got)
+	}
+}
+
 // A million deliveries are promised at once.
 func BenchmarkArrival(b *testing.B) {
 	s := State{Now: epoch, Gap: 606 * time.Millisecond, Latency: time.Second, Parallel: 10, Flying: 10,

@@ -1,0 +1,125 @@
+package throttledispatcher
+
+import (
+	"time"
+
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/quota"
+	"github.com/peppasync/peppasync/services/internal/fault"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/feedback"
+)
+
+// othersOf returns what follows the use of the windows by others.
+func othersOf(limits budget.Limits) *feedback.Others {
+	var windows []feedback.Window
+	for _, w := range limits.Windows {
+		windows = append(windows, feedback.Window{Name: w.Name, Calls: w.Calls, Headroom: w.Headroom, Per: w.Per})
+	}
+	return feedback.NewOthers(windows)
+}
+
+// standing is how many of our calls the server could have counted, by window, when
+// a call was launched.
+type standing struct {
+	// others is what it is for: the windows may be others when the reply is in.
+	others *feedback.Others
+	counts []int
+	last   int64
+}
+
+func (w *worker) standing() standing {
+	return standing{w.others, w.budget.Counted(time.Now()), w.budget.LastPermit()}
+}
+
+// own returns the most of our calls that the server can have counted by the time at
+// which it wrote the reply: those that counted when the call was launched, and those
+// handed out since, without those that had not left when the reply was in.
+func (w *worker) own(o outcome) []int {
+	if o.standing.others != w.others {
+		return nil
+	}
+	later := int(w.budget.LastPermit() - o.standing.last)
+	for _, sendAt := range w.unsent {
+		if sendAt.After(o.result.At) {
+			later--
+		}
+	}
+	own := make([]int, len(o.standing.counts))
+	for n, count := range o.standing.counts {
+		own[n] = count + later
+	}
+	return own
+}
+
+// heed takes in what a reply says of the account's quota.
+func (w *worker) heed(o outcome, answer connectors.Answer, now time.Time) {
+	if o.result.Status == 0 {
+		return
+	}
+	if answer.Class != fault.Throttled {
+		w.pace.Passed(now)
+	}
+	figures := quota.Read(o.result.Header, now)
+	if metered, ok := w.system.(connectors.Metered); ok {
+		figures = append(figures, metered.Quota(o.result.Reply)...)
+	}
+	if len(figures) == 0 {
+		return
+	}
+	until := w.others.Heed(feedback.Reply{
+		Figures: figures, Own: w.own(o), Sent: o.sentAt(), At: now, Throttled: answer.Class == fault.Throttled,
+	})
+	if !until.After(now) {
+		return
+	}
+	if !now.Before(w.budget.ClosedUntil()) {
+		w.log.Info("the external system says that nothing is left of its quota; the connector pauses", "wait", until.Sub(now).Round(time.Millisecond))
+	}
+	w.budget.Close(until)
+	w.recall()
+}
+
+// sentAt is no later than the call's first byte.
+func (o outcome) sentAt() time.Time {
+	if o.result.FirstByteAt.IsZero() {
+		return o.permit.SendAt
+	}
+	return o.result.FirstByteAt
+}
+
+// part is what part of the pace may be used: ramps, throttled replies and others
+// each leave some of it, and the least counts.
+func (w *worker) part(now time.Time) float64 {
+	return min(w.maintenance.Part(now), w.pace.Part(now), w.others.Part(now))
+}
+
+// expectPace tells the promise clock at what pace the next calls will go: what others
+// take they are taken to go on taking, and what throttled replies took comes back.
+func (w *worker) expectPace(s *snapshot) {
+	others, start := w.others.Part(s.at), latest(s.at, s.notBefore)
+	s.gap, s.declared, s.taken = w.budget.GapAt(others), w.budget.Limits().Gap(), w.others.Taken(s.at)
+	s.part = w.part(s.at)
+	if part := w.pace.Part(start); part < others {
+		s.growsFrom, s.whole = part/others, w.pace.Reaches(others)
+	}
+}
+
+// tellOthers tells the log when others begin and cease to use the account.
+func (w *worker) tellOthers(now time.Time) {
+	taken := w.others.Taken(now)
+	if len(taken) == 0 {
+		if lasted, was := w.shared.ends(now); was {
+			w.log.Info("the external system's figures show nobody else any more; the whole pace is used again", "after", lasted)
+		}
+		return
+	}
+	if !w.shared.begins(now) {
+		return
+	}
+	for name, t := range taken {
+		w.log.Warn("the external system counts calls that this connector did not make, or allows fewer than declared: somebody else uses the "+
+			"account, a call counts more than once there, or the limit is declared too high; the pace gives way",
+			"limit", name, "others", t.Others, "less", t.Gives, "part", w.others.Part(now))
+	}
+}
