@@ -103,7 +103,8 @@ func TestNothingLeftIsAPause(t *testing.T) {
 	}
 }
 
-// A throttled reply costs a part of the pace for a while.
+// A throttled reply costs a part of the pace for a while; a successor begins with the
+// whole, and learns it again where it must.
 func TestThrottledReplyLowersThePace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 40, time.Second)
@@ -119,11 +120,17 @@ func TestThrottledReplyLowersThePace(t *testing.T) {
 		w.want(i, "")
 	}
 	client, _ := w.served()
-	w.start()
+	stop := w.start()
 	w.delivered(orders)
 	if share := w.shown(client).GetPaceShare(); share < 0.85 || share > 0.87 {
 		t.Errorf("%v of the pace after a throttled reply, want 0.85 and a little", share)
 	}
+	stop()
+	client, _ = w.served()
+	w.start()
+	w.until(client, "the successor has the whole pace", func(c *dispatcherv1.Connector) bool {
+		return c.GetState() == dispatcherv1.State_STATE_RUNNING && c.GetPaceShare() == 1
+	})
 	arrivals := w.account.seen()
 	// 39 a second is the whole pace.
 	if took, whole := arrivals[orders].at.Sub(arrivals[20].at), time.Second*(orders-20)/39; took < whole*112/100 {

@@ -316,10 +316,28 @@ func (s System) Check(t *testing.T, call connectors.Call, reply connectors.Reply
 		t.Errorf("cause status %d for a reply of status %d", answer.Cause.Status, reply.Status)
 	}
 	checkTexts(t, answer)
+	s.checkFigures(t, reply)
 	if _, err := proto.Marshal(answer.Value); err != nil {
 		t.Errorf("the value cannot be stored: %v", err)
 	}
 	return answer
+}
+
+// checkFigures checks that what a body tells of a quota can be calculated with.
+func (s System) checkFigures(t *testing.T, reply connectors.Reply) {
+	t.Helper()
+	metered, ok := s.System.(connectors.Metered)
+	if !ok {
+		return
+	}
+	for _, figure := range metered.Quota(reply) {
+		if figure.Name == "" || figure.Remaining < 0 || figure.Limit < 0 || figure.Per < 0 || figure.Limit > 0 && figure.Remaining > figure.Limit {
+			t.Errorf("a figure that nobody can calculate with: %+v", figure)
+		}
+		if figure.ResetsAt.Sub(reply.At) > retryafter.Max {
+			t.Errorf("%+v resets in more than %v", figure, retryafter.Max)
+		}
+	}
 }
 
 // checkTexts checks what people read.
