@@ -16,11 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
-	"github.com/peppasync/peppasync/services/internal/bus/embed"
+	"github.com/peppasync/peppasync/services/internal/bus/bustest"
 )
 
 // backlogSize is how many deliveries wait in BenchmarkStartOverBacklog.
@@ -155,9 +153,7 @@ func (p *part) fill(n int) {
 	nats := p.nats()
 	p.run("apply", "-f", filepath.Join(p.folder, "config"), "--nats", p.url).wait()
 	nats.stop()
-	lazy, err := embed.Start(p.b.Context(), embed.Options{
-		DataDir: filepath.Join(p.folder, "data"), Configure: func(o *server.Options) { o.SyncAlways = false },
-	})
+	lazy, err := bustest.Unsynced(p.b.Context(), filepath.Join(p.folder, "data"))
 	if err != nil {
 		p.b.Fatal(err)
 	}

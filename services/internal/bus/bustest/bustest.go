@@ -48,6 +48,12 @@ func WithServerOptions(change func(*server.Options)) Option {
 	return func(s *settings) { s.configure = change }
 }
 
+// Unsynced starts a server on a folder without a sync of each write, for those who fill
+// it with more than a synced one takes in a reasonable time. The caller stops it.
+func Unsynced(ctx context.Context, folder string) (*embed.Server, error) {
+	return embed.Start(ctx, embed.Options{DataDir: folder, Configure: func(o *server.Options) { o.SyncAlways = false }})
+}
+
 // Start returns a bus on a fresh server with the topology applied. Both end with
 // the test.
 func Start(t testing.TB, options ...Option) *bus.Bus {
