@@ -25,9 +25,11 @@ import (
 var backlogSize = flag.Int("backlog", 20_000, "how many deliveries wait in BenchmarkStartOverBacklog; 1000000 takes some minutes")
 
 const (
-	// backlogCalls are made until the memory is looked at: by then every lane holds
-	// what it ever will.
-	backlogCalls = 300
+	// backlogDrains is how long it drains until the memory is looked at: by then every
+	// lane holds what it ever will.
+	backlogDrains = 10 * time.Second
+	// backlogOrders is more than is sent meanwhile.
+	backlogOrders = 20_000
 	// What is promised.
 	backlogStart  = 5 * time.Second
 	backlogMemory = 300 << 20
@@ -49,8 +51,9 @@ func BenchmarkStartOverBacklog(b *testing.B) {
 			for b.Loop() {
 				started = time.Now()
 				dispatcher := p.run("throttle-dispatcher", "--nats", p.url, "--secrets-dir", p.folder)
-				first := p.calls(1).Sub(started)
-				p.calls(backlogCalls)
+				before := len(p.account.seen())
+				first := p.calls(before + 1).Sub(started)
+				during(backlogDrains)
 				peak := dispatcher.peak()
 				b.ReportMetric(first.Seconds(), "first-call-s")
 				b.ReportMetric(float64(peak)/(1<<20), "dispatcher-peak-MB")
@@ -169,7 +172,7 @@ func (p *part) fill(n int) {
 	for range 64 {
 		writers.Go(func() {
 			for i := int(next.Add(1)); i <= n && !p.b.Failed(); i = int(next.Add(1)) {
-				if i <= 40*backlogCalls {
+				if i <= backlogOrders {
 					w.publish(bus.OrderStateSubject(keyOf(i)), &orderv1.State{
 						Key: keyOf(i), Revision: 3, Order: &orderv1.Order{Source: "shopify", Id: strconv.Itoa(i), Name: "#" + strconv.Itoa(i)},
 					})
@@ -261,7 +264,7 @@ func (r *process) peak() int64 {
 	return 0
 }
 
-// calls returns when so many were seen since it returned last.
+// calls waits until so many were seen, and returns when the last of them was.
 func (p *part) calls(n int) time.Time {
 	p.b.Helper()
 	p.until(fmt.Sprint(n, " calls"), func() bool { return len(p.account.seen()) >= n })
