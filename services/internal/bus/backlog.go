@@ -2,9 +2,9 @@ package bus
 
 import "context"
 
-// Consumers returns the names of a stream's consumers, as of a few seconds ago: the
-// list of hundreds is long, and each of hundreds asks for it. It is not to be
-// changed.
+// Consumers returns the names of a stream's consumers, as of a few seconds ago, but
+// with those that this process has made since: the list of hundreds is long, and
+// each of hundreds asks for it. It is not to be changed.
 func (b *Bus) Consumers(ctx context.Context, stream string) ([]string, error) {
 	return b.consumers.get(ctx, stream, func(ctx context.Context) ([]string, error) { return b.listConsumers(ctx, stream) })
 }

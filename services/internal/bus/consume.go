@@ -344,6 +344,7 @@ func (c *consumption) make(ctx context.Context) (jetstream.Consumer, error) {
 			return nil, err
 		}
 	}
+	defer c.bus.consumers.forget(c.options.Stream)
 	return c.bus.js.CreateOrUpdateConsumer(ctx, c.options.Stream, config)
 }
 

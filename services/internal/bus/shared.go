@@ -59,3 +59,11 @@ func (s *shared[T]) get(ctx context.Context, about string, ask func(ctx context.
 		return none, ctx.Err()
 	}
 }
+
+// forget makes the next one ask anew: the answer is known to have changed.
+func (s *shared[T]) forget(about string) {
+	s.asking.Forget(about)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.answers, about)
+}

@@ -35,6 +35,8 @@ func TestAQuestionIsPutOnceForAllWhoAskIt(t *testing.T) {
 		all(time.Second, 1)
 		time.Sleep(shareFor)
 		all(time.Second, 2)
+		s.forget("DISPATCH")
+		all(time.Second, 3)
 	})
 }
 
