@@ -53,3 +53,6 @@ func LookOften(d *Dispatcher) { d.lookAfter = 50 * time.Millisecond }
 func Calling(systems map[string]connectors.System) func(*Dispatcher) {
 	return func(d *Dispatcher) { d.config.Systems = systems }
 }
+
+// PlacesPerLane is how many deliveries a lane holds beside so many connectors.
+func PlacesPerLane(connectors int) int { return placesPerLane(connectors) }

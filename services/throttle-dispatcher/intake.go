@@ -18,9 +18,22 @@ import (
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 )
 
-// keepPerLane is how many deliveries of a lane are held here at most. The rest
-// wait in the stream, where they cost no memory.
-const keepPerLane = 512
+// keepPerLane is how many deliveries of a lane are held here at most. The rest wait
+// in the stream, where they cost no memory: here it is some 2 kB each with what the
+// collector leaves over. So where there are many connectors they share keepTogether
+// of them, as if each had its work in one lane, down to leastPerLane: more than a
+// second's worth at 100 a second.
+const (
+	keepPerLane  = 512
+	keepTogether = 25_600
+	leastPerLane = 128
+)
+
+// placesPerLane returns how many deliveries each lane holds beside so many
+// connectors.
+func placesPerLane(connectors int) int {
+	return max(leastPerLane, min(keepPerLane, keepTogether/max(1, connectors)))
+}
 
 // startIntake reads every lane of the connector into the loop until ctx is
 // done, and looks after what earlier owners left. The channel closes when all of
@@ -58,7 +71,7 @@ func (w *worker) readLane(ctx context.Context, lane string) error {
 		return w.config.Bus.Consume(ctx, bus.ConsumerOptions{
 			Stream: bus.StreamDispatch, Durable: laneConsumer(w.name, lane),
 			Filters:       []string{bus.DispatchLaneFilter(w.name, lane)},
-			MaxAckPending: keepPerLane, AckWait: ackWait, Prefetch: keepPerLane,
+			MaxAckPending: w.places, AckWait: ackWait, Prefetch: w.places,
 			// What an earlier owner held comes again first, in order. One that did
 			// not give it up may hang, with its hand still out.
 			Reset: true, Anew: w.seizure.due(lane), Renewed: func() { w.seizure.done(lane) }, Before: w.holds,

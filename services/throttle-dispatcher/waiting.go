@@ -17,15 +17,12 @@ import (
 )
 
 // A delivery has a place: its message in a lane of DISPATCH, of which a worker is
-// handed keepPerLane, or its record in WAITING, of which it holds all. What waits
+// handed placesPerLane, or its record in WAITING, of which it holds all. What waits
 // for long moves from the first to the second, so that the lane goes on.
 const (
 	// shortWait is how long a delivery may wait in its lane; a longer wait is
 	// written down.
 	shortWait = 30 * time.Second
-	// crowd is how many deliveries may wait in a lane at a time. Above it every
-	// wait is written down.
-	crowd = keepPerLane / 2
 	// maxWaiting bounds the memory for deliveries in WAITING, at some 2 kB each.
 	// Those above it wait in their lanes.
 	maxWaiting = 50_000
@@ -109,7 +106,7 @@ func (w *worker) wait(j *job, at, now time.Time) { w.waitFor(j, at, at, now) }
 // the lane, and all that stand behind it follow.
 func (w *worker) waitFor(j *job, at, written, now time.Time) {
 	key, lane := j.delivery.GetKey(), j.delivery.GetLane()
-	long := at.Sub(now) > w.shortWait || at.Sub(now) > movingRetry && w.delayed[lane] >= crowd
+	long := at.Sub(now) > w.shortWait || at.Sub(now) > movingRetry && w.delayed[lane] >= w.crowd()
 	switch {
 	case j.waiting || j.moving:
 		w.queue.Move(key, at, laneWaiting)
@@ -148,6 +145,10 @@ func (w *worker) follow(key string) {
 func (w *worker) mayMove(j *job) bool {
 	return j.waiting || j.moving || w.away < maxWaiting
 }
+
+// crowd is how many deliveries may wait in a lane at a time. Above it every wait is
+// written down.
+func (w *worker) crowd() int { return w.places / 2 }
 
 // leaveLane takes the delivery out of its lane's crowd; the caller sees to its record.
 func (w *worker) leaveLane(j *job) {

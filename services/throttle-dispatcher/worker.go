@@ -118,7 +118,9 @@ type worker struct {
 	aside  map[string]*job
 	random *rand.Rand
 
-	jobs map[string]*job
+	// places is how many deliveries each lane holds here.
+	places int
+	jobs   map[string]*job
 	// open are claims that an earlier owner left; each is taken up when its
 	// message comes again.
 	open     map[string]*ledgerv1.Claim
@@ -224,8 +226,9 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{},
 		aside: map[string]*job{}, delayed: map[string]int{},
-		slot:  desk.board.slot(connector.Name),
-		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
+		slot:   desk.board.slot(connector.Name),
+		places: placesPerLane(len(desk.config.Catalog.Connectors())),
+		queue:  queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
 		callTimeout: connector.Spec.Timeout.Duration,
 		grant:       1, recalled: make(chan struct{}), unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
 		incoming: make(chan *bus.Incoming), outcomes: make(chan outcome), issued: make(chan issue, 1024),
