@@ -74,3 +74,11 @@ func TestDeliveryThatIsClosedIsNotSentAgain(t *testing.T) {
 		t.Errorf("order 1 was sent %d times, want once", n)
 	}
 }
+
+// Who is told to stop before it has begun has not failed.
+func TestStoppedBeforeItHasBegun(t *testing.T) {
+	w := newWorld(t, 100, time.Second)
+	for range 20 {
+		w.start()() // it says how it ended
+	}
+}

@@ -101,6 +101,9 @@ func New(config Config) (*Dispatcher, error) {
 // worker that fails is started again from the ledger.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	shards, err := d.config.Bus.Shards(ctx, bus.PrefixOrder)
+	if ctx.Err() != nil {
+		return nil // told to stop before it had begun
+	}
 	if err != nil {
 		return fmt.Errorf("throttle-dispatcher: counting the order shards: %w", err)
 	}
