@@ -15,48 +15,7 @@ func (s *Stage) Evidence(late error) Evidence {
 	e := Evidence{Script: s.Script, World: s.World.Report(), PeakMemory: s.peakMemory, Late: late}
 	e.ReceiptShown = receiptShown(s.Script, e.World.Receipts, s.World.Shop.Changes())
 	log := s.World.ERP.Arrivals()
-	e.idle = withoutBacklog(ordersAt(s.World.WMS.Arrivals()), ordersAt(log))
 	return e.withFeeding(log.Origin(), log.Snapshot(), s.downtimes)
-}
-
-// leastBacklog is how many orders at least must be at the warehouse and not at the
-// ERP for a backlog: an order may go to the ERP only when the warehouse has it, and
-// between the two are the result, the gate and a claim on disk.
-const leastBacklog = 10
-
-// ordersAt returns when orders were accepted.
-func ordersAt(log *arrivals.Log) []time.Time {
-	var at []time.Time
-	for _, a := range log.Snapshot() {
-		if isOrder(a) {
-			at = append(at, log.Origin().Add(a.At))
-		}
-	}
-	return at
-}
-
-// withoutBacklog returns the spans in which fewer orders than leastBacklog waited for
-// the ERP.
-func withoutBacklog(warehouse, erp []time.Time) []Downtime {
-	var spans []Downtime
-	began := time.Time{}
-	for w, e := 0, 0; w < len(warehouse); {
-		at := warehouse[w]
-		if e < len(erp) && erp[e].Before(at) {
-			at = erp[e]
-			e++
-		} else {
-			w++
-		}
-		switch waits := w-e >= leastBacklog; {
-		case !waits && began.IsZero():
-			began = at
-		case waits && !began.IsZero():
-			spans = append(spans, Downtime{From: began, To: at})
-			began = time.Time{}
-		}
-	}
-	return spans
 }
 
 // withFeeding adds what the ERP's log of arrivals says: the pace, and the returns
@@ -81,9 +40,6 @@ func (e Evidence) withFeeding(origin time.Time, log []arrivals.Arrival, downtime
 			end, _ = resumed(*m.End)
 		}
 		pause(m.Start, end)
-	}
-	for _, span := range e.idle {
-		pause(span.From, span.To)
 	}
 	for _, d := range downtimes {
 		at, ok := resumed(d.To)

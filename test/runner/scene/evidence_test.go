@@ -54,30 +54,3 @@ func TestFeedingIsAcceptedOrders(t *testing.T) {
 		t.Errorf("fed again %v after the start, want never", e.Restarts[0])
 	}
 }
-
-// The ERP's pace is judged while orders wait for it, and not while the warehouse has
-// hardly taken more than the ERP.
-func TestWithoutBacklog(t *testing.T) {
-	origin := time.Now()
-	at := func(seconds ...float64) (all []time.Time) {
-		for _, s := range seconds {
-			all = append(all, origin.Add(time.Duration(s*float64(time.Second))))
-		}
-		return all
-	}
-	var warehouse []float64
-	for i := range 30 {
-		warehouse = append(warehouse, 1+float64(i)/10) // from 1 s to 3.9 s, ten a second
-	}
-	spans := withoutBacklog(at(warehouse...), at(1.5, 2.95))
-	// The eleventh order is taken at 2 s; one is at the ERP by then. Another one goes
-	// there while ten and more wait.
-	want := []Downtime{{From: at(1)[0], To: at(2)[0]}}
-	if len(spans) != 1 || spans[0] != want[0] {
-		t.Errorf("without a backlog: %v, want %v", spans, want)
-	}
-	// As many at the ERP as at the warehouse: there is never one.
-	if spans := withoutBacklog(at(1, 2, 3), at(1.5, 2.5, 3.5)); len(spans) != 0 {
-		t.Errorf("spans %v: one that never ends is no pause between two", spans)
-	}
-}

@@ -41,8 +41,6 @@ type Promise struct {
 type Evidence struct {
 	Script Script
 	World  sim.Report
-	// idle are the spans in which too little waited for the ERP to judge its pace.
-	idle []Downtime
 	// CallsPerMinute is the pace of all calls that the ERP accepted, orders and
 	// stock reads, from the first to the last order, outside of maintenance and
 	// downtime. OrdersPerMinute is that of the orders among them. What was
