@@ -14,6 +14,11 @@ const (
 	blockLead = 250 * time.Millisecond
 	// flushEvery bounds how often closes alone cause a block.
 	flushEvery = 40 * time.Millisecond
+	// replyOnRecord is how old the newest reply on record may be. An owner who takes
+	// over tells from replies how long calls are worked on of which it has no
+	// settlement; without one each of them counts until its deadline, and a crash
+	// with as many handed out as may run at once is half a minute without a call.
+	replyOnRecord = time.Second
 	// longestStall bounds how far ahead slow blocks make the worker look.
 	longestStall = 300 * time.Millisecond
 	// waitedLong is from when on a call that was late has waited for a connection

@@ -43,9 +43,10 @@ func (w *worker) maySend(now time.Time) bool {
 }
 
 // flushAt returns when what is pending is to be written even if no call takes it
-// along: at once where nothing is under way that it could be grouped with.
+// along: at once where nothing is under way that it could be grouped with, and
+// where it is the first reply in a while.
 func (w *worker) flushAt() time.Time {
-	if w.flying == 0 {
+	if w.flying == 0 || w.firstReply {
 		return w.lastBlock
 	}
 	return w.lastBlock.Add(w.stalls.flush())

@@ -24,6 +24,7 @@ func (w *worker) settle(o outcome) {
 	} else {
 		w.budget.Settle(o.permit.Number, o.result.SettledAt)
 		w.ledger.Settle(w.settlement(o))
+		w.firstReply = w.firstReply || now.Sub(w.repliedAt) > replyOnRecord
 	}
 	if o.job == nil {
 		w.probing = false

@@ -154,6 +154,10 @@ type worker struct {
 	// nextExpiry is when the first waiting delivery may run out; zero for none.
 	nextExpiry time.Time
 	lastBlock  time.Time
+	// repliedAt is when a reply was last put on record; firstReply: one waits for that
+	// which is the first in a while.
+	repliedAt  time.Time
+	firstReply bool
 	stalls     stalls
 	toldSlow   time.Time
 	flying     int
