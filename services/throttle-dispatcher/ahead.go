@@ -44,21 +44,34 @@ func (s *stalls) lead() time.Duration    { return blockLead + s.worst }
 func (s *stalls) horizon() time.Duration { return blockHorizon + 2*s.worst }
 func (s *stalls) flush() time.Duration   { return flushEvery + s.worst }
 
-// sent takes in that a call is under way.
+// sent takes in that a call is under way, or would be if there were room.
 func (w *worker) sent(i issue) {
+	if i.short {
+		w.parallel.neededAt = time.Now()
+		return
+	}
 	w.budget.Issued(i.number, i.at)
 	at, ok := w.unsent[i.number]
 	delete(w.unsent, i.number)
 	if ok {
 		w.leftAt[i.number] = i.at
 	}
-	if ok && i.at.Sub(at) > waitedLong && i.at.Before(w.crowdedUntil) && w.full() {
+	if ok && i.at.Sub(at) > waitedLong && i.at.Before(w.crowdedUntil) && w.underWay() >= w.slots(i.at) {
 		w.crowdedUntil = i.at.Add(crowdedFor)
 	}
 }
 
 // full reports whether as many calls are under way as can be.
-func (w *worker) full() bool { return w.flying-len(w.unsent) >= w.connections }
+func (w *worker) full() bool { return w.underWay() >= w.connections }
+
+// slots returns how many calls can be under way: all as soon as they are needed, but
+// not before a reply is on record.
+func (w *worker) slots(now time.Time) int {
+	if w.unheard(now) {
+		return w.parallel.allowed
+	}
+	return w.connections
+}
 
 // room returns how many send times may be handed out. Where the system is so slow
 // that connections bound the rate and not the pace, one call waits for the next
@@ -70,11 +83,11 @@ func (w *worker) room(now time.Time) int {
 			due++
 		}
 	}
-	if due > 1 && w.full() {
+	if due > 1 && w.underWay() >= w.slots(now) {
 		w.crowdedUntil = now.Add(crowdedFor)
 	}
 	if now.Before(w.crowdedUntil) {
-		return max(0, w.connections+1-w.flying)
+		return max(0, w.slots(now)+1-w.flying)
 	}
 	return maxPerBlock
 }

@@ -23,7 +23,11 @@ func (w *worker) restore(ctx context.Context, limits budget.Limits) error {
 		return fmt.Errorf("connector %s: reading its ledger: %w", w.spec.Name, err)
 	}
 	w.restoredAt = time.Now()
-	w.budget.Restore(w.restoredAt, state.History(w.predecessor))
+	history := state.History(w.predecessor)
+	w.budget.Restore(w.restoredAt, history)
+	for _, p := range history.Permits {
+		w.repliedAt = latest(w.repliedAt, p.SettledAt)
+	}
 	w.remember(state)
 	identity := ledger.Identity{Connector: w.spec.Name, Owner: w.config.Owner, Epoch: w.epoch}
 	if w.ledger, err = ledger.NewRecorder(identity, limits, state); err != nil {

@@ -19,6 +19,7 @@ func (w *worker) step(calls context.Context) error {
 	w.tellOthers(now)
 	w.lift(now)
 	w.tellAwaited(now)
+	w.keepParallel(now)
 	var write error
 	switch {
 	case w.breaker.Open() && w.mayProbe(now):
@@ -43,10 +44,10 @@ func (w *worker) maySend(now time.Time) bool {
 }
 
 // flushAt returns when what is pending is to be written even if no call takes it
-// along: at once where nothing is under way that it could be grouped with, and
-// where it is the first reply in a while.
+// along: at once where nothing is under way that it could be grouped with, where it
+// is the first reply in a while, and where calls wait for it.
 func (w *worker) flushAt() time.Time {
-	if w.flying == 0 || w.firstReply {
+	if w.flying == 0 || w.firstReply || w.ledger.Widens() {
 		return w.lastBlock
 	}
 	return w.lastBlock.Add(w.stalls.flush())

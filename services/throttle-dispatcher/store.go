@@ -40,6 +40,7 @@ func (w *worker) writeBlock(ctx context.Context, flights []flight) error {
 	if slices.ContainsFunc(block.GetSettlements(), func(s *ledgerv1.Settlement) bool { return !s.GetVoid() }) {
 		w.repliedAt, w.firstReply = w.lastBlock, false
 	}
+	w.keepParallel(w.lastBlock)
 	for _, f := range flights {
 		w.launch(ctx, f)
 	}

@@ -170,6 +170,7 @@ type worker struct {
 	// seen.
 	leftAt       map[int64]time.Time
 	connections  int
+	parallel     parallel
 	crowdedUntil time.Time
 	probing      bool
 	// unanswered is how many of the latest probes were the harmless question, in vain.
@@ -235,6 +236,7 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		queue:  queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
 		callTimeout: connector.Spec.Timeout.Duration,
 		grant:       1, recalled: make(chan struct{}), unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
+		parallel: parallelOf(maxConcurrency(limits), len(limits.Concurrency) > 0),
 		incoming: make(chan *bus.Incoming), outcomes: make(chan outcome), issued: make(chan issue, 1024),
 		finished: make(chan string), moved: make(chan string), looks: make(chan look),
 		gone: make(chan string), lost: make(chan *ledgerv1.Claim), finishing: make(chan struct{}, 16), movers: make(chan struct{}, 16),
@@ -254,6 +256,7 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 	if w.client, err = w.newClient(limits); err != nil {
 		return nil, err
 	}
+	w.client.Allow(w.parallel.allowed)
 	w.edited = desk.config.Catalog.Changed()
 	if err := w.restore(ctx, limits); err != nil {
 		return nil, err
@@ -275,13 +278,21 @@ func (w *worker) newClient(limits budget.Limits) (*transport.Transport, error) {
 			default:
 			}
 		},
+		Short: func() {
+			select {
+			case w.issued <- issue{short: true}:
+			default: // the next one that waits says it again
+			}
+		},
 	})
 }
 
-// issue says that a permit's first bytes were with the kernel by at.
+// issue says that a permit's first bytes were with the kernel by at, or that a call
+// came short of room.
 type issue struct {
 	number int64
 	at     time.Time
+	short  bool
 }
 
 // errRespecified ends a worker whose connector changed in a way that it cannot

@@ -59,7 +59,10 @@ type Block struct {
 	// Claims that ended without an end of their deliveries, which wait in WAITING for
 	// the next attempt. Not among the closes: who does not know of this must not take
 	// it for an end.
-	Deferrals     []*v1.Waiting `protobuf:"bytes,15,rep,name=deferrals,proto3" json:"deferrals,omitempty"`
+	Deferrals []*v1.Waiting `protobuf:"bytes,15,rep,name=deferrals,proto3" json:"deferrals,omitempty"`
+	// The most calls that the writer has under way at a time as long as this is its
+	// newest block, however many permits it holds; 0 where nothing bounds them.
+	Parallel      int32 `protobuf:"varint,16,opt,name=parallel,proto3" json:"parallel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,6 +200,13 @@ func (x *Block) GetDeferrals() []*v1.Waiting {
 		return x.Deferrals
 	}
 	return nil
+}
+
+func (x *Block) GetParallel() int32 {
+	if x != nil {
+		return x.Parallel
+	}
+	return 0
 }
 
 // Permit is the right to write one request.
@@ -667,7 +677,7 @@ var File_peppasync_ledger_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	" peppasync/ledger/v1/ledger.proto\x12\x13peppasync.ledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$peppasync/dispatch/v1/dispatch.proto\"\xd0\x05\n" +
+	" peppasync/ledger/v1/ledger.proto\x12\x13peppasync.ledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$peppasync/dispatch/v1/dispatch.proto\"\xec\x05\n" +
 	"\x05Block\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n" +
@@ -687,7 +697,8 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x05peaks\x18\r \x03(\v2\x19.peppasync.ledger.v1.PeakR\x05peaks\x12;\n" +
 	"\vrestored_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"restoredAt\x12<\n" +
-	"\tdeferrals\x18\x0f \x03(\v2\x1e.peppasync.dispatch.v1.WaitingR\tdeferrals\"\xe7\x01\n" +
+	"\tdeferrals\x18\x0f \x03(\v2\x1e.peppasync.dispatch.v1.WaitingR\tdeferrals\x12\x1a\n" +
+	"\bparallel\x18\x10 \x01(\x05R\bparallel\"\xe7\x01\n" +
 	"\x06Permit\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x123\n" +
 	"\asend_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06sendAt\x127\n" +

@@ -255,6 +255,42 @@ func TestRestoreCountsWhatADeadProcessLeft(t *testing.T) {
 	}
 }
 
+// However many permits an owner left, no more of its calls are under way than it
+// said, for as long as those of them that may last the longest.
+func TestRestoreCountsNoMoreThanTheOwnersBound(t *testing.T) {
+	l := Limits{
+		Windows:     []Window{{Name: "strict", Calls: 20, Per: time.Second}},
+		Concurrency: []Concurrency{{Name: "parallel", Calls: 4}}, Pacing: Burst,
+		Tolerance: 100 * millisecond, CallTimeout: time.Second, Grace: 50 * millisecond, ClockTolerance: 10 * millisecond,
+	}
+	before := newBudget(t, l)
+	before.Ahead(20)
+	h := History{LastPermit: 12, Parallel: map[string]int{"two": 2, "one": 1}}
+	for i, p := range before.Reserve(epoch, 0, 12) {
+		p.Deadline = p.Deadline.Add(time.Duration(i) * 100 * millisecond)
+		h.Permits = append(h.Permits, Past{Permit: p, Holder: []string{"two", "one", "none"}[i/5]})
+	}
+	b := newBudget(t, l)
+	b.Restore(epoch, h)
+	// Two and one of those with a bound, and both of the third's.
+	if n := b.InFlight(epoch); n != 5 {
+		t.Errorf("in flight %d, want 5", n)
+	}
+	if n := b.Live(epoch, "strict"); n != 12 {
+		t.Errorf("live %d, want all 12: each may have arrived", n)
+	}
+	// The last of the first owner's are its fourth and fifth: 1.1 s, the grace and
+	// twice the clocks after their deadlines of 0.3 and 0.4 s.
+	ends := epoch.Add(1100*millisecond + 50*millisecond + 20*millisecond)
+	for after, want := range map[time.Duration]int{300*millisecond - 1: 5, 300 * millisecond: 4, 400 * millisecond: 3, 900 * millisecond: 2, 1100 * millisecond: 0} {
+		b := newBudget(t, l)
+		b.Restore(epoch, h)
+		if n := b.InFlight(ends.Add(after)); n != want {
+			t.Errorf("in flight %d at %v, want %d", n, after, want)
+		}
+	}
+}
+
 func TestRestoreCountsWhatHasNoSettlement(t *testing.T) {
 	l := Limits{
 		Windows:     []Window{{Name: "strict", Calls: 2, Per: time.Second}, {Name: "declared", Calls: 2, Per: time.Second, ArrivesWithin: 20 * millisecond}},

@@ -16,7 +16,12 @@ import (
 type scenario struct {
 	Limits  Limits
 	Offsets []time.Duration // of the clocks of successive owners
-	Steps   []step
+	// Parallel is how many calls successive owners have under way at most, of the
+	// permits that they hold; 0 for all.
+	Parallel []int
+	// Ahead is what the owners give to Budget.Ahead.
+	Ahead int
+	Steps []step
 }
 
 type kind int
@@ -69,6 +74,8 @@ const (
 	early
 	// namesake gives a zombie's successor its name.
 	namesake
+	// unbound has as many calls under way as the limit allows, beyond the owner's bound.
+	unbound
 )
 
 type arrival struct {
@@ -98,6 +105,9 @@ type world struct {
 	limits   Limits
 	now      time.Duration
 	offsets  []time.Duration
+	parallel []int
+	ahead    int
+	under    map[int]int // calls under way, by owner
 	owner    int
 	name     int // of the owner
 	budget   *Budget
@@ -118,6 +128,14 @@ func (w *world) local() time.Time { return epoch.Add(w.now + w.offset()) }
 
 func (w *world) offset() time.Duration { return w.offsets[w.owner%len(w.offsets)] }
 
+// bound is how many calls an owner has under way at most, 0 for no bound.
+func (w *world) bound(owner int) int {
+	if len(w.parallel) == 0 {
+		return 0
+	}
+	return w.parallel[owner%len(w.parallel)]
+}
+
 // play returns what the server's log says against the limits.
 func play(s scenario, f flaw) error {
 	limits, err := s.Limits.Normal()
@@ -127,10 +145,11 @@ func play(s scenario, f flaw) error {
 	if f == oneClock {
 		limits.ClockTolerance = 1
 	}
-	w := &world{flaw: f, limits: limits, offsets: s.Offsets, eras: []era{{limits, 0}}, settled: map[int64]time.Time{}, void: map[int64]bool{}}
+	w := &world{flaw: f, limits: limits, offsets: s.Offsets, parallel: s.Parallel, ahead: s.Ahead, under: map[int]int{}, eras: []era{{limits, 0}}, settled: map[int64]time.Time{}, void: map[int64]bool{}}
 	if w.budget, err = New(limits); err != nil {
 		return err
 	}
+	w.budget.Ahead(w.ahead)
 	for _, st := range s.Steps {
 		w.pass(st.Wait)
 		if err := w.step(st); err != nil {
@@ -242,7 +261,7 @@ func (w *world) record(permits []Permit) {
 	}
 	w.unrecorded = nil
 	for _, p := range permits {
-		w.history.Permits = append(w.history.Permits, Past{Permit: p})
+		w.history.Permits = append(w.history.Permits, Past{Permit: p, Holder: fmt.Sprint(w.owner)})
 		w.names = append(w.names, w.name)
 	}
 	w.history.LastPermit, w.history.NextSend, w.history.ClosedUntil = w.budget.LastPermit(), w.budget.NextSend(), w.budget.ClosedUntil()
@@ -267,7 +286,12 @@ func (w *world) takeOver(sameName bool) error {
 	}
 	w.unrecorded = nil
 	h := w.history
-	h.Permits = nil
+	h.Permits, h.Parallel = nil, map[string]int{}
+	for before := range w.owner {
+		if bound := w.bound(before); bound > 0 {
+			h.Parallel[fmt.Sprint(before)] = bound
+		}
+	}
 	for i, p := range w.history.Permits {
 		p.SettledAt, p.Gone = w.settled[p.Number], w.names[i] == w.name
 		if w.void[p.Number] || w.flaw == forgetful && p.SettledAt.IsZero() {
@@ -280,6 +304,7 @@ func (w *world) takeOver(sameName bool) error {
 		return err
 	}
 	b.Restore(w.local(), h)
+	b.Ahead(w.ahead)
 	w.budget = b
 	return nil
 }
@@ -314,13 +339,36 @@ func (w *world) use(p Permit, f fate) {
 		ends = deadline
 	}
 	// Sending needs a living owner, or a zombie; what is sent arrives in any case.
+	sent := false
 	w.events = append(w.events, event{write, owner, false, func() {
+		bound := w.bound(owner)
+		if bound > 0 && w.flaw == unbound {
+			bound = w.limits.Concurrency[0].Calls
+		}
+		if bound > 0 && w.under[owner] >= bound {
+			return
+		}
+		sent = true
+		w.under[owner]++
 		if !f.Lost {
 			w.arrivals = append(w.arrivals, arrival{arrives, ends, era, owner})
 		}
+	}}, event{ends, owner, false, func() {
+		if sent {
+			w.under[owner]--
+		}
 	}})
-	report(write+f.Report/8, func() { w.budget.Issued(p.Number, clock(w.now)) })
+	report(write+f.Report/8, func() {
+		if sent {
+			w.budget.Issued(p.Number, clock(w.now))
+		}
+	})
 	report(ends+f.Report, func() {
+		if !sent {
+			w.budget.Void(p.Number)
+			w.unrecorded = append(w.unrecorded, func() { w.void[p.Number] = true })
+			return
+		}
 		w.budget.Settle(p.Number, clock(ends))
 		w.unrecorded = append(w.unrecorded, func() { w.settled[p.Number] = clock(ends) })
 	})

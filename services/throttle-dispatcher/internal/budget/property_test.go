@@ -20,6 +20,7 @@ type universe struct {
 	windows     int
 	arrives     bool
 	concurrency bool
+	bounds      bool
 	crashes     bool
 	changes     bool
 }
@@ -42,6 +43,13 @@ func scenarios(o universe) *rapid.Generator[scenario] {
 		}
 		if o.concurrency {
 			s.Limits.Concurrency = []Concurrency{{Name: "parallel", Calls: rapid.IntRange(1, 4).Draw(t, "parallel")}}
+			s.Parallel = rapid.SliceOfN(rapid.IntRange(0, 3), 0, 3).Draw(t, "bounds")
+		}
+		if o.bounds {
+			// Many calls at once, so that the bounds are what counts.
+			s.Limits.Pacing, s.Limits.Windows[0].Calls, s.Ahead = Burst, 40, 12
+			s.Limits.Concurrency[0].Calls = rapid.IntRange(2, 4).Draw(t, "parallel")
+			s.Parallel = rapid.SliceOfN(rapid.IntRange(1, s.Limits.Concurrency[0].Calls), 1, 3).Draw(t, "bounds")
 		}
 		s.Limits.Tolerance = between(t, 1, unit/2, "tolerance")
 		s.Limits.CallTimeout = between(t, 1, 3*unit, "timeout")
@@ -94,6 +102,7 @@ var worlds = map[string]universe{
 	"one window":           {windows: 1},
 	"several windows":      {windows: 3},
 	"declared arrival":     {windows: 3, arrives: true},
+	"owners with bounds":   {windows: 1, concurrency: true, bounds: true, crashes: true},
 	"concurrency":          {windows: 1, concurrency: true},
 	"crashes":              {windows: 1, crashes: true},
 	"crashes and clocks":   {windows: 3, arrives: true, concurrency: true, crashes: true},
@@ -127,6 +136,7 @@ func TestTheJudgeNotices(t *testing.T) {
 		"trusting every clock":            {oneClock, universe{windows: 1, crashes: true}},
 		"sending early":                   {early, universe{windows: 1}},
 		"burying the living":              {namesake, universe{windows: 1, crashes: true}},
+		"more under way than said":        {unbound, universe{windows: 1, concurrency: true, bounds: true, crashes: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := scenarios(c.world)

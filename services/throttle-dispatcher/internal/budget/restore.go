@@ -8,11 +8,16 @@ type History struct {
 	NextSend, ClosedUntil time.Time
 	// Permits holds those that may still count, void ones left out.
 	Permits []Past
+	// Parallel is how many calls a holder had under way at most at a time, however
+	// many permits it held; one that is not in it, as many as it held.
+	Parallel map[string]int
 }
 
 // Past is one permit of an owner before.
 type Past struct {
 	Permit
+	// Holder is who handed it out, of those in Parallel.
+	Holder string
 	// SettledAt is zero where no settlement is recorded.
 	SettledAt time.Time
 	// Gone: the process that held it is known to be dead, and its connections
@@ -31,7 +36,9 @@ const patience = 3
 // arrived until its deadline and grace; under ArrivesWithin as arrived by then
 // after NotAfter. Where its holder is gone, the kernel cut its connections when it
 // died: it has arrived by a grace from now or never, and is worked on for no
-// longer than replies were seen to take.
+// longer than replies were seen to take. At no time had a holder more calls under
+// way than its bound, so that of its calls without a settlement only as many count
+// as in flight: those that may last the longest.
 func (b *Budget) Restore(now time.Time, history History) {
 	b.advance(now)
 	skew := 2 * b.limits.ClockTolerance
@@ -46,13 +53,17 @@ func (b *Budget) Restore(now time.Time, history History) {
 		}
 	}
 	longest := longestReply(history.Permits)
+	underWay := make(map[string]*instants)
 	for _, p := range history.Permits {
 		b.number = max(b.number, p.Number)
 		arrived := p.SettledAt
 		if arrived.IsZero() {
 			var done time.Time
 			arrived, done = b.ends(now, p, longest)
-			b.abandoned.add(b.nanos(done.Add(skew)))
+			if underWay[p.Holder] == nil {
+				underWay[p.Holder] = &instants{}
+			}
+			underWay[p.Holder].add(b.nanos(done.Add(skew)))
 		}
 		for _, w := range b.windows {
 			bound := arrived
@@ -60,6 +71,15 @@ func (b *Budget) Restore(now time.Time, history History) {
 				bound = p.NotAfter.Add(w.ArrivesWithin)
 			}
 			w.bounds.add(b.nanos(bound.Add(skew)))
+		}
+	}
+	for holder, ends := range underWay {
+		n := ends.len()
+		if bound, ok := history.Parallel[holder]; ok {
+			n = min(n, bound)
+		}
+		for i := range n {
+			b.abandoned.add(ends.largest(i))
 		}
 	}
 	b.advance(now)

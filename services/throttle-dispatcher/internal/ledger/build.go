@@ -25,7 +25,7 @@ func (r *Recorder) Build(now time.Time, b *budget.Budget) *ledgerv1.Block {
 		Connector: r.identity.Connector, Owner: r.identity.Owner, Epoch: r.identity.Epoch,
 		WrittenAt: timestamppb.New(now), LastPermit: b.LastPermit(),
 		NextSend: timestamp(b.NextSend()), ClosedUntil: timestamp(b.ClosedUntil()),
-		Permits: r.pending.permits, Claims: r.pending.claims,
+		Permits: r.pending.permits, Claims: r.pending.claims, Parallel: r.parallel,
 	}
 	free := MaxBlockBytes - maxSettlementBytes - maxHeadBytes
 	for _, p := range block.GetPermits() {
@@ -75,7 +75,7 @@ func (r *Recorder) Committed(sequence uint64) {
 		return
 	}
 	r.building = nil
-	r.last = sequence
+	r.last, r.onRecord = sequence, block.GetParallel()
 	r.ordinal++
 	for _, p := range block.GetPermits() {
 		r.ends[p.GetNumber()] = end{deadline: p.GetDeadline().AsTime()}

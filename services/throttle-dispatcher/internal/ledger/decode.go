@@ -48,6 +48,9 @@ func check(block *ledgerv1.Block) error {
 	if n := block.GetLastPermit(); n < 0 || n > mostPermits {
 		return fmt.Errorf("last_permit is %d, it must not be negative or above %d", n, int64(mostPermits))
 	}
+	if n := block.GetParallel(); n < 0 {
+		return fmt.Errorf("parallel is %d, it must not be less than 0", n)
+	}
 	if err := checkPermits(block); err != nil {
 		return err
 	}

@@ -31,6 +31,9 @@ type State struct {
 	ClosedUntil  time.Time
 	// Permits are those handed out, void ones left out, by number.
 	Permits []Permit
+	// Parallel is how many calls a holder of permits had under way at most at a time;
+	// a holder that is not in it, as many as it held.
+	Parallel map[string]int
 	// Claims are the open ones, in the order in which they were first made.
 	Claims []Claim
 	// Closes are those of the blocks read, oldest first.
@@ -44,8 +47,8 @@ type State struct {
 type Permit struct {
 	budget.Permit
 	DeliveryID string
-	// Owner handed it out.
-	Owner string
+	// Owner handed it out. Holder tells its terms apart: each is named once.
+	Owner, Holder string
 	// SettledAt is zero where no settlement is recorded.
 	SettledAt time.Time
 	// Sequence is that of its block.
@@ -92,6 +95,7 @@ type Folder struct {
 // NewFolder returns an empty one.
 func NewFolder() *Folder {
 	return &Folder{
+		state:   State{Parallel: make(map[string]int)},
 		permits: make(map[int64]*Permit), claims: make(map[string]*Claim), order: make(map[string]uint64), parts: make(map[string]uint64),
 		deferrals: make(map[string]Deferral),
 	}
@@ -107,6 +111,10 @@ func (f *Folder) Add(r Record) error {
 	if r.Sequence <= s.LastSequence {
 		return fmt.Errorf("%w at sequence %d: it was read after sequence %d", ErrMalformed, r.Sequence, s.LastSequence)
 	}
+	holder := holderOf(b)
+	if s.Parallel[holder] = int(b.GetParallel()); b.GetParallel() == 0 {
+		delete(s.Parallel, holder)
+	}
 	for _, p := range b.GetPermits() {
 		if p.GetNumber() <= s.LastPermit {
 			return fmt.Errorf("%w at sequence %d: permit %d was handed out before", ErrMalformed, r.Sequence, p.GetNumber())
@@ -116,7 +124,7 @@ func (f *Folder) Add(r Record) error {
 				Number: p.GetNumber(), SendAt: p.GetSendAt().AsTime(),
 				NotAfter: p.GetNotAfter().AsTime(), Deadline: p.GetDeadline().AsTime(),
 			},
-			DeliveryID: p.GetDeliveryId(), Owner: b.GetOwner(), Sequence: r.Sequence,
+			DeliveryID: p.GetDeliveryId(), Owner: b.GetOwner(), Holder: holder, Sequence: r.Sequence,
 		}
 	}
 	for _, e := range b.GetSettlements() {
@@ -147,6 +155,12 @@ func (f *Folder) Add(r Record) error {
 	s.WrittenAt, s.LastPermit = b.GetWrittenAt().AsTime(), max(s.LastPermit, b.GetLastPermit())
 	s.NextSend, s.ClosedUntil = instant(b.GetNextSend()), instant(b.GetClosedUntil())
 	return nil
+}
+
+// holderOf names the term of ownership in which a block was written: an owner that
+// starts again, in the same epoch even, reads the ledger anew.
+func holderOf(b *ledgerv1.Block) string {
+	return fmt.Sprintf("%s/%d/%d", b.GetOwner(), b.GetEpoch(), b.GetRestoredAt().AsTime().UnixNano())
 }
 
 // end ends a delivery's claim.
@@ -186,6 +200,7 @@ func (f *Folder) State() (State, error) {
 			ErrMalformed, sequence, id)
 	}
 	s := f.state
+	s.Parallel = maps.Clone(s.Parallel)
 	for _, n := range slices.Sorted(maps.Keys(f.permits)) {
 		s.Permits = append(s.Permits, *f.permits[n])
 	}
@@ -207,9 +222,9 @@ func (f *Folder) State() (State, error) {
 // gone is the name of an owner whose process is known to have ended, empty for none:
 // mostly the next owner's own, since a name belongs to one process at a time.
 func (s State) History(gone string) budget.History {
-	h := budget.History{LastPermit: s.LastPermit, NextSend: s.NextSend, ClosedUntil: s.ClosedUntil}
+	h := budget.History{LastPermit: s.LastPermit, NextSend: s.NextSend, ClosedUntil: s.ClosedUntil, Parallel: s.Parallel}
 	for _, p := range s.Permits {
-		h.Permits = append(h.Permits, budget.Past{Permit: p.Permit, SettledAt: p.SettledAt, Gone: gone != "" && p.Owner == gone})
+		h.Permits = append(h.Permits, budget.Past{Permit: p.Permit, Holder: p.Holder, SettledAt: p.SettledAt, Gone: gone != "" && p.Owner == gone})
 	}
 	return h
 }

@@ -191,6 +191,7 @@ func TestBadRecordsAreNamed(t *testing.T) {
 		"must count up":             {Connector: "erp", WrittenAt: stamp, LastPermit: 9, Permits: []*ledgerv1.Permit{permit(2), permit(2)}},
 		"last_permit is 1":          {Connector: "erp", WrittenAt: stamp, LastPermit: 1, Permits: []*ledgerv1.Permit{permit(2)}},
 		"must not be negative":      {Connector: "erp", WrittenAt: stamp, LastPermit: -1},
+		"parallel is -1":            {Connector: "erp", WrittenAt: stamp, Parallel: -1},
 		"lacks a valid send_at":     {Connector: "erp", WrittenAt: stamp, LastPermit: 1, Permits: []*ledgerv1.Permit{{Number: 1, SendAt: stamp}}},
 		"not in this order":         {Connector: "erp", WrittenAt: stamp, LastPermit: 1, Permits: []*ledgerv1.Permit{{Number: 1, SendAt: stamp, NotAfter: stamp, Deadline: timestamppb.New(epoch.Add(-1))}}},
 		"settlement of permit 3":    {Connector: "erp", WrittenAt: stamp, Settlements: []*ledgerv1.Settlement{{Permit: 3}}},
@@ -219,6 +220,53 @@ func TestBadRecordsAreNamed(t *testing.T) {
 	state, err := Fold(nil)
 	if err != nil || state.LastSequence != 0 || !state.NextSend.IsZero() {
 		t.Errorf("no records: %v, %v", state, err)
+	}
+}
+
+// The newest block of each term says how many of its calls were under way.
+func TestTheBoundOfEachTermIsFound(t *testing.T) {
+	b, r := newOwner(t, State{})
+	restored := timestamppb.New(epoch)
+	var records []Record
+	write := func(parallel int) {
+		t.Helper()
+		r.Bound(parallel)
+		must(t, r.Permit(b.Reserve(epoch, time.Hour, 1)[0], "d"))
+		block := proto.CloneOf(r.Build(epoch, b))
+		block.RestoredAt = restored
+		sequence := uint64(len(records) + 1)
+		records = append(records, Record{sequence, block})
+		r.Committed(sequence)
+		if r.OnRecord() != parallel {
+			t.Errorf("%d is on record, want %d", r.OnRecord(), parallel)
+		}
+	}
+	r.Bound(2)
+	if r.Pending() || r.Widens() {
+		t.Error("a bound before the first block is written by itself")
+	}
+	write(2)
+	if r.Bound(4); !r.Pending() || !r.Widens() || r.OnRecord() != 2 {
+		t.Errorf("a higher bound: pending %v, widens %v, on record %d", r.Pending(), r.Widens(), r.OnRecord())
+	}
+	write(4)
+	if r.Bound(3); r.Pending() {
+		t.Error("a lower bound is written by itself")
+	}
+	write(3)
+	restored = timestamppb.New(epoch.Add(time.Second)) // the same owner has started again
+	write(5)
+	restored = timestamppb.New(epoch.Add(2 * time.Second))
+	write(0)
+	state, err := Fold(records)
+	must(t, err)
+	history := state.History("")
+	var bounds []int
+	for _, p := range history.Permits {
+		bounds = append(bounds, history.Parallel[p.Holder])
+	}
+	if want := []int{3, 3, 3, 5, 0}; !slices.Equal(bounds, want) {
+		t.Errorf("the permits are bounded by %v, want %v", bounds, want)
 	}
 }
 

@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -68,6 +69,8 @@ type Recorder struct {
 
 	pending  pending
 	building *ledgerv1.Block
+	// parallel is what blocks are to say of it, and onRecord what the newest says.
+	parallel, onRecord int32
 
 	permits lineup[int64]
 	ends    map[int64]end
@@ -299,10 +302,24 @@ func (r *Recorder) endClaim(id string) {
 // close or deferral need not be found any more.
 func (r *Recorder) Acked(deliveryID string) { delete(r.closes, deliveryID) }
 
+// Bound says that from the next block on at most so many calls are under way at a
+// time; 0 that nothing bounds them. A lower bound must hold before that block is
+// built, a higher one only after it is committed: see OnRecord.
+func (r *Recorder) Bound(parallel int) {
+	r.parallel = int32(min(max(parallel, 0), math.MaxInt32))
+}
+
+// OnRecord returns the bound that the newest committed block holds, 0 for none.
+func (r *Recorder) OnRecord() int { return int(r.onRecord) }
+
+// Widens says whether a higher bound waits to be written. A first one, and a lower
+// one, go along with what else there is.
+func (r *Recorder) Widens() bool { return r.onRecord > 0 && r.parallel > r.onRecord }
+
 // Pending says whether there is anything to write.
 func (r *Recorder) Pending() bool {
 	p := &r.pending
-	return r.building != nil || len(p.permits)+len(p.claims)+len(p.settlements)+len(p.closes)+len(p.deferrals) > 0
+	return r.building != nil || r.Widens() || len(p.permits)+len(p.claims)+len(p.settlements)+len(p.closes)+len(p.deferrals) > 0
 }
 
 // CarryAfter changes how old an open claim's block may become until it is written

@@ -85,6 +85,9 @@ func (c *conn) shut() { c.once.Do(func() { close(c.closed) }) }
 
 // sleep says whether the connection is still open after d.
 func (c *conn) sleep(d time.Duration) (open bool) {
+	if d <= 0 {
+		return true
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -21,6 +21,8 @@ type ticket struct {
 	// stop ends the request's context with a cause, which also keeps Go's
 	// transport from trying again.
 	stop context.CancelCauseFunc
+	// gate is entered before the first byte.
+	gate *gate
 
 	mu          sync.Mutex
 	connected   bool
@@ -41,19 +43,22 @@ func (t *ticket) arm(c *conn) {
 }
 
 // begin says whether bytes of the request may be written to c now, and whether
-// they are its first. The first wait for the send time.
+// they are its first. The first wait for the send time and for room at the gate.
 func (t *ticket) begin(c *conn) (first bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.done && t.conn == nil {
-		if wait := time.Until(t.permit.SendAt); wait > 0 {
-			t.mu.Unlock()
-			open := c.sleep(wait)
-			t.mu.Lock()
-			if !open {
-				return false, net.ErrClosed
-			}
+		t.mu.Unlock()
+		in := c.sleep(time.Until(t.permit.SendAt)) && t.gate.enter(c.closed)
+		t.mu.Lock()
+		if !in {
+			return false, net.ErrClosed
 		}
+		defer func() {
+			if !first {
+				t.gate.leave()
+			}
+		}()
 	}
 	switch {
 	case t.done:
@@ -119,6 +124,13 @@ func (t *ticket) expire() {
 	default:
 		t.stop(ErrPermitExpired)
 	}
+}
+
+// begun says whether the first byte was let pass: the ticket has entered the gate.
+func (t *ticket) begun() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.conn != nil
 }
 
 // finish ends the ticket: no byte of the request can be written after it. It

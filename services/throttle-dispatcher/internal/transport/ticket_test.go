@@ -26,7 +26,7 @@ func pair(t *testing.T, p budget.Permit) (first, second *conn, tk *ticket, ctx c
 	}
 	ctx, stop := context.WithCancelCause(t.Context())
 	t.Cleanup(func() { stop(nil) })
-	return dial(), dial(), &ticket{permit: p, stop: stop}, ctx
+	return dial(), dial(), &ticket{permit: p, stop: stop, gate: &gate{most: 1}}, ctx
 }
 
 func TestATicketIsGoodForOneConnection(t *testing.T) {

@@ -78,6 +78,9 @@ type Config struct {
 	// Issued, if set, is called once for each permit as soon as its first bytes
 	// are with the kernel, with a time after that moment; from any goroutine.
 	Issued func(number int64, at time.Time)
+	// Short, if set, is called when a call whose time has come finds as many under
+	// way as Allow allows; from any goroutine.
+	Short func()
 }
 
 // Outcome is what became of a call.
@@ -98,6 +101,7 @@ type Transport struct {
 	host   string // host:port
 	http   *http.Transport
 	closed atomic.Bool
+	gate   gate
 
 	mu      sync.Mutex
 	tickets map[*ticket]struct{} // of the calls that are in Do
@@ -119,6 +123,7 @@ func New(config Config) (*Transport, error) {
 	standard(&config.IdleTimeout, DefaultIdleTimeout)
 	standard(&config.DialTimeout, DefaultDialTimeout)
 	t := &Transport{config: config, scheme: u.Scheme, host: hostPort(u), tickets: make(map[*ticket]struct{})}
+	t.gate.most, t.gate.short = config.MaxConnections, config.Short
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	t.http = &http.Transport{
@@ -140,6 +145,15 @@ func (t *Transport) Close() {
 	t.closed.Store(true)
 	t.http.CloseIdleConnections()
 }
+
+// Allow bounds how many calls are under way at a time; the bound is MaxConnections
+// until then. It returns how many are now: those beyond a lower bound go on, and no
+// call begins until enough have ended. What waits for room is not under way, and
+// gives up when its permit expires.
+func (t *Transport) Allow(most int) (underWay int) { return t.gate.allow(most) }
+
+// Peak returns the most calls that were under way at a time since it was last asked.
+func (t *Transport) Peak() int { return t.gate.takePeak() }
 
 // Recall ends every call of which no byte is written; those under way go on.
 func (t *Transport) Recall() {
@@ -179,7 +193,7 @@ func (t *Transport) Do(ctx context.Context, req *http.Request, permit budget.Per
 	defer cancel()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	ticket := &ticket{permit: permit, issued: t.config.Issued, stop: stop}
+	ticket := &ticket{permit: permit, issued: t.config.Issued, stop: stop, gate: &t.gate}
 	defer t.keep(ticket)()
 	late := time.AfterFunc(time.Until(permit.NotAfter), ticket.expire)
 	defer late.Stop()
@@ -206,6 +220,13 @@ func (t *Transport) Do(ctx context.Context, req *http.Request, permit budget.Per
 			err = errUnasked
 		}
 		out.Status, out.Header, out.Body = 0, nil, nil
+	}
+	if ticket.begun() {
+		if wait := time.Until(out.SettledAt); wait > 0 {
+			time.AfterFunc(wait, t.gate.leave)
+		} else {
+			t.gate.leave()
+		}
 	}
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {

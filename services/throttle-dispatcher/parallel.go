@@ -1,0 +1,68 @@
+package throttledispatcher
+
+import "time"
+
+// halfEnough is how long half of the calls that may be under way must have been
+// enough before no more are allowed again. Each change costs a block.
+const halfEnough = time.Minute
+
+// parallel is how many calls may be under way at a time. It is half of what the
+// limits allow as long as that is enough, and the ledger says so: whoever takes over
+// from a process that died must take that many for under way, for as long as they
+// may last, and the other half is free for its own calls at once. Send times are
+// handed out for more calls than are ever under way; if each of them counted, a
+// crash would stop a connector of few parallel calls for the grace at least, and
+// where another replica takes over for the longest time that a call may take.
+type parallel struct {
+	// declared: a limit bounds them. Otherwise nobody counts them, and all may be.
+	declared  bool
+	half, all int
+	// allowed is what the transport lets through: never more than is on record, so
+	// none before the first block.
+	allowed int
+	// neededAt is when more than half were to be under way, as far as is known.
+	neededAt time.Time
+}
+
+func parallelOf(all int, declared bool) parallel {
+	p := parallel{declared: declared, half: max(1, all/2), all: all}
+	if !declared {
+		p.half, p.allowed = all, all
+	}
+	return p
+}
+
+// keepParallel brings the bound to what is wanted, a step at a time: a higher one
+// holds from when it is on record, and a lower one goes on record once it holds.
+func (w *worker) keepParallel(now time.Time) {
+	p := &w.parallel
+	if !p.declared {
+		return
+	}
+	want, recorded := p.half, w.ledger.OnRecord()
+	if p.allowed > p.half && now.Sub(p.neededAt) >= halfEnough && w.client.Peak() > p.half {
+		p.neededAt = now
+	}
+	// Before a reply, nobody knows that more calls would get one.
+	if now.Sub(p.neededAt) < halfEnough && !w.unheard(now) {
+		want = p.all
+	}
+	if allowed := min(want, recorded); allowed != p.allowed || want < recorded {
+		p.allowed = allowed
+		if w.client.Allow(allowed) > want {
+			return
+		}
+	}
+	w.ledger.Bound(want)
+}
+
+// unheard reports whether no reply is on record that a successor would read, from
+// which it could tell how long calls are worked on. The replies of a system may be
+// as far apart as a call may take.
+func (w *worker) unheard(now time.Time) bool {
+	limits := w.budget.Limits()
+	return now.Sub(w.repliedAt) > limits.Retention()+limits.CallTimeout
+}
+
+// underWay returns how many calls are, as far as the loop has heard.
+func (w *worker) underWay() int { return w.flying - len(w.unsent) }
