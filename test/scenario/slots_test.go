@@ -1,9 +1,11 @@
 package scenario
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
+	"github.com/peppasync/peppasync/test/runner"
 	"github.com/peppasync/peppasync/test/runner/scene"
 	"github.com/peppasync/peppasync/test/sim/faults"
 	"github.com/peppasync/peppasync/test/sim/jsontime"
@@ -43,4 +45,46 @@ func TestKilledWithEverySlotTaken(t *testing.T) {
 	if r := stage.World.WMS.Report(); r.Throttled != 0 {
 		t.Errorf("%d calls are throttled: the old ones were still under way", r.Throttled)
 	}
+}
+
+// TestKilledInTheFirstMoments kills the product while the first calls of a burst
+// are under way, before or just after any reply. The restarted one does not know
+// what was sent and how long the systems work on it, and feeds on all the same: all
+// that may be under way at a call's longest is half a minute.
+func TestKilledInTheFirstMoments(t *testing.T) {
+	const rounds, atMost = 8, 6 * time.Second
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	var slowest time.Duration
+	for range rounds {
+		after := time.Duration(random.IntN(160)) * time.Millisecond
+		t.Run("after "+after.String(), func(t *testing.T) {
+			stage := open(t, scene.Options{Script: scene.Saturday().Scaled(400), Binary: binary(t, false)})
+			burst := scene.Burst()
+			if err := burst.Do(t.Context(), stage); err != nil {
+				t.Fatal(err)
+			}
+			err := runner.Until(t.Context(), time.Millisecond, "ten orders are captured", func() bool { return len(stage.World.Shop.Captured()) >= 10 })
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(after) // the moment of the kill is what is drawn
+			if err := stage.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := stage.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			begun := time.Now()
+			fed := func() int { return stage.World.ERP.Report().Orders }
+			before := fed()
+			until(t, time.Minute, "the ERP gets more orders", func() bool { return fed() > before+10 })
+			took := time.Since(begun)
+			if slowest = max(slowest, took); took > atMost {
+				t.Errorf("the restarted product feeds the ERP after %v, want at most %v", took.Round(time.Millisecond), atMost)
+			}
+		})
+	}
+	t.Logf("at most %v from the start to the tenth order", slowest.Round(time.Millisecond))
 }
