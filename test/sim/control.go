@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type OrderRequest struct {
 	shopify.Edit
 	// Order is its name, such as "#1001".
 	Order string `json:"order"`
-	// Topic is for /shop/resend; "orders/create" by default.
+	// Topic is for /shop/resend and /shop/replay; "orders/create" by default.
 	Topic string `json:"topic,omitempty"`
 }
 
@@ -154,10 +155,12 @@ func (w *World) handleShop(handle handleFunc) {
 		"pay":    func(q OrderRequest) (any, error) { return w.Shop.MarkPaid(q.Order) },
 		"cancel": func(q OrderRequest) (any, error) { return w.Shop.Cancel(q.Order) },
 		"resend": func(q OrderRequest) (any, error) {
-			if q.Topic == "" {
-				q.Topic = "orders/create"
-			}
+			q.Topic = cmp.Or(q.Topic, "orders/create")
 			return q, w.Shop.Resend(q.Order, q.Topic)
+		},
+		"replay": func(q OrderRequest) (any, error) {
+			q.Topic = cmp.Or(q.Topic, "orders/create")
+			return q, w.Shop.Replay(q.Order, q.Topic)
 		},
 	} {
 		handle("POST /shop/"+action, func(r *http.Request) (any, error) {

@@ -336,6 +336,7 @@ func TestControlDrivesEverySystem(t *testing.T) {
 		{"/shop/update", `{"order":"#1","quantity":3}`, 200, `"current_quantity": 3`},
 		{"/shop/pay", `{"order":"#1"}`, 200, `"financial_status": "paid"`},
 		{"/shop/resend", `{"order":"#1"}`, 200, `orders/create`},
+		{"/shop/replay", `{"order":"#1"}`, 200, `orders/create`},
 		{"/shop/cancel", `{"order":"#1"}`, 200, `"cancel_reason": "customer"`},
 		{"/shop/cancel", `{"order":"#9"}`, 400, `no order \"#9\"`},
 		{"/shop/sell", `{"count":1,"sku":"GHOST"}`, 400, `no item with the sku`},

@@ -67,6 +67,7 @@ const (
 	UnderPenalty
 	InMaintenance
 	InjectedThrottle
+	InjectedThrottleInBody
 	InjectedUnavailable
 	InjectedServerError
 )

@@ -88,6 +88,8 @@ func (f *Front) fail(w http.ResponseWriter, t arrivals.Ticket, r *http.Request, 
 		f.answer(w, t, withRetryAfter(f.system.Refuse(InjectedThrottle), fault))
 	case faults.ThrottleHTML:
 		f.answer(w, t, withRetryAfter(htmlReply(http.StatusTooManyRequests), fault))
+	case faults.ThrottleInBody:
+		f.answer(w, t, withRetryAfter(f.system.Refuse(InjectedThrottleInBody), fault))
 	case faults.Unavailable:
 		f.answer(w, t, withRetryAfter(f.system.Refuse(InjectedUnavailable), fault))
 	case faults.ServerError:

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/peppasync/peppasync/test/sim/account"
+	"github.com/peppasync/peppasync/test/sim/arrivals"
 )
 
 const (
@@ -91,6 +92,10 @@ func (a *Account) Refuse(reason account.Reason) account.Reply {
 	case account.InjectedServerError:
 		return failure(http.StatusInternalServerError, detail{
 			Code: "UNEXPECTED_ERROR", Detail: "An unexpected error occurred. Error ID: l0f7x2k31h0v2j5y9q8x"})
+	case account.InjectedThrottleInBody:
+		reply := failure(http.StatusOK, detail{Code: "SSS_REQUEST_LIMIT_EXCEEDED", Detail: "Request limit exceeded. Request blocked."})
+		reply.Outcome = arrivals.Throttled
+		return reply
 	default:
 		return failure(http.StatusTooManyRequests, detail{Code: "REQUEST_LIMIT_EXCEEDED", Detail: "Request limit exceeded. Request blocked."})
 	}

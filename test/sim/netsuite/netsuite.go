@@ -110,6 +110,13 @@ func New(cfg Config) (*Account, error) {
 	return a, nil
 }
 
+// AddItem adds to the item master while the account is in use: what was refused for its item is not any more.
+func (a *Account) AddItem(it Item) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.addItem(len(a.items), it)
+}
+
 func (a *Account) addItem(i int, it Item) error {
 	if it.SKU == "" {
 		return errors.New("sku is missing")

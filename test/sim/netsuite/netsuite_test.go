@@ -308,6 +308,34 @@ func TestRefusalsHaveNetSuitesShape(t *testing.T) {
 	}
 }
 
+func TestThrottledInBody(t *testing.T) {
+	c := newClient(t, netsuite.Config{Config: account.Config{Faults: []faults.Rule{{Kind: faults.ThrottleInBody, RetryAfter: "1"}}}})
+	w := c.do(http.MethodPut, orders+"/eid:o", body(1, 1))
+	if w.Code != http.StatusOK || w.Header().Get("Retry-After") != "1" || errorCode(t, w) != "SSS_REQUEST_LIMIT_EXCEEDED" {
+		t.Errorf("%d, headers %v", w.Code, w.Header())
+	}
+	if r := c.a.Report(); r.Orders != 0 || r.ByOutcome["throttled"] != 1 || r.Throttled != 0 {
+		t.Errorf("%d orders, outcomes %v, %d over a limit", r.Orders, r.ByOutcome, r.Throttled)
+	}
+}
+
+func TestAnItemThatIsAddedIsKnown(t *testing.T) {
+	c := newClient(t, netsuite.Config{})
+	order := strings.Replace(body(1, 1), `{"id":"1"},"quantity"`, `{"refName":"NEW"},"quantity"`, 1)
+	if got := c.put("o", order); got != http.StatusBadRequest {
+		t.Fatalf("an order of what is not there = %d", got)
+	}
+	if err := c.a.AddItem(netsuite.Item{SKU: "NEW", OnHand: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.put("o", order); got != http.StatusNoContent || stockOf(c.a.Report(), "NEW").Available != 6 {
+		t.Errorf("an order of the new item = %d, stock %+v", got, stockOf(c.a.Report(), "NEW"))
+	}
+	if err := c.a.AddItem(netsuite.Item{SKU: "NEW"}); err == nil {
+		t.Error("the same item can be added twice")
+	}
+}
+
 func TestConcurrencyRefusal(t *testing.T) {
 	c := newClient(t, netsuite.Config{Config: account.Config{
 		Concurrency: 1, Faults: []faults.Rule{{Kind: faults.Slow, Keys: []string{"slow"}, Delay: jsontime.Duration(time.Hour)}},

@@ -147,10 +147,7 @@ func (a *Account) decodeLine(i int, b lineBody) (line, *detail) {
 	if b.Item == nil || b.Item.ID == "" && b.Item.RefName == "" {
 		return line{}, &detail{Code: "USER_ERROR", Path: path + ".item", Detail: "Please enter value(s) for: Item."}
 	}
-	it := a.byID[string(b.Item.ID)]
-	if b.Item.ID == "" {
-		it = a.bySKU[b.Item.RefName]
-	}
+	it := a.itemOf(b.Item)
 	if it == nil {
 		return line{}, &detail{Code: "NONEXISTENT_ID", Path: path + ".item",
 			Detail: fmt.Sprintf("Invalid item reference key %s%s.", b.Item.ID, b.Item.RefName)}
@@ -161,6 +158,15 @@ func (a *Account) decodeLine(i int, b lineBody) (line, *detail) {
 			Detail: fmt.Sprintf("Invalid quantity '%s': a whole number above zero is needed.", b.Quantity)}
 	}
 	return line{item: it, quantity: int(quantity), rate: b.Rate}, nil
+}
+
+func (a *Account) itemOf(r *reference) *item {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r.ID == "" {
+		return a.bySKU[r.RefName]
+	}
+	return a.byID[string(r.ID)]
 }
 
 func (a *Account) refuse(externalID string, d detail) account.Reply {

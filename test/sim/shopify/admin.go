@@ -105,6 +105,8 @@ func (s *Shop) Refuse(reason account.Reason) account.Reply {
 		return account.JSON(http.StatusServiceUnavailable, "application/json", map[string]string{"errors": "Service Unavailable"})
 	case account.InjectedServerError:
 		return account.JSON(http.StatusInternalServerError, "application/json", map[string]string{"errors": "Internal Server Error"})
+	case account.InjectedThrottleInBody:
+		return s.admin.drained()
 	default:
 		return account.JSON(http.StatusTooManyRequests, "application/json", map[string]string{
 			"errors": "Exceeded 2 calls per second for api client. Reduce request rates to resume uninterrupted service.",
@@ -157,12 +159,7 @@ func (a *admin) execute(q graphRequest) account.Reply {
 	}
 	if status, ok := a.reserve(float64(requested)); !ok {
 		a.shop.countThrottled()
-		return reply(graphReply{
-			Errors: []graphError{{Message: "Throttled", Extensions: map[string]any{
-				"code": "THROTTLED", "documentation": "https://shopify.dev/api/usage/rate-limits",
-			}}},
-			Extensions: costExtension(requested, nil, status),
-		}, arrivals.Throttled)
+		return throttled(requested, status)
 	}
 	e := &execution{admin: a, variables: variables}
 	data := e.run(operation)
@@ -172,6 +169,26 @@ func (a *admin) execute(q graphRequest) account.Reply {
 		outcome = arrivals.Refused
 	}
 	return reply(graphReply{Data: data, Errors: e.errors, Extensions: costExtension(requested, e.cost, status)}, outcome)
+}
+
+// DrainedFor is how long a call has to wait that the fault throttleInBody refuses, as throttleStatus tells.
+const DrainedFor = 2 * time.Second
+
+// drained is the refusal of a call while others have used up the points: 200, as all of them.
+func (a *admin) drained() account.Reply {
+	b := a.shop.cfg.Bucket
+	return throttled(int(b.RestoreRate*DrainedFor.Seconds()), map[string]any{
+		"maximumAvailable": b.MaximumAvailable, "currentlyAvailable": 0, "restoreRate": b.RestoreRate,
+	})
+}
+
+func throttled(requested int, status map[string]any) account.Reply {
+	return reply(graphReply{
+		Errors: []graphError{{Message: "Throttled", Extensions: map[string]any{
+			"code": "THROTTLED", "documentation": "https://shopify.dev/api/usage/rate-limits",
+		}}},
+		Extensions: costExtension(requested, nil, status),
+	}, arrivals.Throttled)
 }
 
 func costExtension(requested int, actual any, status map[string]any) map[string]any {

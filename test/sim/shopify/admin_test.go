@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/peppasync/peppasync/test/sim/faults"
 	"github.com/peppasync/peppasync/test/sim/shopify"
 )
 
@@ -247,6 +248,21 @@ func TestWrongSetsAreRefused(t *testing.T) {
 	}
 	if r := s.Report(); r.Sets != 0 || r.Stock[0].Available != 2000 {
 		t.Errorf("report %+v", r)
+	}
+}
+
+func TestThrottledInBody(t *testing.T) {
+	s := newShop(t, shopify.Config{})
+	if err := s.SetFaults([]faults.Rule{{Kind: faults.ThrottleInBody, Operations: []string{shopify.OpMutation}}}); err != nil {
+		t.Fatal(err)
+	}
+	a := graph(t, s, setStock, map[string]any{"input": input("available", line(1, 7, nil)), "key": "a"})
+	cost := a.Extensions.Cost
+	if a.code() != "THROTTLED" || a.Data != nil || cost.RequestedQueryCost != 200 || cost.ThrottleStatus.CurrentlyAvailable != 0 {
+		t.Errorf("%v, data %v, cost %+v", a.code(), a.Data, cost)
+	}
+	if r := s.Report(); r.Sets != 0 || r.ByOutcome["throttled"] != 1 || r.GraphQLThrottled != 0 {
+		t.Errorf("%d sets, outcomes %v, %d throttled by the bucket", r.Sets, r.ByOutcome, r.GraphQLThrottled)
 	}
 }
 

@@ -150,6 +150,17 @@ func (d *deliverer) prepare(topic, order string, payload []byte, at time.Time) *
 	return w
 }
 
+// renamed is the same content under new ids. It is none of the webhooks that count: only its sending does.
+func (d *deliverer) renamed(w *delivery) *delivery {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sequence++
+	return &delivery{
+		webhookID: identifier(d.cfg.Domain, "webhook", d.sequence), eventID: identifier(d.cfg.Domain, "event", d.sequence),
+		topic: w.topic, order: w.order, payload: w.payload, signature: w.signature, target: d.target, triggeredAt: w.triggeredAt,
+	}
+}
+
 // identifier has the form of a UUID and depends on its arguments only.
 func identifier(domain, kind string, n int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", domain, kind, n))

@@ -310,6 +310,37 @@ func TestResendRepeatsTheWebhook(t *testing.T) {
 	}
 }
 
+func TestReplayIsTheSameUnderNewIDs(t *testing.T) {
+	arrived := make(chan struct{}, 10)
+	r := newReceiver(t, func(int, hook, http.ResponseWriter) { arrived <- struct{}{} })
+	s := newShop(t, shopify.Config{Target: r.URL})
+	o, err := s.SellOne(one("VIRAL"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	delivered(t, s)
+	if err := s.Replay(o.Name, "orders/create"); err != nil {
+		t.Fatal(err)
+	}
+	<-arrived
+	<-arrived
+	h := r.all()
+	if h[0].body != h[1].body || h[0].header.Get("X-Shopify-Hmac-Sha256") != h[1].header.Get("X-Shopify-Hmac-Sha256") {
+		t.Error("the content differs")
+	}
+	for _, name := range []string{"X-Shopify-Webhook-Id", "X-Shopify-Event-Id"} {
+		if h[0].header.Get(name) == h[1].header.Get(name) {
+			t.Errorf("%s is the same", name)
+		}
+	}
+	if captured := s.Captured(); len(captured) != 1 {
+		t.Errorf("captured %v: a replay is no further order", captured)
+	}
+	if err := s.Replay("#1", "orders/create"); err == nil {
+		t.Error("an order that is not there can be replayed")
+	}
+}
+
 func TestSalesMoveStockAndStopAtZero(t *testing.T) {
 	s := newShop(t, shopify.Config{})
 	if _, err := s.SellOne(one("RARE")); err != nil {
