@@ -62,6 +62,9 @@ func (n NetSuite) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r con
 		}
 		return answer
 	}
+	if answer, refused := refusedInBody(verdict, r, effect); refused {
+		return answer
+	}
 	if call.Operation == connectors.OperationReadStock {
 		return readStock(call, r)
 	}
@@ -70,6 +73,35 @@ func (n NetSuite) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r con
 		return unreadable(r, "accepted-asynchronously", "status 202 for a synchronous request")
 	}
 	return connectors.Answer{Verdict: verdict, Reference: reference(call, r)}
+}
+
+// refusedInBody reads what a status of success hides: an error body, as gateways send
+// it that answer every call with 200, or a page, as logins and maintenances do. An
+// order whose reply says no more than 200 would be lost by it.
+func refusedInBody(verdict fault.Verdict, r connectors.Reply, effect connectors.Effect) (connectors.Answer, bool) {
+	open := fault.Unknown
+	if effect == connectors.EffectNone {
+		open = fault.Transient
+	}
+	if len(r.Body) > 0 && reply.IsHTML(r.Header, r.Body) {
+		return connectors.Answer{Verdict: fault.Verdict{Class: open, Outage: true, Cause: fault.Cause{
+			Code: "page-for-a-reply", Detail: reply.Excerpt(r.Header, r.Body), Status: r.Status,
+		}}}, true
+	}
+	var body errorBody
+	if json.Unmarshal(r.Body, &body) != nil || len(body.Details) == 0 {
+		return connectors.Answer{}, false
+	}
+	verdict.Cause.Code = "error-in-body"
+	answer := connectors.Answer{Verdict: refine(verdict, r, effect)}
+	switch answer.Class {
+	case fault.OK: // a code that no table has
+		answer.Class = open
+	case fault.AlreadyDone:
+		answer.Reference = reply.LastOfLocation(r.Header)
+	case fault.Throttled, fault.Transient, fault.Auth, fault.Permanent, fault.Unknown, fault.Conflict:
+	}
+	return answer, true
 }
 
 // refine replaces what the status says by what the error code says.

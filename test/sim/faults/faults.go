@@ -31,7 +31,7 @@ const (
 	SlowReply              Kind = "slowReply"              // the call takes effect, then Delay
 	Throttle               Kind = "throttle"               // 429 in the system's own form, Retry-After if given
 	ThrottleHTML           Kind = "throttleHTML"           // 429 with an HTML page, as proxies send it
-	ThrottleInBody         Kind = "throttleInBody"         // 200 with a body that says throttled, as GraphQL APIs do; as Throttle where a system has no such form
+	ThrottleInBody         Kind = "throttleInBody"         // 200 with a body that says throttled; as Throttle where a system has no such form
 	Unavailable            Kind = "unavailable"            // 503
 	ServerError            Kind = "serverError"            // 500, nothing happened
 	ServerErrorAfterCommit Kind = "serverErrorAfterCommit" // 500, yet the call took effect

@@ -172,7 +172,7 @@ func (a *admin) execute(q graphRequest) account.Reply {
 }
 
 // DrainedFor is how long a call has to wait that the fault throttleInBody refuses, as throttleStatus tells.
-const DrainedFor = 2 * time.Second
+const DrainedFor = time.Second
 
 // drained is the refusal of a call while others have used up the points: 200, as all of them.
 func (a *admin) drained() account.Reply {

@@ -258,7 +258,7 @@ func TestThrottledInBody(t *testing.T) {
 	}
 	a := graph(t, s, setStock, map[string]any{"input": input("available", line(1, 7, nil)), "key": "a"})
 	cost := a.Extensions.Cost
-	if a.code() != "THROTTLED" || a.Data != nil || cost.RequestedQueryCost != 200 || cost.ThrottleStatus.CurrentlyAvailable != 0 {
+	if a.code() != "THROTTLED" || a.Data != nil || cost.RequestedQueryCost != 100 || cost.ThrottleStatus.CurrentlyAvailable != 0 {
 		t.Errorf("%v, data %v, cost %+v", a.code(), a.Data, cost)
 	}
 	if r := s.Report(); r.Sets != 0 || r.ByOutcome["throttled"] != 1 || r.GraphQLThrottled != 0 {
