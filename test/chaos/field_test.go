@@ -21,7 +21,13 @@ import (
 	"github.com/peppasync/peppasync/test/sim/shopify"
 )
 
-const sku = "VIRAL-1"
+const (
+	sku = "VIRAL-1"
+	// strange is on sale and not known to the ERP, which refuses its orders.
+	strange = "STRANGE-1"
+	// shopCalls is what the shop takes in a minute, of reads and writes of stock.
+	shopCalls = 240
+)
 
 // terms are what the ERP allows, and what the product is told of it.
 type terms struct {
@@ -31,6 +37,8 @@ type terms struct {
 	// arrivesWithin is declared where it is not zero.
 	arrivesWithin time.Duration
 	latency       faults.Latency
+	// also is a folder with manifests beside those of testdata, or in their place.
+	also string
 	// spec is more of the Connector's.
 	spec     map[string]any
 	replicas int
@@ -51,6 +59,10 @@ type field struct {
 	// sold are the orders in the order of their sale, want their quantities.
 	sold []string
 	want map[string]int
+	// edited is when the first edit of an order was made.
+	edited map[string]time.Time
+	// refusable are the orders that the ERP has a reason to refuse.
+	refusable map[string]bool
 }
 
 // open starts everything, and ends it with the test.
@@ -66,7 +78,11 @@ func open(t *testing.T, what terms) *field {
 	t.Logf("-seed %d", number)
 	world, err := sim.Start(sim.Config{
 		Seed: number,
-		Shop: shopify.Config{Connections: 32, FirstOrderNumber: 1, Items: []shopify.Item{{SKU: sku, Available: 10_000_000}}},
+		Shop: shopify.Config{
+			Connections: 32, FirstOrderNumber: 1,
+			Items:  []shopify.Item{{SKU: sku, Available: 10_000_000}, {SKU: strange, Available: 10_000_000}},
+			Config: account.Config{Limits: []account.Window{{Name: "window", Calls: shopCalls, Per: jsontime.Duration(time.Minute)}}},
+		},
 		ERP: netsuite.Config{
 			Items: []netsuite.Item{{SKU: sku, OnHand: 10_000_000}},
 			Config: account.Config{
@@ -82,7 +98,7 @@ func open(t *testing.T, what terms) *field {
 	folder := t.TempDir()
 	f := &field{
 		t: t, terms: what, world: world, random: rand.New(rand.NewPCG(number, 0)),
-		log: filepath.Join(folder, "product.log"), want: make(map[string]int),
+		log: filepath.Join(folder, "product.log"), want: make(map[string]int), edited: make(map[string]time.Time),
 	}
 	if what.cut {
 		f.way = newWay(t, world.Addresses().ERP)
@@ -154,6 +170,12 @@ func (f *field) write(changes map[string]any) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	if f.terms.also == "" {
+		return
+	}
+	if err := runner.WriteManifests(filepath.Join("testdata", f.terms.also), f.product.Files, nil); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 // apply changes the Connector's spec while the product runs.
@@ -168,7 +190,14 @@ func (f *field) apply(changes map[string]any) {
 // sell sells orders as fast as the product takes them.
 func (f *field) sell(count int) {
 	f.t.Helper()
-	sale, err := f.world.Shop.Sell(shopify.Burst{Count: count, SKU: sku, Quantity: 1, Seed: f.random.Uint64()})
+	f.sellOf(sku, count)
+}
+
+// sellOf sells orders of an item and returns their names.
+func (f *field) sellOf(item string, count int) []string {
+	f.t.Helper()
+	before := len(f.sold)
+	sale, err := f.world.Shop.Sell(shopify.Burst{Count: count, SKU: item, Quantity: 1, Seed: f.random.Uint64()})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -186,6 +215,7 @@ func (f *field) sell(count int) {
 			f.sold = append(f.sold, name)
 		}
 	}
+	return f.sold[before:]
 }
 
 // backlog sells orders while the connector is paused, waits until all of them wait
@@ -209,6 +239,9 @@ func (f *field) edit() {
 		f.t.Fatal(err)
 	}
 	f.want[name]++
+	if _, before := f.edited[name]; !before {
+		f.edited[name] = time.Now()
+	}
 }
 
 // editing edits orders, per a second, for so long.
@@ -237,12 +270,20 @@ func (f *field) settled(within time.Duration) {
 	f.judge()
 }
 
-func (f *field) judge() {
-	f.t.Helper()
-	e := evidence{want: f.want, orders: f.world.ERP.Orders(), report: f.world.ERP.Report(), history: make(map[string][]netsuite.Revision)}
+func (f *field) evidence() evidence {
+	e := evidence{
+		want: f.want, refusable: f.refusable, orders: f.world.ERP.Orders(), report: f.world.ERP.Report(),
+		history: make(map[string][]netsuite.Revision),
+	}
 	for _, o := range e.orders {
 		e.history[o.ExternalID] = f.world.ERP.History(o.ExternalID)
 	}
+	return e
+}
+
+func (f *field) judge() {
+	f.t.Helper()
+	e := f.evidence()
 	for _, what := range e.broken() {
 		f.t.Error(what)
 	}

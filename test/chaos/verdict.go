@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/peppasync/peppasync/test/sim/netsuite"
 )
@@ -13,10 +14,12 @@ const mostListed = 5
 type evidence struct {
 	// want is the quantity that each order must have in the end, by its name in the
 	// shop. Edits only ever raise it.
-	want    map[string]int
-	orders  []netsuite.Order
-	history map[string][]netsuite.Revision
-	report  netsuite.Report
+	want map[string]int
+	// refusable are the orders whose writes the ERP may refuse for their content.
+	refusable map[string]bool
+	orders    []netsuite.Order
+	history   map[string][]netsuite.Revision
+	report    netsuite.Report
 }
 
 // missing returns how many orders are not there as wanted.
@@ -51,11 +54,47 @@ func (e evidence) broken() []string {
 	if e.report.Undone > 0 {
 		add("out of order: %d writes undid a later one", e.report.Undone)
 	}
-	if refused := e.report.Refused; len(refused) > 0 {
+	if refused := e.refused(); len(refused) > 0 {
 		add("%d writes were refused for their content, the first: %+v", len(refused), refused[0])
 	}
 	found = append(found, e.outOfOrder()...)
 	return append(found, e.lost()...)
+}
+
+// refused returns the writes that were refused and should not have been.
+func (e evidence) refused() []netsuite.Refusal {
+	if len(e.refusable) == 0 {
+		return e.report.Refused
+	}
+	names := e.names()
+	var found []netsuite.Refusal
+	for _, r := range e.report.Refused {
+		if !e.refusable[names[strings.ToLower(r.ExternalID)]] {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// names are the names of orders in the shop by their external ids, in lower case.
+func (e evidence) names() map[string]string {
+	names := make(map[string]string, len(e.orders))
+	for _, o := range e.orders {
+		names[strings.ToLower(o.ExternalID)] = o.OtherRefNum
+	}
+	return names
+}
+
+// editedFirst finds orders whose first write was not their creation, by the memo that
+// each kind of write leaves.
+func (e evidence) editedFirst(creation string) []string {
+	var found []string
+	for _, o := range e.orders {
+		if history := e.history[o.ExternalID]; len(history) > 0 && history[0].Memo != creation {
+			found = append(found, fmt.Sprintf("out of order: order %s began with its %s", o.OtherRefNum, history[0].Memo))
+		}
+	}
+	return abridged(found)
 }
 
 func (e evidence) outOfOrder() []string {

@@ -4,8 +4,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/peppasync/peppasync/test/sim/account"
+	"github.com/peppasync/peppasync/test/sim/arrivals"
 	"github.com/peppasync/peppasync/test/sim/netsuite"
 )
 
@@ -66,5 +68,53 @@ func TestVerdict(t *testing.T) {
 	}
 	if found := many.broken(); len(found) != mostListed+1 || !slices.Contains(found, "and 5 more like these") {
 		t.Errorf("of ten lost orders, %q is said", found)
+	}
+}
+
+// An edit that comes before its creation is found, though the quantities rise.
+func TestVerdictOfLanes(t *testing.T) {
+	e := kept()
+	e.history["a"] = []netsuite.Revision{{Quantity: 1, Memo: creation}}
+	e.history["b"] = []netsuite.Revision{{Quantity: 1, Memo: creation}, {Quantity: 3, Memo: edition}}
+	if found := e.editedFirst(creation); len(found) > 0 {
+		t.Errorf("found %q", found)
+	}
+	e.history["b"] = []netsuite.Revision{{Quantity: 1, Memo: edition}, {Quantity: 3, Memo: creation}}
+	want := []string{"out of order: order #2 began with its edit"}
+	if found := e.editedFirst(creation); !slices.Equal(found, want) {
+		t.Errorf("found %q, want %q", found, want)
+	}
+	if found := e.broken(); len(found) > 0 {
+		t.Errorf("without the memos, %q is found", found)
+	}
+}
+
+// Only the refusals that there was a reason for are let pass.
+func TestVerdictOfRefusals(t *testing.T) {
+	e := kept()
+	e.refusable = map[string]bool{"#1": true}
+	e.report.Refused = []netsuite.Refusal{{ExternalID: "A", Code: "X"}, {ExternalID: "a", Code: "X"}}
+	if found := e.broken(); len(found) > 0 {
+		t.Errorf("found %q", found)
+	}
+	e.report.Refused = append(e.report.Refused, netsuite.Refusal{ExternalID: "b", Code: "Y"}, netsuite.Refusal{ExternalID: "c", Code: "Z"})
+	if found := e.broken(); len(found) != 1 || !strings.HasPrefix(found[0], "2 writes were refused for their content, the first: {ExternalID:b") {
+		t.Errorf("found %q", found)
+	}
+}
+
+// A call that comes before the time that a throttled one was told to wait is found; one
+// that was under way is not.
+func TestVerdictOfWaits(t *testing.T) {
+	at := func(ms int, outcome arrivals.Outcome) arrivals.Arrival {
+		return arrivals.Arrival{At: time.Duration(ms) * time.Millisecond, Outcome: outcome}
+	}
+	log := []arrivals.Arrival{at(0, arrivals.Accepted), at(100, arrivals.Throttled), at(250, arrivals.Accepted), at(1101, arrivals.Accepted)}
+	if refused, early := early(log, time.Second); refused != 1 || early != 0 {
+		t.Errorf("%d throttled, %d too early; want 1 and 0", refused, early)
+	}
+	log = append(log, at(2000, arrivals.Throttled), at(2600, arrivals.Throttled), at(2990, arrivals.Accepted))
+	if refused, early := early(log, time.Second); refused != 3 || early != 3 {
+		t.Errorf("%d throttled, %d too early; want 3 and 3", refused, early)
 	}
 }
