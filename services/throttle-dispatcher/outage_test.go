@@ -2,8 +2,11 @@ package throttledispatcher_test
 
 import (
 	"net/http"
+	"sync"
 	"testing"
 	"time"
+
+	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
 // Maintenance: the system answers 503 to everything, its probe included.
@@ -38,6 +41,44 @@ func (w *world) resumedWithin(back time.Time, most time.Duration) {
 		return
 	}
 	w.t.Error("no call was accepted after the outage")
+}
+
+// A probe that is swallowed does not hold up the next, which finds the system back;
+// its end, which comes later, is no outage.
+func TestASwallowedProbeDoesNotHoldUpTheNext(t *testing.T) {
+	t.Parallel()
+	w, m := newWorld(t, 6000, time.Minute), watch(t)
+	w.catalog.respec(brief)
+	w.account.answer(status(http.StatusServiceUnavailable))
+	const orders = 20
+	for i := range orders {
+		w.want(i, "")
+	}
+	w.start(throttledispatcher.Through(m.through))
+	down := func() int { return len(w.log.with("the external system is down")) }
+	w.eventually("it is down, and only probes are made", func() bool { return down() == 1 && len(w.account.on("/health")) > 0 })
+	never := make(chan struct{})
+	t.Cleanup(sync.OnceFunc(func() { close(never) }))
+	w.account.hold(func() { <-never })
+	w.eventually("a probe is swallowed", func() bool { return w.account.under() > 0 })
+	back := time.Now()
+	w.account.hold(nil)
+	w.account.answer(nil)
+	w.delivered(orders)
+	for _, probe := range w.account.on("/health") {
+		// It would be 900 ms from when the one before was sent.
+		if late := probe.at.Sub(back); late > 0 {
+			t.Logf("the next probe comes after %v", late)
+			if m.judges(t) && late > 750*time.Millisecond {
+				t.Error("want 500 ms")
+			}
+			break
+		}
+	}
+	during(1500 * time.Millisecond) // until that has ended
+	if n := down(); n != 1 {
+		t.Errorf("%d outages, want one", n)
+	}
 }
 
 // Where the pace leaves room for less than two requests a second, a probe would

@@ -43,8 +43,9 @@ func (w *worker) keepParallel(now time.Time) {
 	if p.allowed > p.half && now.Sub(p.neededAt) >= halfEnough && w.client.Peak() > p.half {
 		p.neededAt = now
 	}
-	// Before a reply, nobody knows that more calls would get one.
-	if now.Sub(p.neededAt) < halfEnough && !w.unheard(now) {
+	// Before a reply, nobody knows that more calls would get one; during an outage
+	// there are but a few probes.
+	if now.Sub(p.neededAt) < halfEnough && (!w.unheard(now) || w.breaker.Open()) {
 		want = p.all
 	}
 	if allowed := min(want, recorded); allowed != p.allowed || want < recorded {

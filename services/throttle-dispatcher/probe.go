@@ -9,7 +9,8 @@ import (
 
 const (
 	// probeTimeout bounds a probe's reply, so that a system that comes back is
-	// noticed within a second even if it swallowed the probe before.
+	// noticed within about a second even if it swallowed the probe before and takes
+	// one call at a time.
 	probeTimeout = 900 * time.Millisecond
 	probeEvery   = 500 * time.Millisecond
 	// questionsInVain is how many harmless questions in a row may fail before a call is
@@ -17,9 +18,20 @@ const (
 	questionsInVain = 3
 )
 
+// probesAtOnce returns how many probes may be under way at a time. One that is
+// swallowed must not hold up the next, which would find the system back. With the
+// grace for its bytes it takes up a place for 1.9 s, so that where there are few
+// places, more at a time would leave none.
+func (w *worker) probesAtOnce() int {
+	if w.connections < 4 {
+		return 1
+	}
+	return 2
+}
+
 func (w *worker) mayProbe(now time.Time) bool {
 	at, _ := w.breaker.NextProbe()
-	if w.probing || w.spec.Spec.Paused || now.Before(w.quiet(now)) || now.Before(at) {
+	if w.probes >= w.probesAtOnce() || w.spec.Spec.Paused || now.Before(w.quiet(now)) || now.Before(at) {
 		return false
 	}
 	free, ok := w.budget.Next(now)
@@ -54,7 +66,7 @@ func (w *worker) probe(ctx context.Context, now time.Time) error {
 		w.budget.Void(permit.Number)
 		return w.writeBlock(ctx, nil)
 	}
-	w.probing = true
+	w.probes++
 	return w.writeBlock(ctx, []flight{{permit: permit, call: connectors.Call{Operation: operationProbe}, request: question, header: header}})
 }
 

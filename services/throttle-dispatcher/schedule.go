@@ -84,7 +84,7 @@ func (w *worker) nextSend(now time.Time) (time.Time, bool) {
 	}
 	at := now
 	switch probe, open := w.breaker.NextProbe(); {
-	case open && w.probing, !open && w.sign.onTrial() && w.flying > 0, w.room(now) == 0:
+	case open && w.probes >= w.probesAtOnce(), !open && w.sign.onTrial() && w.flying > 0, w.room(now) == 0:
 		return time.Time{}, false
 	case open:
 		at = probe

@@ -27,7 +27,7 @@ func (w *worker) settle(o outcome) {
 		w.firstReply = w.firstReply || now.Sub(w.repliedAt) > replyOnRecord
 	}
 	if o.job == nil {
-		w.probing = false
+		w.probes--
 	}
 	switch {
 	case o.wasUnused(), o.foundNoConnection() && w.full():
@@ -92,6 +92,9 @@ func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time)
 
 // fail takes in a sign that the external system is down.
 func (w *worker) fail(o outcome, now time.Time) {
+	if o.job == nil && !w.breaker.Open() {
+		return // the probe after it found the system back
+	}
 	w.replies = o.result.Status != 0
 	switch {
 	case o.job == nil:

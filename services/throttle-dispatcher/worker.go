@@ -172,7 +172,8 @@ type worker struct {
 	connections  int
 	parallel     parallel
 	crowdedUntil time.Time
-	probing      bool
+	// probes is how many harmless questions are under way.
+	probes int
 	// unanswered is how many of the latest probes were the harmless question, in vain.
 	unanswered int
 	// replies: the outage shows itself in replies, not in silence.
