@@ -14,7 +14,7 @@ import (
 const creation, edition = "creation", "edit"
 
 func lanes(what terms) terms {
-	what.also = "lanes"
+	what.also, what.calls, what.concurrency = "lanes", 100, 100
 	what.spec["lanes"] = []any{map[string]any{"name": "express", "weight": 9}, map[string]any{"name": "bulk", "weight": 1}}
 	return what
 }
@@ -28,7 +28,7 @@ func TestEditOvertakesCreation(t *testing.T) {
 	span := lasting(8*time.Second, 2*time.Minute)
 	f.sell(20)
 	f.accepted(20, time.Minute)
-	f.sell(int(25 * span.Seconds()))
+	f.sell(int(90 * span.Seconds())) // more than a replica holds of a lane in memory
 	if err := f.world.ERP.SetFaults([]faults.Rule{
 		{Kind: faults.CutCommitLater, Operations: []string{netsuite.OpUpsert}, Probability: 0.02, Delay: jsontime.Duration(horizon - time.Second)},
 		{Kind: faults.CutBeforeCommit, Operations: []string{netsuite.OpUpsert}, Probability: 0.02},
