@@ -215,6 +215,8 @@ func TestReplies(t *testing.T) {
 		"a query with a code that no table has":     {readCall, 200, errorBody("NEW_CODE", "x"), want{fault.Transient, 0, false, "new-code", "x"}},
 		"made by another meanwhile, says a 200":     {upsertCall, 200, errorBody("USER_ERROR", "This record already exists"), want{fault.AlreadyDone, 0, false, "user-error", "This record already exists"}},
 		"a page that says that all is well":         {upsertCall, 200, "<html><body>Back soon</body></html>", want{fault.Unknown, 0, true, "page-for-a-reply", "Back soon"}},
+		"an error body of another form":             {upsertCall, 200, `["x"]`, want{fault.Unknown, 0, false, "unreadable-reply", `["x"]`}},
+		"an error body that is cut off":             {upsertCall, 200, `{"o:errorDetails":[`, want{fault.Unknown, 0, false, "unreadable-reply", `{"o:errorDetails":[`}},
 		"a page for a query":                        {readCall, 200, "<html><body>Back soon</body></html>", want{fault.Transient, 0, true, "page-for-a-reply", "Back soon"}},
 		"the record itself, which nobody asked for": {upsertCall, 200, `{"id":"881"}`, want{fault.OK, 0, false, "", ""}},
 		"rows that are none":                        {readCall, 200, `{"count":1}`, want{fault.Unknown, 0, false, "unreadable-reply", `status 200 with a body that is no whole SuiteQL reply: {"count":1}`}},

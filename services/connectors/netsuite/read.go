@@ -89,7 +89,12 @@ func refusedInBody(verdict fault.Verdict, r connectors.Reply, effect connectors.
 		}}}, true
 	}
 	var body errorBody
-	if json.Unmarshal(r.Body, &body) != nil || len(body.Details) == 0 {
+	err := json.Unmarshal(r.Body, &body)
+	if r.Err != nil || err != nil && len(r.Body) > 0 {
+		// It may be an error that was cut off.
+		return unreadable(r, "unreadable-reply", reply.Excerpt(r.Header, r.Body)), true
+	}
+	if len(body.Details) == 0 {
 		return connectors.Answer{}, false
 	}
 	verdict.Cause.Code = "error-in-body"
