@@ -47,7 +47,7 @@ func (s *stalls) flush() time.Duration   { return flushEvery + s.worst }
 // sent takes in that a call is under way, or would be if there were room.
 func (w *worker) sent(i issue) {
 	if i.short {
-		w.parallel.neededAt = time.Now()
+		w.parallel.needed(time.Now())
 		return
 	}
 	w.budget.Issued(i.number, i.at)
@@ -56,21 +56,24 @@ func (w *worker) sent(i issue) {
 	if ok {
 		w.leftAt[i.number] = i.at
 	}
+	if ok && w.underWay() == 1 {
+		w.silence.busySince = i.at
+	}
 	if ok && i.at.Sub(at) > waitedLong && i.at.Before(w.crowdedUntil) && w.underWay() >= w.slots(i.at) {
 		w.crowdedUntil = i.at.Add(crowdedFor)
 	}
 }
 
-// full reports whether as many calls are under way as can be.
-func (w *worker) full() bool { return w.underWay() >= w.connections }
+// full reports whether as many calls are under way as can be. Those that wait for
+// room hold connections, so that further ones find none.
+func (w *worker) full() bool { return w.underWay() >= min(w.connections, w.parallel.allowed) }
 
-// slots returns how many calls can be under way: all as soon as they are needed, but
-// not before a reply is on record.
+// slots returns how many calls can be under way, or could as soon as they are needed.
 func (w *worker) slots(now time.Time) int {
-	if w.unheard(now) {
-		return w.parallel.allowed
+	if w.mayWiden(now) {
+		return w.connections
 	}
-	return w.connections
+	return w.parallel.allowed
 }
 
 // room returns how many send times may be handed out. Where the system is so slow

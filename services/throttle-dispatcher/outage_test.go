@@ -81,6 +81,38 @@ func TestASwallowedProbeDoesNotHoldUpTheNext(t *testing.T) {
 	}
 }
 
+// A system that swallows everything gets few calls until it is noticed, so that there
+// is room for the one that finds it back; those that it has swallowed may last for
+// half a minute.
+func TestASilentSystemIsAskedAndNotFilled(t *testing.T) {
+	t.Parallel()
+	const orders, parallel = 300, 10
+	w := newWorld(t, 6000, time.Minute)
+	w.catalog.respec(inParallel(parallel))
+	w.account.setDelay(5 * time.Millisecond)
+	for i := range orders {
+		w.want(i, "")
+	}
+	never := make(chan struct{})
+	t.Cleanup(sync.OnceFunc(func() { close(never) }))
+	w.start()
+	w.eventually("calls are answered", func() bool { return len(w.account.seen()) > 50 })
+	w.account.hold(func() { <-never })
+	w.eventually("all that is let be under way is swallowed", func() bool { return w.account.under() >= parallel/2 })
+	during(2 * time.Second)
+	before := len(w.account.seen())
+	w.account.hold(nil)
+	back := time.Now()
+	w.eventually("a call is answered", func() bool { return len(w.account.seen()) > before })
+	if took := time.Since(back); took > 10*time.Second {
+		t.Errorf("the first call after it was back is answered after %v", took)
+	}
+	w.eventually("feeding goes on", func() bool { return len(w.account.seen()) > before+50 })
+	if took := time.Since(back); took > 15*time.Second {
+		t.Errorf("50 calls after it was back took %v", took)
+	}
+}
+
 // Where the pace leaves room for less than two requests a second, a probe would
 // take the place of a call: then the call is the probe.
 func TestSlowAccountIsAskedByItsCalls(t *testing.T) {

@@ -6,6 +6,10 @@ import "time"
 // enough before no more are allowed again. Each change costs a block.
 const halfEnough = time.Minute
 
+// heldLong is how long calls may be held back for want of a reply: a call that hangs
+// must not hold up the others for as long as it may take.
+const heldLong = time.Second
+
 // parallel is how many calls may be under way at a time. It is half of what the
 // limits allow as long as that is enough, and the ledger says so: whoever takes over
 // from a process that died must take that many for under way, for as long as they
@@ -20,8 +24,10 @@ type parallel struct {
 	// allowed is what the transport lets through: never more than is on record, so
 	// none before the first block.
 	allowed int
-	// neededAt is when more than half were to be under way, as far as is known.
-	neededAt time.Time
+	// neededAt is when a call last found too little room, neededSince when that began;
+	// busy is how long calls have taken since then, all together.
+	neededAt, neededSince time.Time
+	busy                  time.Duration
 }
 
 func parallelOf(all int, declared bool) parallel {
@@ -32,6 +38,15 @@ func parallelOf(all int, declared bool) parallel {
 	return p
 }
 
+// needed takes in that half is too few. A mean above four fifths of it does so too:
+// calls do not come evenly.
+func (p *parallel) needed(now time.Time) {
+	if now.Sub(p.neededAt) >= halfEnough {
+		p.neededSince = now
+	}
+	p.neededAt, p.busy = now, 0
+}
+
 // keepParallel brings the bound to what is wanted, a step at a time: a higher one
 // holds from when it is on record, and a lower one goes on record once it holds.
 func (w *worker) keepParallel(now time.Time) {
@@ -40,12 +55,10 @@ func (w *worker) keepParallel(now time.Time) {
 		return
 	}
 	want, recorded := p.half, w.ledger.OnRecord()
-	if p.allowed > p.half && now.Sub(p.neededAt) >= halfEnough && w.client.Peak() > p.half {
-		p.neededAt = now
+	if needed := now.Sub(p.neededAt); p.allowed > p.half && needed >= halfEnough && p.busy > needed*time.Duration(p.half)*4/5 {
+		p.needed(now)
 	}
-	// Before a reply, nobody knows that more calls would get one; during an outage
-	// there are but a few probes.
-	if now.Sub(p.neededAt) < halfEnough && (!w.unheard(now) || w.breaker.Open()) {
+	if now.Sub(p.neededAt) < halfEnough && w.mayWiden(now) {
 		want = p.all
 	}
 	if allowed := min(want, recorded); allowed != p.allowed || want < recorded {
@@ -55,6 +68,15 @@ func (w *worker) keepParallel(now time.Time) {
 		}
 	}
 	w.ledger.Bound(want)
+}
+
+// mayWiden reports whether all calls may be under way if they are needed. Before a
+// reply, or where one is overdue, nobody knows that more calls would get one. What is
+// sent in an outage are a few probes.
+func (w *worker) mayWiden(now time.Time) bool {
+	_, asks := w.nextProbe(now)
+	held := w.parallel.neededAt.Sub(w.parallel.neededSince)
+	return asks || !w.overdue(now) && (!w.unheard(now) || held >= heldLong)
 }
 
 // unheard reports whether no reply is on record that a successor would read, from

@@ -1,6 +1,8 @@
 package throttledispatcher_test
 
 import (
+	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -106,5 +108,72 @@ func TestAllTheCallsThatAreNeededAreOnRecord(t *testing.T) {
 	}
 	if len(bounds) != 2 || bounds[0] != parallel/2 || bounds[1] != parallel {
 		t.Errorf("the blocks bound the calls under way by %v, want %d and then %d", bounds, parallel/2, parallel)
+	}
+}
+
+// An order whose call hangs holds up only itself, also before any reply and where
+// half of the calls is one; and that the others wait for room is no outage.
+func TestACallThatHangsHoldsUpOnlyItself(t *testing.T) {
+	t.Parallel()
+	for _, parallel := range []int64{2, 3, 4, 10} {
+		t.Run(fmt.Sprint(parallel), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 60_000, time.Minute)
+			w.catalog.respec(inParallel(parallel))
+			never := make(chan struct{})
+			t.Cleanup(sync.OnceFunc(func() { close(never) }))
+			w.account.hold(func() { <-never })
+			w.want(0, "")
+			w.start()
+			w.eventually("the first hangs", func() bool { return w.account.under() == 1 })
+			w.account.hold(nil)
+			begun := time.Now()
+			const others = 4
+			for i := range others {
+				w.want(1+i, "")
+			}
+			w.eventually("the others are answered", func() bool {
+				answered := 0
+				for _, call := range w.account.seen() {
+					if call.method == http.MethodPut {
+						answered++
+					}
+				}
+				return answered == others
+			})
+			took := time.Since(begun)
+			if t.Logf("the others are answered after %v", took); took > leftAtOnce {
+				t.Errorf("want at most %v", leftAtOnce)
+			}
+			if told := w.log.with("the external system is down"); len(told) > 0 {
+				t.Errorf("it counts as down: %v", told)
+			}
+		})
+	}
+}
+
+// Calls that wait for room while the first replies are slow are no outage.
+func TestSlowFirstRepliesAreNoOutage(t *testing.T) {
+	t.Parallel()
+	const orders, parallel = 40, 4
+	w := newWorld(t, 60_000, time.Minute)
+	w.catalog.respec(inParallel(parallel))
+	w.account.setDelay(2500 * time.Millisecond)
+	for i := range parallel / 2 {
+		w.want(i, "")
+	}
+	w.start()
+	w.eventually("half are under way", func() bool { return w.account.under() == parallel/2 })
+	for i := parallel / 2; i < orders; i++ {
+		w.want(i, "")
+	}
+	w.eventually("some are answered", func() bool { return len(w.account.seen()) >= parallel })
+	w.account.setDelay(0)
+	w.delivered(orders)
+	if told := w.log.with("the external system is down"); len(told) > 0 {
+		t.Errorf("it counts as down: %v", told)
+	}
+	if most := w.account.atOnce(); most > parallel {
+		t.Errorf("%d calls at a time, the limit is %d", most, parallel)
 	}
 }

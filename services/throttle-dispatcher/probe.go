@@ -23,14 +23,14 @@ const (
 // grace for its bytes it takes up a place for 1.9 s, so that where there are few
 // places, more at a time would leave none.
 func (w *worker) probesAtOnce() int {
-	if w.connections < 4 {
+	if w.connections < 8 {
 		return 1
 	}
 	return 2
 }
 
 func (w *worker) mayProbe(now time.Time) bool {
-	at, _ := w.breaker.NextProbe()
+	at, _ := w.nextProbe(now)
 	if w.probes >= w.probesAtOnce() || w.spec.Spec.Paused || now.Before(w.quiet(now)) || now.Before(at) {
 		return false
 	}
@@ -42,6 +42,7 @@ func (w *worker) mayProbe(now time.Time) bool {
 // or by a call that may be repeated.
 func (w *worker) probe(ctx context.Context, now time.Time) error {
 	w.breaker.Probed(now)
+	w.silence.askAt = now.Add(probeEvery)
 	header, ok := w.signedIn(ctx, now)
 	if !ok {
 		return nil
@@ -67,7 +68,9 @@ func (w *worker) probe(ctx context.Context, now time.Time) error {
 		return w.writeBlock(ctx, nil)
 	}
 	w.probes++
-	return w.writeBlock(ctx, []flight{{permit: permit, call: connectors.Call{Operation: operationProbe}, request: question, header: header}})
+	return w.writeBlock(ctx, []flight{{
+		permit: permit, down: w.breaker.Open(), call: connectors.Call{Operation: operationProbe}, request: question, header: header,
+	}})
 }
 
 // question is the system's harmless request; without a path where it has none.

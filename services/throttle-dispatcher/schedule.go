@@ -20,11 +20,12 @@ func (w *worker) step(calls context.Context) error {
 	w.lift(now)
 	w.tellAwaited(now)
 	w.keepParallel(now)
+	w.keepSilence(now)
 	var write error
-	switch {
-	case w.breaker.Open() && w.mayProbe(now):
+	switch _, asks := w.nextProbe(now); {
+	case asks && w.mayProbe(now):
 		write = w.probe(calls, now)
-	case !w.breaker.Open() && w.maySend(now):
+	case !asks && w.maySend(now):
 		write = w.sendBlock(calls, now)
 	case w.flushDue(now):
 		write = w.writeBlock(calls, nil)
@@ -73,6 +74,9 @@ func (w *worker) untilNext(now time.Time) time.Duration {
 	if at, ok := w.nextTell(); ok {
 		sooner(at)
 	}
+	if at, ok := w.silentAt(now); ok {
+		sooner(at)
+	}
 	return wait
 }
 
@@ -83,10 +87,10 @@ func (w *worker) nextSend(now time.Time) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	at := now
-	switch probe, open := w.breaker.NextProbe(); {
-	case open && w.probes >= w.probesAtOnce(), !open && w.sign.onTrial() && w.flying > 0, w.room(now) == 0:
+	switch probe, asks := w.nextProbe(now); {
+	case asks && w.probes >= w.probesAtOnce(), !asks && (w.sign.onTrial() && w.flying > 0 || w.room(now) == 0):
 		return time.Time{}, false
-	case open:
+	case asks:
 		at = probe
 	case !w.queue.Ready(now):
 		ready, waits := w.queue.NextReady()

@@ -24,7 +24,11 @@ func (w *worker) settle(o outcome) {
 	} else {
 		w.budget.Settle(o.permit.Number, o.result.SettledAt)
 		w.ledger.Settle(w.settlement(o))
-		w.firstReply = w.firstReply || now.Sub(w.repliedAt) > replyOnRecord
+		w.parallel.busy += o.result.At.Sub(o.result.FirstByteAt)
+		if o.result.Status != 0 {
+			w.replied, w.firstReply = true, w.firstReply || now.Sub(w.repliedAt) > replyOnRecord
+			w.silence.heard(o.result.At, o.result.At.Sub(o.result.FirstByteAt))
+		}
 	}
 	if o.job == nil {
 		w.probes--
@@ -92,8 +96,8 @@ func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time)
 
 // fail takes in a sign that the external system is down.
 func (w *worker) fail(o outcome, now time.Time) {
-	if o.job == nil && !w.breaker.Open() {
-		return // the probe after it found the system back
+	if o.job == nil && o.down && !w.breaker.Open() {
+		return // a probe that ends after the outage says nothing of now
 	}
 	w.replies = o.result.Status != 0
 	switch {

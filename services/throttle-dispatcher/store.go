@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
-	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
 )
 
@@ -37,8 +35,8 @@ func (w *worker) writeBlock(ctx context.Context, flights []flight) error {
 	w.ledger.Committed(sequence)
 	w.certified(block)
 	w.lastBlock = time.Now()
-	if slices.ContainsFunc(block.GetSettlements(), func(s *ledgerv1.Settlement) bool { return !s.GetVoid() }) {
-		w.repliedAt, w.firstReply = w.lastBlock, false
+	if w.replied {
+		w.repliedAt, w.replied, w.firstReply = w.lastBlock, false, false
 	}
 	w.keepParallel(w.lastBlock)
 	for _, f := range flights {

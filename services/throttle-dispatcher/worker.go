@@ -154,11 +154,13 @@ type worker struct {
 	// nextExpiry is when the first waiting delivery may run out; zero for none.
 	nextExpiry time.Time
 	lastBlock  time.Time
-	// repliedAt is when a reply was last put on record; firstReply: one waits for that
-	// which is the first in a while.
+	// repliedAt is when a reply was last put on record; replied: one waits for that;
+	// firstReply: which is the first in a while.
 	repliedAt  time.Time
+	replied    bool
 	firstReply bool
 	stalls     stalls
+	silence    silence
 	toldSlow   time.Time
 	flying     int
 	// recalled is closed to call off what waits for its send time.

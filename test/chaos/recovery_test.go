@@ -23,13 +23,15 @@ func TestRecovery(t *testing.T) {
 	for i := range outages {
 		f.sell(150)
 		f.accepted(i*50+20, time.Minute)
-		end := f.outage(i%3, time.Duration(2000+f.random.IntN(4000))*time.Millisecond)
+		lasts := time.Duration(2000+f.random.IntN(4000)) * time.Millisecond
+		end := f.outage(i%3, lasts)
 		f.until(20*time.Second, "a call is accepted after the outage", func() bool {
 			_, ok := firstAccepted(f.world.ERP.Arrivals(), end)
 			return ok
 		})
 		first, _ := firstAccepted(f.world.ERP.Arrivals(), end)
 		took = append(took, first.Sub(end))
+		t.Logf("%v of %s, over at %s: %v", lasts, [...]string{"refused connections", "swallowed bytes", "503"}[i%3], end.UTC().Format("15:04:05.000"), first.Sub(end))
 	}
 	f.settled(2*time.Minute + time.Duration(outages)*5*time.Second)
 	slices.Sort(took)

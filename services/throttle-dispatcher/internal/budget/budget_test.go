@@ -291,6 +291,23 @@ func TestRestoreCountsNoMoreThanTheOwnersBound(t *testing.T) {
 	}
 }
 
+// A call that was cut is under way for the grace, also to the next owner.
+func TestRestoreCountsWhatWasCutForItsGrace(t *testing.T) {
+	l := Limits{
+		Concurrency: []Concurrency{{Name: "parallel", Calls: 1}},
+		Tolerance:   100 * millisecond, CallTimeout: time.Second, Grace: time.Second, ClockTolerance: 10 * millisecond,
+	}
+	p := newBudget(t, l).Reserve(epoch, 0, 1)[0]
+	b := newBudget(t, l)
+	b.Restore(epoch.Add(10*millisecond), History{LastPermit: 1, Permits: []Past{{Permit: p, SettledAt: epoch.Add(time.Second)}}})
+	if n := b.InFlight(epoch.Add(time.Second)); n != 1 {
+		t.Errorf("in flight %d in its grace, want 1", n)
+	}
+	if n := b.InFlight(epoch.Add(time.Second + 20*millisecond)); n != 0 {
+		t.Errorf("in flight %d after its grace, want none", n)
+	}
+}
+
 func TestRestoreCountsWhatHasNoSettlement(t *testing.T) {
 	l := Limits{
 		Windows:     []Window{{Name: "strict", Calls: 2, Per: time.Second}, {Name: "declared", Calls: 2, Per: time.Second, ArrivesWithin: 20 * millisecond}},
@@ -300,8 +317,9 @@ func TestRestoreCountsWhatHasNoSettlement(t *testing.T) {
 	p := newBudget(t, l).Reserve(epoch, 0, 10)
 	b := newBudget(t, l)
 	b.Restore(epoch, History{LastPermit: 7, Permits: []Past{{Permit: p[0]}, {Permit: p[1], SettledAt: epoch.Add(30 * millisecond)}}})
-	if b.LastPermit() != 7 || b.InFlight(epoch) != 1 || b.Live(epoch, "strict") != 2 {
-		t.Errorf("last permit %d, in flight %d, live %d, want 7, 1 and 2", b.LastPermit(), b.InFlight(epoch), b.Live(epoch, "strict"))
+	// The settled one was cut, and is in its grace.
+	if b.LastPermit() != 7 || b.InFlight(epoch) != 2 || b.Live(epoch, "strict") != 2 {
+		t.Errorf("last permit %d, in flight %d, live %d, want 7, 2 and 2", b.LastPermit(), b.InFlight(epoch), b.Live(epoch, "strict"))
 	}
 	// The settled one: 30 ms, twice 10 ms of clocks, and the window.
 	// The other one: 100 ms + 1 s + 50 ms + 20 ms is when it can no longer be on

@@ -56,10 +56,11 @@ func (b *Budget) Restore(now time.Time, history History) {
 	underWay := make(map[string]*instants)
 	for _, p := range history.Permits {
 		b.number = max(b.number, p.Number)
-		arrived := p.SettledAt
+		arrived, done := p.SettledAt, p.SettledAt
 		if arrived.IsZero() {
-			var done time.Time
 			arrived, done = b.ends(now, p, longest)
+		}
+		if p.SettledAt.IsZero() || done.After(now) { // a call that was cut has its grace
 			if underWay[p.Holder] == nil {
 				underWay[p.Holder] = &instants{}
 			}

@@ -3,18 +3,18 @@ package transport
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 // gate bounds how many calls are under way at a time: from before the first byte
 // until nothing of them can arrive any more.
 type gate struct {
-	// short is told when a call has to wait.
+	// short is told when a call has waited for its patience.
 	short func()
 
 	mu      sync.Mutex
 	most    int
 	under   int
-	peak    int             // the largest under since it was asked for
 	waiting []chan struct{} // in the order in which they came; closed to let one in
 }
 
@@ -29,11 +29,13 @@ func (g *gate) allow(most int) (under int) {
 }
 
 // enter waits for room until off is closed, and reports whether there was some.
-// Whoever was let in must leave.
-func (g *gate) enter(off <-chan struct{}) bool {
+// Whoever was let in must leave. Calls that are late go in a bunch, and one after the
+// other is soon enough for them, so that only a wait for longer than patience shows
+// that there is too little room.
+func (g *gate) enter(off <-chan struct{}, patience time.Duration) bool {
 	g.mu.Lock()
 	if g.under < g.most {
-		g.let()
+		g.under++
 		g.mu.Unlock()
 		return true
 	}
@@ -41,7 +43,7 @@ func (g *gate) enter(off <-chan struct{}) bool {
 	g.waiting = append(g.waiting, in)
 	g.mu.Unlock()
 	if g.short != nil {
-		g.short()
+		defer time.AfterFunc(patience, g.short).Stop()
 	}
 	select {
 	case <-in:
@@ -68,22 +70,8 @@ func (g *gate) leave() {
 // admit lets in whom there is room for.
 func (g *gate) admit() {
 	for len(g.waiting) > 0 && g.under < g.most {
-		g.let()
+		g.under++
 		close(g.waiting[0])
 		g.waiting = g.waiting[1:]
 	}
-}
-
-func (g *gate) let() {
-	g.under++
-	g.peak = max(g.peak, g.under)
-}
-
-// takePeak returns the most calls that were under way since it was last called.
-func (g *gate) takePeak() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	peak := g.peak
-	g.peak = g.under
-	return peak
 }

@@ -11,6 +11,10 @@ import (
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
 )
 
+// shortAfter is how long a call waits for room until there counts as too little, or
+// half of the time for which its permit is good.
+const shortAfter = 100 * time.Millisecond
+
 // errHungUp: a keep-alive connection ended before it was used again.
 var errHungUp = errors.New("the server closed the connection before the request was written")
 
@@ -49,7 +53,7 @@ func (t *ticket) begin(c *conn) (first bool, err error) {
 	defer t.mu.Unlock()
 	if !t.done && t.conn == nil {
 		t.mu.Unlock()
-		in := c.sleep(time.Until(t.permit.SendAt)) && t.gate.enter(c.closed)
+		in := c.sleep(time.Until(t.permit.SendAt)) && t.gate.enter(c.closed, min(shortAfter, time.Until(t.permit.NotAfter)/2))
 		t.mu.Lock()
 		if !in {
 			return false, net.ErrClosed

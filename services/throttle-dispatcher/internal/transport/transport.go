@@ -78,8 +78,8 @@ type Config struct {
 	// Issued, if set, is called once for each permit as soon as its first bytes
 	// are with the kernel, with a time after that moment; from any goroutine.
 	Issued func(number int64, at time.Time)
-	// Short, if set, is called when a call whose time has come finds as many under
-	// way as Allow allows; from any goroutine.
+	// Short, if set, is called when a call whose time has come waits for long because
+	// as many are under way as Allow allows; from any goroutine.
 	Short func()
 }
 
@@ -151,9 +151,6 @@ func (t *Transport) Close() {
 // call begins until enough have ended. What waits for room is not under way, and
 // gives up when its permit expires.
 func (t *Transport) Allow(most int) (underWay int) { return t.gate.allow(most) }
-
-// Peak returns the most calls that were under way at a time since it was last asked.
-func (t *Transport) Peak() int { return t.gate.takePeak() }
 
 // Recall ends every call of which no byte is written; those under way go on.
 func (t *Transport) Recall() {
