@@ -16,6 +16,8 @@ type Permit struct {
 	NotAfter time.Time
 	// Deadline is when the reply must be in or the connection dead.
 	Deadline time.Time
+	// Cost is what the request counts for in a weighted bucket.
+	Cost int64
 }
 
 // Budget is the budget of one external account. It is not safe for concurrent
@@ -30,6 +32,10 @@ type Budget struct {
 	// spread is the gap that Even pacing would have.
 	spread  int64
 	windows []*window
+	buckets []*bucket
+	// endings holds the calls that count as in flight in the buckets until a time to
+	// come, by that time.
+	endings []ending
 	// open holds the permits that are neither settled nor void.
 	open map[int64]use
 	// abandoned holds when permits that will not be settled by anyone (those of
@@ -49,13 +55,17 @@ type Budget struct {
 	sent        bool
 	closedUntil int64
 	number      int64
+	// lastCost is what the latest permit was handed out for.
+	lastCost int64
 }
 
 // use is what is known of a permit in use. issued is a time at which its first
-// byte had left, valid if known.
+// byte had left, valid if known; dead is by when nothing of it can arrive.
 type use struct {
 	issued int64
 	known  bool
+	cost   int64
+	dead   int64
 }
 
 // window keeps the arrival bounds f of one Window.
@@ -69,14 +79,18 @@ type window struct {
 	bounds  instants
 }
 
-// New returns an idle budget, or what is wrong with the limits.
+// New returns an idle budget, or what is wrong with the limits. Of what was sent
+// before it knows nothing: see Restore.
 func New(limits Limits) (*Budget, error) {
 	limits, err := limits.Normal()
 	if err != nil {
 		return nil, err
 	}
-	b := &Budget{open: make(map[int64]use), now: -farthest, closedUntil: -farthest, part: 1}
+	b := &Budget{open: make(map[int64]use), now: -farthest, closedUntil: -farthest, part: 1, lastCost: 1}
 	b.adopt(limits)
+	for _, k := range b.buckets {
+		k.drained = -farthest
+	}
 	return b, nil
 }
 
@@ -84,23 +98,38 @@ func New(limits Limits) (*Budget, error) {
 // horizon, fewer where the rule allows no more. Each counts from this moment: it
 // must be settled or made void.
 func (b *Budget) Reserve(now time.Time, horizon time.Duration, limit int) []Permit {
+	return b.reserve(now, horizon, limit, func(int) int64 { return 1 })
+}
+
+// ReserveFor is Reserve for calls of which each has its cost, in their order: the
+// first one that does not fit ends it. A cost below 1 is 1.
+func (b *Budget) ReserveFor(now time.Time, horizon time.Duration, costs []int64) []Permit {
+	return b.reserve(now, horizon, len(costs), func(n int) int64 { return max(costs[n], 1) })
+}
+
+func (b *Budget) reserve(now time.Time, horizon time.Duration, limit int, costOf func(int) int64) []Permit {
 	b.advance(now)
 	end := min(b.now+int64(max(horizon, 0)), farthest)
 	var permits []Permit
 	for len(permits) < limit {
-		at, ok := b.next()
+		cost := costOf(len(permits))
+		at, ok := b.next(cost)
 		if !ok || at > end {
 			break
 		}
 		b.number++
-		b.last, b.sent = at, true
-		b.open[b.number] = use{}
+		b.last, b.sent, b.lastCost = at, true, cost
+		sendAt := b.time(at)
+		notAfter := sendAt.Add(b.limits.Tolerance)
+		permit := Permit{b.number, sendAt, notAfter, notAfter.Add(b.limits.CallTimeout), cost}
+		b.open[b.number] = use{cost: cost, dead: b.nanos(permit.Deadline.Add(b.limits.Grace))}
 		for _, w := range b.windows {
 			w.unknown++
 		}
-		sendAt := b.time(at)
-		notAfter := sendAt.Add(b.limits.Tolerance)
-		permits = append(permits, Permit{b.number, sendAt, notAfter, notAfter.Add(b.limits.CallTimeout)})
+		for _, k := range b.buckets {
+			k.open += k.cost(cost)
+		}
+		permits = append(permits, permit)
 	}
 	return permits
 }
@@ -108,9 +137,13 @@ func (b *Budget) Reserve(now time.Time, horizon time.Duration, limit int) []Perm
 // Next returns the earliest send time that Reserve could give as things stand;
 // Reserve gives it once now + horizon has reached it. ok is false where only a
 // settlement can tell.
-func (b *Budget) Next(now time.Time) (at time.Time, ok bool) {
+func (b *Budget) Next(now time.Time) (at time.Time, ok bool) { return b.NextFor(now, 1) }
+
+// NextFor is Next for a call of that cost. For one that is above what a bucket ever
+// has room for there is none.
+func (b *Budget) NextFor(now time.Time, cost int64) (at time.Time, ok bool) {
 	b.advance(now)
-	t, ok := b.next()
+	t, ok := b.next(max(cost, 1))
 	if !ok {
 		return time.Time{}, false
 	}
@@ -125,7 +158,7 @@ func (b *Budget) Issued(number int64, at time.Time) {
 	if !ok || u.known {
 		return
 	}
-	u = use{issued: b.nanos(at), known: true}
+	u.issued, u.known = b.nanos(at), true
 	b.open[number] = u
 	for _, w := range b.windows {
 		if w.arrives > 0 {
@@ -138,12 +171,19 @@ func (b *Budget) Issued(number int64, at time.Time) {
 // Settle ends a permit: its reply was in, or its connection dead and its bytes
 // gone, by at, which may be a time to come. Unknown numbers are ignored.
 func (b *Budget) Settle(number int64, at time.Time) {
+	b.SettleFor(number, at, b.open[number].cost)
+}
+
+// SettleFor is Settle for a call of which the server said what it did cost: by at, it
+// had given back what that is less than the cost of the permit.
+func (b *Budget) SettleFor(number int64, at time.Time, cost int64) {
 	u, ok := b.open[number]
 	if !ok {
 		return
 	}
-	delete(b.open, number)
+	b.free(number)
 	t := b.nanos(at)
+	b.end(t, cost)
 	if t > b.now {
 		b.abandoned.add(t)
 	}
@@ -163,10 +203,18 @@ func (b *Budget) Void(number int64) {
 		b.Settle(number, b.time(max(b.now, u.issued)))
 		return
 	}
-	delete(b.open, number)
+	b.free(number)
 	for _, w := range b.windows {
 		w.unknown--
 	}
+}
+
+// free takes a permit out of those that are open.
+func (b *Budget) free(number int64) {
+	for _, k := range b.buckets {
+		k.open -= k.cost(b.open[number].cost)
+	}
+	delete(b.open, number)
 }
 
 // Close hands out no send time before until. It never opens earlier than an
@@ -185,8 +233,8 @@ func (b *Budget) Ahead(n int) { b.ahead = max(n, 0) }
 
 // Slow allows only a part of the pace from now on: 1 is all of it, and 0.1 makes
 // the gap between two send times ten times as long. Where nothing is paced, the
-// even spread over the windows of up to five minutes counts as the pace, and
-// where there is no such window, the concurrency. It can only slow down:
+// even spread over the windows of up to five minutes and what buckets refill count
+// as the pace, and where there is neither, the concurrency. It can only slow down:
 // whatever the part, every limit holds as before. The first call after the whole
 // pace goes without the wait: the gap is one between calls that are slowed. Parts
 // outside of (0, 1] mean 1.
@@ -204,8 +252,11 @@ func (b *Budget) Slow(part float64) {
 // stand; 0 where nothing is paced.
 func (b *Budget) Gap() time.Duration { return time.Duration(b.spacing()) }
 
-// GapAt returns what Gap would be at a part of the pace, above 0 and at most 1.
-func (b *Budget) GapAt(part float64) time.Duration { return time.Duration(b.spacingAt(part)) }
+// GapAt returns the mean time between two send times at a part of the pace, above 0
+// and at most 1, under a backlog that outlasts what buckets have room for.
+func (b *Budget) GapAt(part float64) time.Duration {
+	return time.Duration(max(b.spacingAt(part), int64(float64(b.refillGap())/part)))
+}
 
 func (b *Budget) spacing() int64 {
 	if b.number == b.slowAfter {
@@ -219,7 +270,16 @@ func (b *Budget) spacingAt(part float64) int64 {
 	if part == 1 {
 		return b.gap
 	}
-	return max(b.gap, int64(float64(b.spread)/part))
+	return max(b.gap, int64(float64(max(b.spread, b.refillGap()))/part))
+}
+
+// refillGap is the time in which each bucket drains by the cost of the latest call.
+func (b *Budget) refillGap() int64 {
+	var gap int64
+	for _, k := range b.buckets {
+		gap = max(gap, k.cost(b.lastCost))
+	}
+	return gap
 }
 
 // SetLimits replaces the limits. A wider limit and a narrower one take effect
@@ -279,9 +339,16 @@ func (b *Budget) paced() int64 {
 	return at
 }
 
-// next is the earliest send time under every limit.
-func (b *Budget) next() (int64, bool) {
+// next is the earliest send time under every limit for a call of that cost.
+func (b *Budget) next(cost int64) (int64, bool) {
 	at := b.paced()
+	for _, k := range b.buckets {
+		t, ok := k.earliest(cost, b.now, b.endings)
+		if !ok {
+			return 0, false
+		}
+		at = max(at, t)
+	}
 	for _, w := range b.windows {
 		t, ok := w.earliest()
 		if !ok {
@@ -292,7 +359,7 @@ func (b *Budget) next() (int64, bool) {
 	if b.inFlight > 0 {
 		free := b.inFlight - 1 - len(b.open)
 		switch {
-		case b.part < 1 && b.spread == 0:
+		case b.part < 1 && b.spread == 0 && len(b.buckets) == 0:
 			free = int(math.Ceil(b.part*float64(b.inFlight))) - 1 - len(b.open)
 		case b.abandoned.len() == 0:
 			free += b.ahead
@@ -340,6 +407,7 @@ func (b *Budget) advance(now time.Time) {
 		w.bounds.dropBefore(b.now - w.per)
 	}
 	b.abandoned.dropBefore(b.now + 1)
+	b.drain()
 }
 
 // adopt puts limits in force and carries over what counts.
@@ -358,6 +426,7 @@ func (b *Budget) adopt(limits Limits) {
 			b.inFlight = n
 		}
 	}
+	b.adoptBuckets(limits.Buckets)
 	for _, l := range limits.Windows {
 		w := &window{Window: l, count: limits.count(l), per: int64(l.Per), arrives: int64(l.ArrivesWithin)}
 		same := slices.IndexFunc(old, func(o *window) bool { return o.per == w.per && o.arrives == w.arrives })

@@ -38,6 +38,43 @@
 // Grace + twice the clock tolerance (under J: by NotAfter + J + twice the clock
 // tolerance), and the proof holds with that f.
 //
+// # Buckets
+//
+// A bucket of capacity B drains at r. The server adds a call's cost when it arrives,
+// and gives back what the call did not need no later than it replies. The level kept
+// here is at time t
+//
+//	level(t) = sum of the costs of the calls in flight at t, whole, +
+//	           max over s <= t of (sum of the costs settled in [s, t] - r(t-s)), at least 0
+//
+// where a call is in flight from the moment it is handed out until f, which counts
+// as not known yet while it is to come, and settled with its actual cost at f. The
+// second line is one number that falls at r. Permit k of cost c is handed out for
+// s(k) only if level(s(k)) + c <= B - headroom, with what is known then.
+//
+// The server's level at t is, likewise, the largest of (sum of the costs arrived in
+// [s, t] - r(t-s)) over all s <= t. Suppose that it is above B, for some s. Of the
+// calls that arrived in [s, t] let k be the one that was handed out last. Each other
+// one, i, was handed out before, and f(i) >= a(i) >= s. Either it was in flight at
+// s(k), as far as was known then, and is in level(s(k)) with its whole cost; or it
+// settled in [s, s(k)], and is there with its actual cost, to which the server had
+// brought it down by f(i) <= s(k) <= a(k) <= t. So
+//
+//	sum arrived in [s, t] - r(t-s) <= level(s(k)) + r(s(k)-s)+ + c - r(t-s) <= level(s(k)) + c <= B,
+//
+// a contradiction. Again no bound on a delay is used, and a late use is safe. The
+// order in which settlements come to be known only makes the level higher. The level
+// that is kept is that of a bucket that was empty at first; of one that was not, it
+// is right as soon as it started from a level that is no lower than the server's.
+//
+// The record holds the second line of level with each block; what is on record
+// without a settlement is in flight for the next owner, and drains from its f of
+// above. Without a level on record a bucket starts full.
+//
+// A bucket asks for no spacing: a burst goes as long as there is room, and after it
+// calls go as it drains. Of calls in flight for l each, r*l is the part of B that
+// does not drain: the rate is r as long as that is less than B - headroom.
+//
 // # Pace and rate
 //
 // Pacing is GCRA with burst 1: next = max(next, now) + gap, the gap being the

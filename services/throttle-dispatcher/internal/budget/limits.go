@@ -61,6 +61,7 @@ type Concurrency struct {
 type Limits struct {
 	Windows     []Window
 	Concurrency []Concurrency
+	Buckets     []Bucket
 	Pacing      Pacing
 	// Tolerance is how long after its send time a permit may still be used. The
 	// default is a quarter of the shortest window, at most a second: long enough
@@ -94,6 +95,11 @@ func (l Limits) Normal() (Limits, error) {
 		p.addf(names[c.Name], "%s: two limits have this name; give each its own", what)
 		p.calls(what, c.Calls, c.Headroom)
 		names[c.Name] = true
+	}
+	for _, k := range l.Buckets {
+		p.addf(names[k.Name], "bucket %q: two limits have this name; give each its own", k.Name)
+		p.bucket(k)
+		names[k.Name] = true
 	}
 	p.addf(l.Pacing != Even && l.Pacing != Burst, "pacing is %d, it must be Even or Burst", l.Pacing)
 	p.duration("tolerance", &l.Tolerance, shortest/4)
@@ -153,11 +159,40 @@ func (l Limits) spread() time.Duration {
 	return gap
 }
 
+// LongRun returns the mean time between two send times under a backlog that outlasts
+// what buckets have room for: Gap, or the time in which a bucket refills by a call,
+// where that is longer. What calls cost in a weighted one is not known here.
+func (l Limits) LongRun() time.Duration {
+	gap := l.Gap()
+	for _, k := range l.Buckets {
+		if !k.Weighted {
+			gap = max(gap, time.Duration(k.cost(1)))
+		}
+	}
+	return gap
+}
+
+// MostCost returns the largest cost that a call may have, and the bucket that says so;
+// an empty name where none counts costs.
+func (l Limits) MostCost() (most int64, bucket string) {
+	for _, k := range l.Buckets {
+		if k.Weighted && (bucket == "" || k.Most() < most) {
+			most, bucket = k.Most(), k.Name
+		}
+	}
+	return most, bucket
+}
+
 // Retention returns how long after it is settled, or after Deadline + Grace
 // where it is not, a permit may still matter to an owner that starts from the
-// ledger: the longest window, and both owners' clocks wrong in the worst way.
+// ledger: the longest window, and both owners' clocks wrong in the worst way. A
+// bucket's level is on record apart from permits, once they have ended; a deadline
+// that was shortened is one at which the budget does not know yet that it has.
 func (l Limits) Retention() time.Duration {
 	var longest time.Duration
+	if len(l.Buckets) > 0 {
+		longest = l.CallTimeout
+	}
 	for _, w := range l.Windows {
 		longest = max(longest, w.Per)
 	}

@@ -57,6 +57,9 @@ type fate struct {
 	Out    time.Duration // on the way to the server
 	Back   time.Duration // until the reply is in
 	Report time.Duration // until the budget hears of it
+	Cost   int64
+	Spent  int64         // share of the cost that is not given back
+	Refund time.Duration // from the arrival on, at the latest with the reply
 }
 
 // flaw breaks the budget's use on purpose, to see that the judge notices.
@@ -76,6 +79,12 @@ const (
 	namesake
 	// unbound has as many calls under way as the limit allows, beyond the owner's bound.
 	unbound
+	// priceless takes permits of cost 1 for calls of any cost.
+	priceless
+	// emptied restores the buckets as empty.
+	emptied
+	// undone settles for nothing.
+	undone
 )
 
 type arrival struct {
@@ -83,6 +92,9 @@ type arrival struct {
 	until time.Duration // busy at the server
 	era   int
 	owner int
+	// cost is what it adds to buckets; back is given back at a time.
+	cost, back int64
+	backAt     time.Duration
 }
 
 // event is something that an owner does; a report is heard by the owner in
@@ -228,8 +240,19 @@ func (w *world) step(st step) error {
 // reserve also holds the promises of Reserve and Next to each other.
 func (w *world) reserve(st step) ([]Permit, error) {
 	now := w.local()
-	next, ok := w.budget.Next(now)
-	permits := w.budget.Reserve(now, st.Horizon, st.Max)
+	costs := make([]int64, st.Max)
+	for i := range costs {
+		costs[i] = st.Fates[i%len(st.Fates)].Cost
+		if w.flaw == priceless {
+			costs[i] = 1
+		}
+	}
+	first := int64(1)
+	if len(costs) > 0 {
+		first = costs[0]
+	}
+	next, ok := w.budget.NextFor(now, first)
+	permits := w.budget.ReserveFor(now, st.Horizon, costs)
 	due := ok && !next.After(now.Add(st.Horizon)) && st.Max > 0
 	if due != (len(permits) > 0) {
 		return nil, fmt.Errorf("Next said %v %v, Reserve(%v, %v) gave %d", next, ok, now, st.Horizon, len(permits))
@@ -265,6 +288,7 @@ func (w *world) record(permits []Permit) {
 		w.names = append(w.names, w.name)
 	}
 	w.history.LastPermit, w.history.NextSend, w.history.ClosedUntil = w.budget.LastPermit(), w.budget.NextSend(), w.budget.ClosedUntil()
+	w.history.Levels, w.history.LevelsAt, w.history.Writer = w.budget.Levels(w.local()), w.local(), fmt.Sprint(w.owner)
 }
 
 // die ends the owner. Where its successor knows that, the connections were cut
@@ -298,6 +322,12 @@ func (w *world) takeOver(sameName bool) error {
 			continue
 		}
 		h.Permits = append(h.Permits, p)
+	}
+	if w.flaw == emptied {
+		h.Levels = slices.Clone(h.Levels)
+		for i := range h.Levels {
+			h.Levels[i].Drained = h.LevelsAt
+		}
 	}
 	b, err := New(w.limits)
 	if err != nil {
@@ -338,6 +368,11 @@ func (w *world) use(p Permit, f fate) {
 	if f.Lost || ends > deadline {
 		ends = deadline
 	}
+	// A server that never replied may not have given anything back.
+	spent := f.Cost * f.Spent / 1000
+	if f.Lost || ends == deadline {
+		spent = f.Cost
+	}
 	// Sending needs a living owner, or a zombie; what is sent arrives in any case.
 	sent := false
 	w.events = append(w.events, event{write, owner, false, func() {
@@ -351,7 +386,8 @@ func (w *world) use(p Permit, f fate) {
 		sent = true
 		w.under[owner]++
 		if !f.Lost {
-			w.arrivals = append(w.arrivals, arrival{arrives, ends, era, owner})
+			back := f.Cost - spent
+			w.arrivals = append(w.arrivals, arrival{arrives, ends, era, owner, f.Cost, back, min(arrives+f.Refund, ends)})
 		}
 	}}, event{ends, owner, false, func() {
 		if sent {
@@ -369,9 +405,44 @@ func (w *world) use(p Permit, f fate) {
 			w.unrecorded = append(w.unrecorded, func() { w.void[p.Number] = true })
 			return
 		}
-		w.budget.Settle(p.Number, clock(ends))
+		settles := spent
+		if w.flaw == undone {
+			settles = 0
+		}
+		w.budget.SettleFor(p.Number, clock(ends), settles)
 		w.unrecorded = append(w.unrecorded, func() { w.settled[p.Number] = clock(ends) })
 	})
+}
+
+// judgeBuckets fills each bucket with the arrivals, in whole numbers: a cost is so
+// many nanoseconds of Per, of which Refill drain in each.
+func (w *world) judgeBuckets() error {
+	type change struct {
+		at     time.Duration
+		amount int64
+	}
+	for _, l := range w.limits.Buckets {
+		var changes []change
+		for _, a := range w.arrivals {
+			cost, back := a.cost, a.back
+			if !l.Weighted {
+				cost, back = 1, 0
+			}
+			changes = append(changes, change{a.at, cost * int64(l.Per)}, change{a.backAt, -back * int64(l.Per)})
+		}
+		slices.SortStableFunc(changes, func(x, y change) int { return cmp.Compare(x.at, y.at) })
+		level, last := int64(0), time.Duration(math.MinInt64/2)
+		for _, c := range changes {
+			if passed := c.at - last; last >= 0 {
+				level = max(0, level-l.Refill*int64(passed))
+			}
+			level, last = max(0, level+c.amount), c.at
+			if level > l.Capacity*int64(l.Per) {
+				return fmt.Errorf("bucket %q: %.9f in it at %v, it holds %d", l.Name, float64(level)/float64(l.Per), c.at, l.Capacity)
+			}
+		}
+	}
+	return nil
 }
 
 // judge counts the arrivals of every closed span that starts with one. A span
@@ -380,6 +451,9 @@ func (w *world) use(p Permit, f fate) {
 // soon as it holds a call made under it.
 func (w *world) judge() error {
 	slices.SortFunc(w.arrivals, func(x, y arrival) int { return cmp.Compare(x.at, y.at) })
+	if err := w.judgeBuckets(); err != nil {
+		return err
+	}
 	for i := range w.eras[0].Windows {
 		for from, first := range w.arrivals {
 			oldest, newest := first.era, first.era

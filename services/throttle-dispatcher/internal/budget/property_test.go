@@ -2,6 +2,7 @@ package budget
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type universe struct {
 	bounds      bool
 	crashes     bool
 	changes     bool
+	buckets     int
 }
 
 func scenarios(o universe) *rapid.Generator[scenario] {
@@ -40,6 +42,15 @@ func scenarios(o universe) *rapid.Generator[scenario] {
 				w.ArrivesWithin = between(t, 1, unit/2, "arrivesWithin")
 			}
 			s.Limits.Windows = append(s.Limits.Windows, w)
+		}
+		for i := range o.buckets {
+			l := Bucket{Name: fmt.Sprint("bucket-", i), Capacity: rapid.Int64Range(1, 12).Draw(t, "capacity"), Refill: rapid.Int64Range(1, 7).Draw(t, "refill"), Per: between(t, unit/4, 3*unit, "refill per")}
+			l.Headroom, l.Weighted = rapid.Int64Range(0, l.Capacity-1).Draw(t, "bucket headroom")/3, rapid.IntRange(0, 2).Draw(t, "weighted") > 0
+			s.Limits.Buckets = append(s.Limits.Buckets, l)
+		}
+		if o.buckets > 0 {
+			// Many calls in the windows, so that the buckets are what counts.
+			s.Limits.Windows[0].Calls = rapid.SampledFrom([]int{4, 40}).Draw(t, "calls beside buckets")
 		}
 		if o.concurrency {
 			s.Limits.Concurrency = []Concurrency{{Name: "parallel", Calls: rapid.IntRange(1, 4).Draw(t, "parallel")}}
@@ -92,10 +103,21 @@ func steps(o universe) *rapid.Generator[step] {
 					Out:    between(t, 0, 4*time.Second, "out"),
 					Back:   between(t, 0, 2*time.Second, "back"),
 					Report: between(t, 0, time.Second/2, "report"),
+					Cost:   rapid.Int64Range(1, costly(o)).Draw(t, "cost"),
+					Spent:  rapid.SampledFrom([]int64{0, 400, 1000}).Draw(t, "spent"),
+					Refund: between(t, 0, time.Second, "refund"),
 				}
 			}), 1, 8).Draw(t, "fates"),
 		}
 	})
+}
+
+// costly is the largest cost of a call.
+func costly(o universe) int64 {
+	if o.buckets == 0 {
+		return 1
+	}
+	return 6
 }
 
 var worlds = map[string]universe{
@@ -107,7 +129,9 @@ var worlds = map[string]universe{
 	"crashes":              {windows: 1, crashes: true},
 	"crashes and clocks":   {windows: 3, arrives: true, concurrency: true, crashes: true},
 	"limits that change":   {windows: 2, arrives: true, changes: true},
-	"everything at a time": {windows: 3, arrives: true, concurrency: true, crashes: true, changes: true},
+	"a bucket":             {windows: 1, buckets: 1},
+	"buckets and crashes":  {windows: 1, buckets: 2, crashes: true},
+	"everything at a time": {windows: 3, arrives: true, concurrency: true, crashes: true, changes: true, buckets: 2},
 }
 
 // TestNeverOverALimit drives the budget through random histories; the server's
@@ -131,17 +155,24 @@ func TestTheJudgeNotices(t *testing.T) {
 		flaw  flaw
 		world universe
 	}{
-		"judging by issue time":           {issueOnly, universe{windows: 1}},
-		"forgetting calls without answer": {forgetful, universe{windows: 1, crashes: true}},
-		"trusting every clock":            {oneClock, universe{windows: 1, crashes: true}},
-		"sending early":                   {early, universe{windows: 1}},
-		"burying the living":              {namesake, universe{windows: 1, crashes: true}},
-		"more under way than said":        {unbound, universe{windows: 1, concurrency: true, bounds: true, crashes: true}},
+		"judging by issue time":             {issueOnly, universe{windows: 1}},
+		"forgetting calls without answer":   {forgetful, universe{windows: 1, crashes: true}},
+		"trusting every clock":              {oneClock, universe{windows: 1, crashes: true}},
+		"sending early":                     {early, universe{windows: 1}},
+		"burying the living":                {namesake, universe{windows: 1, crashes: true}},
+		"draining from the send time on":    {issueOnly, universe{windows: 1, buckets: 1}},
+		"taking every call for a cheap one": {priceless, universe{windows: 1, buckets: 1}},
+		"giving all of the cost back":       {undone, universe{windows: 1, buckets: 1}},
+		"forgetting what is in flight":      {forgetful, universe{windows: 1, buckets: 1, crashes: true}},
+		"starting with an empty bucket":     {emptied, universe{windows: 1, buckets: 1, crashes: true}},
+		"sending early into a bucket":       {early, universe{windows: 1, buckets: 1}},
+		"more under way than said":          {unbound, universe{windows: 1, concurrency: true, bounds: true, crashes: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := scenarios(c.world)
 			for seed := range 5000 {
-				if err := play(g.Example(seed), c.flaw); err != nil {
+				err := play(g.Example(seed), c.flaw)
+				if err != nil && (c.world.buckets == 0 || strings.HasPrefix(err.Error(), "bucket ")) {
 					t.Logf("found with seed %d: %v", seed, err)
 					return
 				}

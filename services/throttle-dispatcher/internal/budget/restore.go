@@ -11,6 +11,11 @@ type History struct {
 	// Parallel is how many calls a holder had under way at most at a time, however
 	// many permits it held; one that is not in it, as many as it held.
 	Parallel map[string]int
+	// Levels is what the newest record says of the buckets, as of LevelsAt by the clock
+	// of Writer, which is a holder.
+	Levels   []Level
+	LevelsAt time.Time
+	Writer   string
 }
 
 // Past is one permit of an owner before.
@@ -38,7 +43,8 @@ const patience = 3
 // died: it has arrived by a grace from now or never, and is worked on for no
 // longer than replies were seen to take. At no time had a holder more calls under
 // way than its bound, so that of its calls without a settlement only as many count
-// as in flight: those that may last the longest.
+// as in flight: those that may last the longest. A bucket of which no level is on
+// record starts full: nobody knows what was sent before.
 func (b *Budget) Restore(now time.Time, history History) {
 	b.advance(now)
 	skew := 2 * b.limits.ClockTolerance
@@ -83,6 +89,13 @@ func (b *Budget) Restore(now time.Time, history History) {
 			b.abandoned.add(ends.largest(i))
 		}
 	}
+	b.restoreBuckets(history, skew, func(p Past) time.Time {
+		if !p.SettledAt.IsZero() {
+			return p.SettledAt
+		}
+		arrived, _ := b.ends(now, p, longest)
+		return arrived
+	})
 	b.advance(now)
 }
 
