@@ -62,7 +62,11 @@ type Block struct {
 	Deferrals []*v1.Waiting `protobuf:"bytes,15,rep,name=deferrals,proto3" json:"deferrals,omitempty"`
 	// The most calls that the writer has under way at a time as long as this is its
 	// newest block, however many permits it holds; 0 where nothing bounds them.
-	Parallel      int32 `protobuf:"varint,16,opt,name=parallel,proto3" json:"parallel,omitempty"`
+	Parallel int32 `protobuf:"varint,16,opt,name=parallel,proto3" json:"parallel,omitempty"`
+	// What has settled of each bucket when the block was written. With the permits
+	// that have not ended by then it is all that a new owner must know of them; a
+	// bucket without its level starts full.
+	Levels        []*Level `protobuf:"bytes,17,rep,name=levels,proto3" json:"levels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -209,6 +213,94 @@ func (x *Block) GetParallel() int32 {
 	return 0
 }
 
+func (x *Block) GetLevels() []*Level {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
+}
+
+// Level is what has settled of one bucket and not drained away yet.
+type Level struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the limit.
+	Limit string `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// It drains by refill in each per. A bucket that drains otherwise, or counts the
+	// other of calls and points, is another one.
+	Refill int64                `protobuf:"varint,2,opt,name=refill,proto3" json:"refill,omitempty"`
+	Per    *durationpb.Duration `protobuf:"bytes,3,opt,name=per,proto3" json:"per,omitempty"`
+	Points bool                 `protobuf:"varint,4,opt,name=points,proto3" json:"points,omitempty"`
+	// When it will have drained away, if nothing is added.
+	DrainedAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=drained_at,json=drainedAt,proto3" json:"drained_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Level) Reset() {
+	*x = Level{}
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Level) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Level) ProtoMessage() {}
+
+func (x *Level) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Level.ProtoReflect.Descriptor instead.
+func (*Level) Descriptor() ([]byte, []int) {
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Level) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *Level) GetRefill() int64 {
+	if x != nil {
+		return x.Refill
+	}
+	return 0
+}
+
+func (x *Level) GetPer() *durationpb.Duration {
+	if x != nil {
+		return x.Per
+	}
+	return nil
+}
+
+func (x *Level) GetPoints() bool {
+	if x != nil {
+		return x.Points
+	}
+	return false
+}
+
+func (x *Level) GetDrainedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DrainedAt
+	}
+	return nil
+}
+
 // Permit is the right to write one request.
 type Permit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -220,14 +312,16 @@ type Permit struct {
 	// The reply is in, or the connection is dead, by this time.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// What it was taken for: a delivery id, or empty for a probe.
-	DeliveryId    string `protobuf:"bytes,5,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
+	DeliveryId string `protobuf:"bytes,5,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
+	// What the request counts for in a bucket of points; absent for 1.
+	Cost          int64 `protobuf:"varint,6,opt,name=cost,proto3" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Permit) Reset() {
 	*x = Permit{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[1]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -239,7 +333,7 @@ func (x *Permit) String() string {
 func (*Permit) ProtoMessage() {}
 
 func (x *Permit) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[1]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -252,7 +346,7 @@ func (x *Permit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permit.ProtoReflect.Descriptor instead.
 func (*Permit) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{1}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Permit) GetNumber() int64 {
@@ -290,6 +384,13 @@ func (x *Permit) GetDeliveryId() string {
 	return ""
 }
 
+func (x *Permit) GetCost() int64 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
+}
+
 // Claim binds a delivery to exactly what is sent for it; a resend repeats it. One
 // whose attempts had no effect for certain, which is one with next_attempt_at and
 // without arrived_by, binds nothing any more: the next attempt is a whole claim
@@ -318,7 +419,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[2]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -330,7 +431,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[2]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -343,7 +444,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Claim) GetDelivery() *v1.Delivery {
@@ -440,7 +541,7 @@ type Settlement struct {
 
 func (x *Settlement) Reset() {
 	*x = Settlement{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[3]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +553,7 @@ func (x *Settlement) String() string {
 func (*Settlement) ProtoMessage() {}
 
 func (x *Settlement) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[3]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +566,7 @@ func (x *Settlement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settlement.ProtoReflect.Descriptor instead.
 func (*Settlement) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{3}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Settlement) GetPermit() int64 {
@@ -525,7 +626,7 @@ type Peak struct {
 
 func (x *Peak) Reset() {
 	*x = Peak{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +638,7 @@ func (x *Peak) String() string {
 func (*Peak) ProtoMessage() {}
 
 func (x *Peak) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +651,7 @@ func (x *Peak) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peak.ProtoReflect.Descriptor instead.
 func (*Peak) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{4}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Peak) GetLimit() string {
@@ -624,7 +725,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +737,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +750,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Close) GetResult() *v1.Result {
@@ -677,7 +778,7 @@ var File_peppasync_ledger_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	" peppasync/ledger/v1/ledger.proto\x12\x13peppasync.ledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$peppasync/dispatch/v1/dispatch.proto\"\xec\x05\n" +
+	" peppasync/ledger/v1/ledger.proto\x12\x13peppasync.ledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$peppasync/dispatch/v1/dispatch.proto\"\xa0\x06\n" +
 	"\x05Block\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n" +
@@ -698,14 +799,23 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\vrestored_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"restoredAt\x12<\n" +
 	"\tdeferrals\x18\x0f \x03(\v2\x1e.peppasync.dispatch.v1.WaitingR\tdeferrals\x12\x1a\n" +
-	"\bparallel\x18\x10 \x01(\x05R\bparallel\"\xe7\x01\n" +
+	"\bparallel\x18\x10 \x01(\x05R\bparallel\x122\n" +
+	"\x06levels\x18\x11 \x03(\v2\x1a.peppasync.ledger.v1.LevelR\x06levels\"\xb5\x01\n" +
+	"\x05Level\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\tR\x05limit\x12\x16\n" +
+	"\x06refill\x18\x02 \x01(\x03R\x06refill\x12+\n" +
+	"\x03per\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03per\x12\x16\n" +
+	"\x06points\x18\x04 \x01(\bR\x06points\x129\n" +
+	"\n" +
+	"drained_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tdrainedAt\"\xfb\x01\n" +
 	"\x06Permit\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x123\n" +
 	"\asend_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06sendAt\x127\n" +
 	"\tnot_after\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x126\n" +
 	"\bdeadline\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x1f\n" +
 	"\vdelivery_id\x18\x05 \x01(\tR\n" +
-	"deliveryId\"\xce\x03\n" +
+	"deliveryId\x12\x12\n" +
+	"\x04cost\x18\x06 \x01(\x03R\x04cost\"\xce\x03\n" +
 	"\x05Claim\x12;\n" +
 	"\bdelivery\x18\x01 \x01(\v2\x1f.peppasync.dispatch.v1.DeliveryR\bdelivery\x12\x16\n" +
 	"\x06permit\x18\x02 \x01(\x03R\x06permit\x12\x18\n" +
@@ -757,54 +867,58 @@ func file_peppasync_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_peppasync_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_peppasync_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_peppasync_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_peppasync_ledger_v1_ledger_proto_goTypes = []any{
 	(*Block)(nil),                 // 0: peppasync.ledger.v1.Block
-	(*Permit)(nil),                // 1: peppasync.ledger.v1.Permit
-	(*Claim)(nil),                 // 2: peppasync.ledger.v1.Claim
-	(*Settlement)(nil),            // 3: peppasync.ledger.v1.Settlement
-	(*Peak)(nil),                  // 4: peppasync.ledger.v1.Peak
-	(*Close)(nil),                 // 5: peppasync.ledger.v1.Close
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
-	(*v1.Waiting)(nil),            // 7: peppasync.dispatch.v1.Waiting
-	(*v1.Delivery)(nil),           // 8: peppasync.dispatch.v1.Delivery
+	(*Level)(nil),                 // 1: peppasync.ledger.v1.Level
+	(*Permit)(nil),                // 2: peppasync.ledger.v1.Permit
+	(*Claim)(nil),                 // 3: peppasync.ledger.v1.Claim
+	(*Settlement)(nil),            // 4: peppasync.ledger.v1.Settlement
+	(*Peak)(nil),                  // 5: peppasync.ledger.v1.Peak
+	(*Close)(nil),                 // 6: peppasync.ledger.v1.Close
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*v1.Waiting)(nil),            // 8: peppasync.dispatch.v1.Waiting
 	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
-	(*v1.Result)(nil),             // 10: peppasync.dispatch.v1.Result
-	(*v1.Hold)(nil),               // 11: peppasync.dispatch.v1.Hold
+	(*v1.Delivery)(nil),           // 10: peppasync.dispatch.v1.Delivery
+	(*v1.Result)(nil),             // 11: peppasync.dispatch.v1.Result
+	(*v1.Hold)(nil),               // 12: peppasync.dispatch.v1.Hold
 }
 var file_peppasync_ledger_v1_ledger_proto_depIdxs = []int32{
-	6,  // 0: peppasync.ledger.v1.Block.written_at:type_name -> google.protobuf.Timestamp
-	1,  // 1: peppasync.ledger.v1.Block.permits:type_name -> peppasync.ledger.v1.Permit
-	2,  // 2: peppasync.ledger.v1.Block.claims:type_name -> peppasync.ledger.v1.Claim
-	3,  // 3: peppasync.ledger.v1.Block.settlements:type_name -> peppasync.ledger.v1.Settlement
-	5,  // 4: peppasync.ledger.v1.Block.closes:type_name -> peppasync.ledger.v1.Close
-	6,  // 5: peppasync.ledger.v1.Block.closed_until:type_name -> google.protobuf.Timestamp
-	6,  // 6: peppasync.ledger.v1.Block.next_send:type_name -> google.protobuf.Timestamp
-	4,  // 7: peppasync.ledger.v1.Block.peaks:type_name -> peppasync.ledger.v1.Peak
-	6,  // 8: peppasync.ledger.v1.Block.restored_at:type_name -> google.protobuf.Timestamp
-	7,  // 9: peppasync.ledger.v1.Block.deferrals:type_name -> peppasync.dispatch.v1.Waiting
-	6,  // 10: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
-	6,  // 11: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
-	6,  // 12: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
-	8,  // 13: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	6,  // 14: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
-	6,  // 15: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
-	6,  // 16: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
-	6,  // 17: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
-	6,  // 18: peppasync.ledger.v1.Settlement.first_byte_at:type_name -> google.protobuf.Timestamp
-	6,  // 19: peppasync.ledger.v1.Settlement.issued_at:type_name -> google.protobuf.Timestamp
-	9,  // 20: peppasync.ledger.v1.Peak.per:type_name -> google.protobuf.Duration
-	9,  // 21: peppasync.ledger.v1.Peak.arrives_within:type_name -> google.protobuf.Duration
-	6,  // 22: peppasync.ledger.v1.Peak.since:type_name -> google.protobuf.Timestamp
-	6,  // 23: peppasync.ledger.v1.Peak.reached_at:type_name -> google.protobuf.Timestamp
-	10, // 24: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
-	11, // 25: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
-	6,  // 26: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	7,  // 0: peppasync.ledger.v1.Block.written_at:type_name -> google.protobuf.Timestamp
+	2,  // 1: peppasync.ledger.v1.Block.permits:type_name -> peppasync.ledger.v1.Permit
+	3,  // 2: peppasync.ledger.v1.Block.claims:type_name -> peppasync.ledger.v1.Claim
+	4,  // 3: peppasync.ledger.v1.Block.settlements:type_name -> peppasync.ledger.v1.Settlement
+	6,  // 4: peppasync.ledger.v1.Block.closes:type_name -> peppasync.ledger.v1.Close
+	7,  // 5: peppasync.ledger.v1.Block.closed_until:type_name -> google.protobuf.Timestamp
+	7,  // 6: peppasync.ledger.v1.Block.next_send:type_name -> google.protobuf.Timestamp
+	5,  // 7: peppasync.ledger.v1.Block.peaks:type_name -> peppasync.ledger.v1.Peak
+	7,  // 8: peppasync.ledger.v1.Block.restored_at:type_name -> google.protobuf.Timestamp
+	8,  // 9: peppasync.ledger.v1.Block.deferrals:type_name -> peppasync.dispatch.v1.Waiting
+	1,  // 10: peppasync.ledger.v1.Block.levels:type_name -> peppasync.ledger.v1.Level
+	9,  // 11: peppasync.ledger.v1.Level.per:type_name -> google.protobuf.Duration
+	7,  // 12: peppasync.ledger.v1.Level.drained_at:type_name -> google.protobuf.Timestamp
+	7,  // 13: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
+	7,  // 14: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
+	7,  // 15: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
+	10, // 16: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	7,  // 17: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
+	7,  // 18: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
+	7,  // 19: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
+	7,  // 20: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
+	7,  // 21: peppasync.ledger.v1.Settlement.first_byte_at:type_name -> google.protobuf.Timestamp
+	7,  // 22: peppasync.ledger.v1.Settlement.issued_at:type_name -> google.protobuf.Timestamp
+	9,  // 23: peppasync.ledger.v1.Peak.per:type_name -> google.protobuf.Duration
+	9,  // 24: peppasync.ledger.v1.Peak.arrives_within:type_name -> google.protobuf.Duration
+	7,  // 25: peppasync.ledger.v1.Peak.since:type_name -> google.protobuf.Timestamp
+	7,  // 26: peppasync.ledger.v1.Peak.reached_at:type_name -> google.protobuf.Timestamp
+	11, // 27: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
+	12, // 28: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
+	7,  // 29: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_ledger_v1_ledger_proto_init() }
@@ -818,7 +932,7 @@ func file_peppasync_ledger_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_ledger_v1_ledger_proto_rawDesc), len(file_peppasync_ledger_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

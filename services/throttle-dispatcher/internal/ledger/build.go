@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
@@ -26,6 +27,7 @@ func (r *Recorder) Build(now time.Time, b *budget.Budget) *ledgerv1.Block {
 		WrittenAt: timestamppb.New(now), LastPermit: b.LastPermit(),
 		NextSend: timestamp(b.NextSend()), ClosedUntil: timestamp(b.ClosedUntil()),
 		Permits: r.pending.permits, Claims: r.pending.claims, Parallel: r.parallel,
+		Levels: levels(b.Levels(now)),
 	}
 	free := MaxBlockBytes - maxSettlementBytes - maxHeadBytes
 	for _, p := range block.GetPermits() {
@@ -196,6 +198,16 @@ func least(x, y uint64) uint64 {
 
 func sortedBySequence(claims []Claim) []Claim {
 	return slices.SortedStableFunc(slices.Values(claims), func(x, y Claim) int { return cmp.Compare(x.Sequence, y.Sequence) })
+}
+
+func levels(all []budget.Level) []*ledgerv1.Level {
+	var records []*ledgerv1.Level
+	for _, l := range all {
+		records = append(records, &ledgerv1.Level{
+			Limit: l.Name, Refill: l.Refill, Per: durationpb.New(l.Per), Points: l.Weighted, DrainedAt: timestamppb.New(l.Drained),
+		})
+	}
+	return records
 }
 
 func timestamp(t time.Time) *timestamppb.Timestamp {

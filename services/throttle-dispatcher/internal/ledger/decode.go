@@ -51,6 +51,11 @@ func check(block *ledgerv1.Block) error {
 	if n := block.GetParallel(); n < 0 {
 		return fmt.Errorf("parallel is %d, it must not be less than 0", n)
 	}
+	for _, l := range block.GetLevels() {
+		if l.GetRefill() < 1 || !l.GetPer().IsValid() || l.GetPer().AsDuration() <= 0 || !l.GetDrainedAt().IsValid() {
+			return fmt.Errorf("the level of %q lacks a valid refill, per or drained_at", l.GetLimit())
+		}
+	}
 	if err := checkPermits(block); err != nil {
 		return err
 	}
@@ -69,6 +74,9 @@ func checkPermits(block *ledgerv1.Block) error {
 		}
 		if p.GetNotAfter().AsTime().Before(p.GetSendAt().AsTime()) || p.GetDeadline().AsTime().Before(p.GetNotAfter().AsTime()) {
 			return fmt.Errorf("permit %d: send_at, not_after and deadline are not in this order", last)
+		}
+		if p.GetCost() < 0 {
+			return fmt.Errorf("permit %d: cost is %d, it must not be less than 0", last, p.GetCost())
 		}
 	}
 	if last > block.GetLastPermit() {

@@ -34,6 +34,9 @@ type State struct {
 	// Parallel is how many calls a holder of permits had under way at most at a time;
 	// a holder that is not in it, as many as it held.
 	Parallel map[string]int
+	// Levels is what the newest block says of buckets, and Writer its holder.
+	Levels []budget.Level
+	Writer string
 	// Claims are the open ones, in the order in which they were first made.
 	Claims []Claim
 	// Closes are those of the blocks read, oldest first.
@@ -122,7 +125,7 @@ func (f *Folder) Add(r Record) error {
 		f.permits[p.GetNumber()] = &Permit{
 			Permit: budget.Permit{
 				Number: p.GetNumber(), SendAt: p.GetSendAt().AsTime(),
-				NotAfter: p.GetNotAfter().AsTime(), Deadline: p.GetDeadline().AsTime(),
+				NotAfter: p.GetNotAfter().AsTime(), Deadline: p.GetDeadline().AsTime(), Cost: max(p.GetCost(), 1),
 			},
 			DeliveryID: p.GetDeliveryId(), Owner: b.GetOwner(), Holder: holder, Sequence: r.Sequence,
 		}
@@ -154,6 +157,12 @@ func (f *Folder) Add(r Record) error {
 	s.LastSequence = r.Sequence
 	s.WrittenAt, s.LastPermit = b.GetWrittenAt().AsTime(), max(s.LastPermit, b.GetLastPermit())
 	s.NextSend, s.ClosedUntil = instant(b.GetNextSend()), instant(b.GetClosedUntil())
+	s.Levels, s.Writer = nil, holder
+	for _, l := range b.GetLevels() {
+		s.Levels = append(s.Levels, budget.Level{
+			Name: l.GetLimit(), Refill: l.GetRefill(), Per: l.GetPer().AsDuration(), Weighted: l.GetPoints(), Drained: l.GetDrainedAt().AsTime(),
+		})
+	}
 	return nil
 }
 
@@ -222,7 +231,10 @@ func (f *Folder) State() (State, error) {
 // gone is the name of an owner whose process is known to have ended, empty for none:
 // mostly the next owner's own, since a name belongs to one process at a time.
 func (s State) History(gone string) budget.History {
-	h := budget.History{LastPermit: s.LastPermit, NextSend: s.NextSend, ClosedUntil: s.ClosedUntil, Parallel: s.Parallel}
+	h := budget.History{
+		LastPermit: s.LastPermit, NextSend: s.NextSend, ClosedUntil: s.ClosedUntil, Parallel: s.Parallel,
+		Levels: s.Levels, LevelsAt: s.WrittenAt, Writer: s.Writer,
+	}
 	for _, p := range s.Permits {
 		h.Permits = append(h.Permits, budget.Past{Permit: p.Permit, Holder: p.Holder, SettledAt: p.SettledAt, Gone: gone != "" && p.Owner == gone})
 	}

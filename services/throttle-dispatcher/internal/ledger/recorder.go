@@ -170,6 +170,9 @@ func (r *Recorder) Permit(p budget.Permit, deliveryID string) error {
 		Number: p.Number, SendAt: timestamppb.New(p.SendAt), NotAfter: timestamppb.New(p.NotAfter),
 		Deadline: timestamppb.New(p.Deadline), DeliveryId: deliveryID,
 	}
+	if p.Cost > 1 {
+		record.Cost = p.Cost
+	}
 	if len(r.pending.permits) == MaxPermits {
 		return fmt.Errorf("permit %d: %w: it holds %d permits", p.Number, ErrBlockFull, MaxPermits)
 	}
