@@ -120,6 +120,8 @@ type Request struct {
 	Path   string
 	Header http.Header
 	Body   []byte
+	// Cost is the most that the account counts for it where it counts points; 0 for 1.
+	Cost int64
 }
 
 // Reply is what came back.
@@ -171,4 +173,10 @@ type Prober interface {
 // account's quota. The fields that package quota knows are read for every system.
 type Metered interface {
 	Quota(reply Reply) []quota.Figure
+}
+
+// Priced is a System whose replies tell what a call did cost in points. What is less
+// than the request's Cost must be free again when the reply is written.
+type Priced interface {
+	Spent(reply Reply) (cost int64, ok bool)
 }

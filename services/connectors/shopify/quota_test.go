@@ -12,6 +12,31 @@ import (
 	"github.com/peppasync/peppasync/services/connectors/shopify"
 )
 
+func TestSpent(t *testing.T) {
+	tests := map[string]struct {
+		body string
+		want int64
+		ok   bool
+	}{
+		"what it did cost":   {string(readAccepted), 9, true},
+		"a part of a point":  {`{"extensions":{"cost":{"actualQueryCost":9.2}}}`, 10, true},
+		"nothing":            {`{"extensions":{"cost":{"actualQueryCost":0}}}`, 0, true},
+		"throttled":          {`{"errors":[{"extensions":{"code":"THROTTLED"}}],"extensions":{"cost":{"requestedQueryCost":752,"actualQueryCost":null}}}`, 0, false},
+		"nothing is said":    {string(setAccepted), 0, false},
+		"less than nothing":  {`{"extensions":{"cost":{"actualQueryCost":-1}}}`, 0, false},
+		"more than any shop": {`{"extensions":{"cost":{"actualQueryCost":1e300}}}`, 0, false},
+		"a page":             {`<html>`, 0, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, ok := shopify.Shopify{}.Spent(connectors.Reply{Status: http.StatusOK, Body: []byte(test.body)})
+			if got != test.want || ok != test.ok {
+				t.Errorf("%d %v, want %d %v", got, ok, test.want, test.ok)
+			}
+		})
+	}
+}
+
 func TestQuota(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	tests := map[string]struct {

@@ -38,7 +38,8 @@ type response struct {
 }
 
 type cost struct {
-	Requested float64 `json:"requestedQueryCost"`
+	Requested float64  `json:"requestedQueryCost"`
+	Actual    *float64 `json:"actualQueryCost"`
 	Throttle  struct {
 		Maximum     float64 `json:"maximumAvailable"`
 		Available   float64 `json:"currentlyAvailable"`
@@ -209,20 +210,40 @@ func throttleWait(c *cost) time.Duration {
 // left counts in calls like this one: a query takes what it might cost, and is given
 // back the rest afterwards.
 func (Shopify) Quota(r connectors.Reply) []quota.Figure {
-	var body struct {
-		Extensions struct {
-			Cost *cost `json:"cost"`
-		} `json:"extensions"`
-	}
-	if r.Status != http.StatusOK || json.Unmarshal(r.Body, &body) != nil || body.Extensions.Cost == nil {
+	c := costOf(r)
+	if c == nil {
 		return nil
 	}
-	c := body.Extensions.Cost
 	figure, ok := quota.Bucket("throttleStatus", c.Throttle.Maximum, c.Throttle.Available, c.Throttle.RestoreRate, c.Requested, r.At)
 	if !ok {
 		return nil
 	}
 	return []quota.Figure{figure}
+}
+
+// Spent reads what a call did cost. One that was throttled says nothing of it.
+func (Shopify) Spent(r connectors.Reply) (int64, bool) {
+	c := costOf(r)
+	if c == nil || c.Actual == nil || !(*c.Actual >= 0 && *c.Actual <= mostPoints) {
+		return 0, false
+	}
+	return int64(math.Ceil(*c.Actual)), true
+}
+
+// mostPoints is more than any shop's bucket holds.
+const mostPoints = 1e9
+
+// costOf returns what the reply says of costs; nil where it says nothing.
+func costOf(r connectors.Reply) *cost {
+	var body struct {
+		Extensions struct {
+			Cost *cost `json:"cost"`
+		} `json:"extensions"`
+	}
+	if r.Status != http.StatusOK || json.Unmarshal(r.Body, &body) != nil {
+		return nil
+	}
+	return body.Extensions.Cost
 }
 
 func setStock(r connectors.Reply, effect connectors.Effect, result *setResult) connectors.Answer {

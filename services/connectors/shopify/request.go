@@ -19,8 +19,16 @@ const defaultAPIVersion = "2026-10"
 // stock can have within the cap of 1,000 points for a single query.
 const maxItems = 250
 
-// readStockQuery costs about 2 + 250 x 3 points at most when requested; what the
-// items found really cost is charged.
+const (
+	// readStockCost is what readStockQuery is taken for: 2 for the connection and 3
+	// for each of its 250 items, however many are found. What they really cost is
+	// charged.
+	readStockCost = 2 + 3*maxItems
+	// setStockCost is what Shopify takes for a mutation.
+	setStockCost = 10
+)
+
+// readStockQuery asks for a page of maxItems.
 const readStockQuery = `query ReadStock($query: String!, $location: ID!) {
   inventoryItems(first: 250, query: $query) {
     nodes {
@@ -101,13 +109,13 @@ func (Shopify) Request(spec *v1alpha1.ConnectorSpec, call connectors.Call) (conn
 		if len(read.SKUs) > maxItems {
 			return connectors.Request{}, fmt.Errorf("readStock: %d SKUs, of which one query holds %d: split them", len(read.SKUs), maxItems)
 		}
-		return post(spec, graphQL{readStockQuery, readVariables{search(read.SKUs), globalID("Location", read.Location)}})
+		return post(spec, graphQL{readStockQuery, readVariables{search(read.SKUs), globalID("Location", read.Location)}}, readStockCost)
 	case connectors.OperationSetStock:
 		variables, err := setVariablesOf(call)
 		if err != nil {
 			return connectors.Request{}, fmt.Errorf("setStock: %w", err)
 		}
-		return post(spec, graphQL{setStockMutation, variables})
+		return post(spec, graphQL{setStockMutation, variables}, setStockCost)
 	}
 	return connectors.Request{}, fmt.Errorf("operation %q: Shopify has readStock and setStock", call.Operation)
 }
@@ -161,12 +169,14 @@ func search(skus []string) string {
 	return strings.Join(terms, " OR ")
 }
 
-func post(spec *v1alpha1.ConnectorSpec, query graphQL) (connectors.Request, error) {
+func post(spec *v1alpha1.ConnectorSpec, query graphQL, cost int64) (connectors.Request, error) {
 	body, err := json.Marshal(query)
 	if err != nil {
 		return connectors.Request{}, fmt.Errorf("encode the query: %w", err)
 	}
-	return request(spec, body), nil
+	post := request(spec, body)
+	post.Cost = cost
+	return post, nil
 }
 
 func request(spec *v1alpha1.ConnectorSpec, body []byte) connectors.Request {
