@@ -74,18 +74,19 @@ func (a *allowances) try(connector string, now time.Time) time.Duration {
 }
 
 // share returns the reads a second that the connector's limits leave, the slowest
-// of them, and how many may be saved up; a rate of 0 where there is no window.
+// of them, and how many may be saved up; a rate of 0 where none counts calls over
+// time.
 func share(connector *v1alpha1.Connector) (rate, most float64) {
 	if connector == nil {
 		return 0, 0
 	}
 	for _, limit := range connector.Spec.Limits {
-		window := limit.RollingWindow
-		if window == nil || window.Calls < 1 || window.Per.Duration <= 0 {
+		calls, per := limit.Rate()
+		if calls < 1 || per <= 0 {
 			continue
 		}
-		reads := readShare * float64(window.Calls)
-		if r := reads / window.Per.Seconds(); rate == 0 || r < rate {
+		reads := readShare * float64(calls)
+		if r := reads / per.Seconds(); rate == 0 || r < rate {
 			rate, most = r, min(readBurst, max(1, reads))
 		}
 	}

@@ -27,6 +27,11 @@ func window(calls int64, per time.Duration) v1alpha1.Limit {
 	return v1alpha1.Limit{RollingWindow: &v1alpha1.RollingWindow{Calls: calls, Per: metav1.Duration{Duration: per}}}
 }
 
+func bucketOf(refill v1alpha1.Refill) v1alpha1.Limit {
+	refill.Per = metav1.Duration{Duration: time.Minute}
+	return v1alpha1.Limit{Bucket: &v1alpha1.Bucket{Capacity: 40, Refill: refill}}
+}
+
 func TestReadsStayWithinTheirShare(t *testing.T) {
 	parallel := v1alpha1.Limit{Concurrency: &v1alpha1.Concurrency{Calls: 2}}
 	for name, c := range map[string]struct {
@@ -37,6 +42,7 @@ func TestReadsStayWithinTheirShare(t *testing.T) {
 		"a fifth of the window and what was saved up": {limited(window(100, time.Minute), parallel), 200 + readBurst},
 		"the slowest of several windows":              {limited(window(10, time.Second), window(100, time.Hour)), 3 + readBurst},
 		"a window of few calls saves up little":       {limited(window(10, time.Minute)), 20 + 2},
+		"a fifth of what a bucket refills":            {limited(bucketOf(v1alpha1.Refill{Calls: 100})), 200 + readBurst},
 		"and lets one through in the end":             {limited(window(1, time.Minute)), 2 + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,8 +61,9 @@ func TestReadsStayWithinTheirShare(t *testing.T) {
 			}
 		})
 	}
-	t.Run("without a window there is no bound", func(t *testing.T) {
-		a := newAllowances(catalog.NewStore(&catalog.Snapshot{Connectors: map[string]*v1alpha1.Connector{"erp": limited(parallel)}}))
+	t.Run("where no calls are counted over time there is no bound", func(t *testing.T) {
+		points := bucketOf(v1alpha1.Refill{Points: 1})
+		a := newAllowances(catalog.NewStore(&catalog.Snapshot{Connectors: map[string]*v1alpha1.Connector{"erp": limited(parallel, points)}}))
 		for range 1000 {
 			if a.try("erp", time.Now()) != 0 || a.try("gone", time.Now()) != 0 {
 				t.Fatal("has to wait")

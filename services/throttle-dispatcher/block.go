@@ -42,7 +42,7 @@ func (w *worker) prepare(ctx context.Context, now time.Time, header http.Header,
 		w.queue.Retry(bound[0].job.delivery.GetKey(), time.Time{})
 		return nil
 	}
-	permits := w.budget.Reserve(time.Now(), w.stalls.horizon(), len(bound))
+	permits := w.reserve(bound)
 	if len(bound) > 0 {
 		w.grant = max(1, len(permits))
 	}
@@ -84,7 +84,7 @@ func (w *worker) bindSome(ctx context.Context, now time.Time, most int) []prepar
 // expected returns how many send times a block begun now will be given, about.
 func (w *worker) expected(now time.Time) int {
 	gap := w.budget.Gap()
-	at, ok := w.budget.Next(now)
+	at, ok := w.budget.NextFor(now, w.nextCost)
 	if gap == 0 || !ok {
 		return min(2*w.grant+1, maxPerBlock)
 	}
@@ -159,7 +159,7 @@ func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 		return prepared{job: j, result: result, hold: hold}
 	}
 	p.request = request
-	return p
+	return w.affordable(p)
 }
 
 // keepBound reports whether there is a call to make; what ends without one is

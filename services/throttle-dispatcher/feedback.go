@@ -1,6 +1,7 @@
 package throttledispatcher
 
 import (
+	"slices"
 	"time"
 
 	"github.com/peppasync/peppasync/services/connectors"
@@ -64,6 +65,7 @@ func (w *worker) heed(o outcome, answer connectors.Answer, now time.Time) {
 	if metered, ok := w.system.(connectors.Metered); ok {
 		figures = append(figures, metered.Quota(o.result.Reply)...)
 	}
+	figures = slices.DeleteFunc(figures, func(f quota.Figure) bool { return w.ownDoing(f, o, now) })
 	if len(figures) == 0 {
 		return
 	}
@@ -78,6 +80,13 @@ func (w *worker) heed(o outcome, answer connectors.Answer, now time.Time) {
 	}
 	w.budget.Close(until)
 	w.recall()
+}
+
+// ownDoing reports whether the figure says of a bucket what is known here: that our
+// own calls have filled it. The rule for them holds already, and a pause on top would
+// cost pace for as long as there is a backlog.
+func (w *worker) ownDoing(f quota.Figure, o outcome, now time.Time) bool {
+	return f.Bucket && f.Remaining == 0 && !w.budget.Room(now, o.permit.Cost)
 }
 
 // sentAt is no later than the call's first byte.
@@ -98,7 +107,7 @@ func (w *worker) part(now time.Time) float64 {
 // take they are taken to go on taking, and what throttled replies took comes back.
 func (w *worker) expectPace(s *snapshot) {
 	others, start := w.others.Part(s.at), latest(s.at, s.notBefore)
-	s.gap, s.declared, s.taken = w.budget.GapAt(others), w.budget.Limits().Gap(), w.others.Taken(s.at)
+	s.gap, s.declared, s.taken = w.budget.GapAt(others), w.budget.GapAt(1), w.others.Taken(s.at)
 	s.part = w.part(s.at)
 	if part := w.pace.Part(start); part < others {
 		s.growsFrom, s.whole = part/others, w.pace.Reaches(others)

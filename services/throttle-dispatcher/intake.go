@@ -190,7 +190,7 @@ func (w *worker) respec(connector *v1alpha1.Connector) error {
 	if err := w.ledger.SetLimits(limits); err != nil {
 		return err
 	}
-	w.others = othersOf(limits)
+	w.others, w.nextCost = othersOf(limits), 1
 	if err := w.watchMaintenance(time.Now()); err != nil {
 		return err
 	}

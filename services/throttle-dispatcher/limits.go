@@ -43,6 +43,12 @@ func limitsOf(connector *v1alpha1.Connector) (budget.Limits, error) {
 			limits.Concurrency = append(limits.Concurrency, budget.Concurrency{
 				Name: limit.Name, Calls: int(limit.Concurrency.Calls), Headroom: int(headroom),
 			})
+		case limit.Bucket != nil:
+			refill := limit.Bucket.Refill
+			limits.Buckets = append(limits.Buckets, budget.Bucket{
+				Name: limit.Name, Capacity: limit.Bucket.Capacity, Headroom: headroom,
+				Refill: max(refill.Calls, refill.Points), Per: refill.Per.Duration, Weighted: refill.Points > 0,
+			})
 		}
 	}
 	return limits, nil
@@ -61,19 +67,24 @@ func maxConcurrency(limits budget.Limits) int {
 }
 
 // outageSettings returns how often a connector that is down may be asked: twice a
-// second, and with at most half of each window that is not paced, so that the
-// other half is there when it is back. Where the pace spreads calls evenly, a
+// second, and with at most half of each window that is not paced and of each bucket,
+// so that the other half is there when it is back. Where the pace spreads calls evenly, a
 // probe takes nothing from those that come after it.
 func outageSettings(limits budget.Limits) outage.Settings {
 	settings := outage.Settings{Threshold: outageThreshold, ProbeEvery: probeEvery}
+	half := func(calls int, per time.Duration) {
+		half := max(1, calls/2)
+		if settings.ProbeBudget == 0 || per/time.Duration(half) > settings.ProbeWindow/time.Duration(settings.ProbeBudget) {
+			settings.ProbeBudget, settings.ProbeWindow = half, per
+		}
+	}
 	for _, window := range limits.Windows {
-		if limits.Paced(window) {
-			continue
+		if !limits.Paced(window) {
+			half(window.Calls, window.Per)
 		}
-		half := max(1, window.Calls/2)
-		if settings.ProbeBudget == 0 || window.Per/time.Duration(half) > settings.ProbeWindow/time.Duration(settings.ProbeBudget) {
-			settings.ProbeBudget, settings.ProbeWindow = half, window.Per
-		}
+	}
+	for _, bucket := range limits.Buckets {
+		half(int(bucket.Most()), bucket.DrainTime())
 	}
 	return settings
 }

@@ -55,7 +55,7 @@ func (w *worker) probe(ctx context.Context, now time.Time) error {
 			return w.writeBlock(ctx, flights)
 		}
 	}
-	permits := w.budget.Reserve(now, w.stalls.horizon(), 1)
+	permits := w.budget.ReserveFor(now, w.stalls.horizon(), []int64{w.costOf(question)})
 	if len(permits) == 0 {
 		return nil
 	}
@@ -88,5 +88,5 @@ func (w *worker) question() connectors.Request {
 // of a login. Only where the system answers at once: a call may not be cut off as
 // soon as a probe may.
 func (w *worker) byCall() bool {
-	return w.replies && w.flying == 0 && (w.budget.Limits().Gap() >= probeEvery || w.unanswered >= questionsInVain)
+	return w.replies && w.flying == 0 && (w.budget.GapAt(1) >= probeEvery || w.unanswered >= questionsInVain)
 }

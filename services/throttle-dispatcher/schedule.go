@@ -40,7 +40,7 @@ func (w *worker) maySend(now time.Time) bool {
 	if w.spec.Spec.Paused || now.Before(w.quiet(now)) || w.sign.onTrial() && w.flying > 0 || !w.queue.Ready(now) || w.room(now) == 0 {
 		return false
 	}
-	at, ok := w.budget.Next(now)
+	at, ok := w.budget.NextFor(now, w.nextCost)
 	return ok && at.Sub(now) <= w.stalls.lead()
 }
 
@@ -99,7 +99,7 @@ func (w *worker) nextSend(now time.Time) (time.Time, bool) {
 		}
 		at = ready
 	}
-	free, ok := w.budget.Next(now)
+	free, ok := w.budget.NextFor(now, w.nextCost)
 	if !ok {
 		return time.Time{}, false
 	}

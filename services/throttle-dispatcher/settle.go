@@ -22,7 +22,7 @@ func (w *worker) settle(o outcome) {
 		w.budget.Void(o.permit.Number)
 		w.ledger.Void(o.permit.Number)
 	} else {
-		w.budget.Settle(o.permit.Number, o.result.SettledAt)
+		w.budget.SettleFor(o.permit.Number, o.result.SettledAt, w.spent(o))
 		w.ledger.Settle(w.settlement(o))
 		w.parallel.busy += o.result.At.Sub(o.result.FirstByteAt)
 		if o.result.Status != 0 {

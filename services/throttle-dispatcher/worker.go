@@ -133,6 +133,8 @@ type worker struct {
 	// pace says how many there will be, the next one binds a few more deliveries
 	// than that, not the whole backlog.
 	grant int
+	// nextCost is what the next call counts for in buckets, as far as is known.
+	nextCost int64
 	// quietUntil: no call before it, for a reason that the budget does not know:
 	// there are no credentials that work.
 	quietUntil    time.Time
@@ -238,7 +240,8 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		places: placesPerLane(len(desk.config.Catalog.Connectors())),
 		queue:  queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
 		callTimeout: connector.Spec.Timeout.Duration,
-		grant:       1, recalled: make(chan struct{}), unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
+		grant:       1, nextCost: 1, recalled: make(chan struct{}),
+		unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
 		parallel: parallelOf(maxConcurrency(limits), len(limits.Concurrency) > 0),
 		incoming: make(chan *bus.Incoming), outcomes: make(chan outcome), issued: make(chan issue, 1024),
 		finished: make(chan string), moved: make(chan string), looks: make(chan look),

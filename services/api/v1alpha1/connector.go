@@ -154,13 +154,14 @@ type Webhook struct {
 	MaxBodyBytes int64 `json:"maxBodyBytes,omitempty"`
 }
 
-// Limit is one limit of the account: exactly one of rollingWindow and
-// concurrency.
+// Limit is one limit of the account: exactly one of rollingWindow, concurrency and
+// bucket.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.rollingWindow) != has(self.concurrency)",message="a limit is one of rollingWindow: {calls, per} and concurrency: {calls}"
+// +kubebuilder:validation:XValidation:rule="[has(self.rollingWindow), has(self.concurrency), has(self.bucket)].filter(written, written).size() == 1",message="a limit is one of rollingWindow: {calls, per}, concurrency: {calls} and bucket: {capacity, refill}"
 // +kubebuilder:validation:XValidation:rule="!has(self.arrivesWithin) || has(self.rollingWindow)",message="arrivesWithin belongs to a rollingWindow"
 // +kubebuilder:validation:XValidation:rule="!has(self.headroom) || type(self.headroom) != int || !has(self.rollingWindow) || self.headroom < self.rollingWindow.calls",message="headroom must be smaller than rollingWindow.calls, or nothing could ever be sent"
 // +kubebuilder:validation:XValidation:rule="!has(self.headroom) || type(self.headroom) != int || !has(self.concurrency) || self.headroom < self.concurrency.calls",message="headroom must be smaller than concurrency.calls, or nothing could ever be sent"
+// +kubebuilder:validation:XValidation:rule="!has(self.headroom) || type(self.headroom) != int || !has(self.bucket) || self.headroom < self.bucket.capacity",message="headroom must be smaller than bucket.capacity, or nothing could ever be sent"
 type Limit struct {
 	// What reports call it, such as per-minute.
 	// +kubebuilder:validation:MaxLength=63
@@ -172,8 +173,13 @@ type Limit struct {
 	// At most so many calls run at the same time.
 	// +optional
 	Concurrency *Concurrency `json:"concurrency,omitempty"`
-	// What to leave unused: a number of calls, or a share such as "2%", rounded
-	// up. 1 for windows and 0 for concurrency where it is not written.
+	// Calls fill it, and it drains all the time; what does not fit waits. Such are
+	// the limits of Shopify, ShipHero and Amazon's SP-API (rate and burst).
+	// +optional
+	Bucket *Bucket `json:"bucket,omitempty"`
+	// What to leave unused: a number of calls, or of points of a bucket, or a share
+	// such as "2%", rounded up. 1 for windows and 0 for the others where it is not
+	// written.
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 : self.matches('^[0-9]{1,2}%$')",message="headroom is a number of calls, such as 1, or a share, such as \"2%\""
 	// +optional
@@ -199,6 +205,38 @@ type Concurrency struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	Calls int64 `json:"calls"`
+}
+
+// Bucket lets calls add up to Capacity while Refill of it becomes free again all the
+// time. Nothing is known of what is in it when the engine first calls the account,
+// or after refill is changed: then it counts as full.
+type Bucket struct {
+	// The most that is in it: the burst that an idle account takes.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000000
+	Capacity int64 `json:"capacity"`
+	// How fast it becomes free again. From full that takes less than 30 days.
+	Refill Refill `json:"refill"`
+}
+
+// Refill is a rate, and what it counts: exactly one of calls and points.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.calls) != has(self.points)",message="refill is one of {calls, per} and {points, per}"
+type Refill struct {
+	// Each call counts one.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000000
+	// +optional
+	Calls int64 `json:"calls,omitempty"`
+	// Each call counts what it costs: for system HTTP the cost of its operation, for
+	// Shopify what the query may cost. What a reply says that it did not cost is
+	// free again at once.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000000
+	// +optional
+	Points int64 `json:"points,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('100ms') && duration(self) <= duration('168h')",message="per is a time between 100ms and 168h, such as 1s"
+	Per metav1.Duration `json:"per"`
 }
 
 // Pacing says how calls are spread inside a window.
@@ -321,6 +359,12 @@ type HTTPOperation struct {
 	Path string `json:"path"`
 	// What a repetition would do.
 	Effect HTTPEffect `json:"effect"`
+	// What a call counts for in buckets of points, and so does a look-up by find; 1
+	// where it is not written.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000000
+	// +optional
+	Cost int64 `json:"cost,omitempty"`
 	// How to look up whether a call of effect Once arrived whose outcome is
 	// unknown. Without it a person has to look.
 	// +optional

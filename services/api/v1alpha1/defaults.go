@@ -65,15 +65,30 @@ func (l *Limit) setDefaults() {
 	l.Headroom = &headroom
 }
 
-// Calls returns the declared limit in calls, 0 where neither kind is written.
+// Calls returns the declared limit in calls, or in points for a bucket of points; 0
+// where no kind is written.
 func (l *Limit) Calls() int64 {
 	switch {
 	case l.RollingWindow != nil:
 		return l.RollingWindow.Calls
 	case l.Concurrency != nil:
 		return l.Concurrency.Calls
+	case l.Bucket != nil:
+		return l.Bucket.Capacity
 	}
 	return 0
+}
+
+// Rate returns how many calls the limit allows in the long run in each stretch of
+// time of that length; 0 where it does not say.
+func (l *Limit) Rate() (calls int64, per time.Duration) {
+	switch {
+	case l.RollingWindow != nil:
+		return l.RollingWindow.Calls, l.RollingWindow.Per.Duration
+	case l.Bucket != nil:
+		return l.Bucket.Refill.Calls, l.Bucket.Refill.Per.Duration
+	}
+	return 0, 0
 }
 
 // HeadroomCalls returns how many of Calls stay unused: a share is rounded up,

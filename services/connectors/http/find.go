@@ -28,6 +28,7 @@ func (HTTP) Find(spec *v1alpha1.ConnectorSpec, lookup connectors.Lookup) (connec
 	}
 	return connectors.Request{
 		Method: method, Path: path, Header: nethttp.Header{"Accept": {"application/json, application/problem+json"}},
+		Cost: operation.Cost,
 	}, true
 }
 

@@ -95,6 +95,7 @@ func (HTTP) Request(spec *v1alpha1.ConnectorSpec, call connectors.Call) (connect
 		Method: operation.Method,
 		Path:   path,
 		Header: nethttp.Header{"Accept": {"application/json, application/problem+json"}},
+		Cost:   operation.Cost,
 	}
 	if hasBody(operation.Method) {
 		if !json.Valid(call.Payload) {

@@ -99,6 +99,20 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+func TestWhatARequestCosts(t *testing.T) {
+	s := spec()
+	s.HTTP.Operations[1].Cost = 10
+	shipment := call("createShipment", `{}`)
+	request, err := http.HTTP{}.Request(s, shipment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, ok := http.HTTP{}.Find(s, connectors.Lookup{Call: shipment})
+	if request.Cost != 10 || !ok || found.Cost != 10 {
+		t.Errorf("the call costs %d and its look-up %d (%v), want 10 and 10", request.Cost, found.Cost, ok)
+	}
+}
+
 func TestQueriesCarryNoIdempotencyKey(t *testing.T) {
 	for _, name := range []string{"putOrder", "createShipment", "deleteOrder", "getOrder"} {
 		request, err := http.HTTP{}.Request(spec(), call(name, `{}`))

@@ -134,7 +134,44 @@ func TestEachMistakeInMeaningSaysWhereAndWhatIsExpected(t *testing.T) {
 			`wms.yaml:9: spec.limits[0]: has rollingWindow and concurrency, expected one of them: write a limit for each`,
 		}},
 		"a limit of no kind": {edit{"erp.yaml", "      concurrency: {calls: 15}\n", ""}, []string{
-			`erp.yaml:15: spec.limits[1]: has neither rollingWindow nor concurrency, expected one of them, such as rollingWindow: {calls: 100, per: 1m}`,
+			`erp.yaml:15: spec.limits[1]: has neither rollingWindow nor concurrency nor bucket, expected one of them, such as rollingWindow: {calls: 100, per: 1m}`,
+		}},
+		"a bucket beside a window": {edit{"wms.yaml", "per: 1m}", "per: 1m}\n      bucket: {capacity: 40, refill: {calls: 2, per: 1s}}"}, []string{
+			`wms.yaml:9: spec.limits[0]: has rollingWindow and bucket, expected one of them: write a limit for each`,
+		}},
+		"a bucket that holds nothing": {edit{"erp.yaml", "concurrency: {calls: 15}", "bucket: {capacity: 0, refill: {calls: 2, per: 1s}}"}, []string{
+			`erp.yaml:16: spec.limits[1].bucket.capacity: found 0, expected a whole number from 1 to 1000000000`,
+		}},
+		"a bucket that never drains": {edit{"erp.yaml", "concurrency: {calls: 15}", "bucket: {capacity: 40, refill: {per: 1s}}"}, []string{
+			`erp.yaml:16: spec.limits[1].bucket.refill: has neither calls nor points, expected one of them, such as refill: {calls: 2, per: 1s}`,
+		}},
+		"a bucket that fills": {edit{"erp.yaml", "concurrency: {calls: 15}", "bucket: {capacity: 40, refill: {calls: -2, per: 1s}}"}, []string{
+			`erp.yaml:16: spec.limits[1].bucket.refill.calls: found -2, expected a whole number from 1 to 1000000000`,
+		}},
+		"a bucket of two kinds": {edit{"erp.yaml", "concurrency: {calls: 15}", "bucket: {capacity: 40, refill: {calls: 2, points: 2, per: 1s}}"}, []string{
+			`erp.yaml:16: spec.limits[1].bucket.refill: has calls and points, expected one of them: write a limit for each`,
+		}},
+		"a bucket that drains in no time": {edit{"erp.yaml", "concurrency: {calls: 15}", "bucket: {capacity: 40, refill: {points: 2, per: 1ms}}"}, []string{
+			`erp.yaml:16: spec.limits[1].bucket.refill.per: found 1ms, expected a time from 100ms to 168h`,
+		}},
+		"a bucket that takes a year to drain": {edit{"erp.yaml", "concurrency: {calls: 15}", "bucket: {capacity: 8760, refill: {points: 1, per: 1h}}"}, []string{
+			`erp.yaml:16: spec.limits[1].bucket.refill: a full bucket takes 8760 hours to become empty, expected less than 720: make refill larger`,
+		}},
+		"a bucket whose headroom leaves nothing": {edit{"erp.yaml", "concurrency: {calls: 15}", "bucket: {capacity: 1, refill: {points: 2, per: 1s}}"}, []string{
+			`erp.yaml:17: spec.limits[1].headroom: 1 of 1 points stay unused, so nothing could ever be sent, expected less than 1`,
+		}},
+		"reads that drain a bucket": {edit{"erp.yaml", "rollingWindow: {calls: 100, per: 1m}\n      headroom: 1\n      arrivesWithin: 20ms", "bucket: {capacity: 100, refill: {calls: 10, per: 1m}}"}, []string{
+			`stock.yaml:14: spec.source.readEvery: a read every 5s is 12 calls in 1m, 120% of the 10 that limit "per-minute" of Connector "erp" allows, expected at most 20%: read every 30s or less often`,
+		}},
+		"an operation that costs more than a bucket holds": {edit{
+			"wms.yaml",
+			"rollingWindow: {calls: 3000, per: 1m}\n  http:\n    operations:\n      - name",
+			"bucket: {capacity: 50, refill: {points: 2, per: 1s}}\n      headroom: 10\n  http:\n    operations:\n      - cost: 41\n        name",
+		}, []string{
+			`wms.yaml:14: spec.http.operations[0].cost: found 41, expected at most 40, for which limit "per-minute" has room when its bucket is empty`,
+		}},
+		"an operation that costs less than nothing": {edit{"wms.yaml", "effect: Idempotent", "effect: Idempotent\n        cost: -1"}, []string{
+			`wms.yaml:17: spec.http.operations[0].cost: found -1, expected a whole number from 1 to 1000000000`,
 		}},
 		"two limits of one name": {edit{"erp.yaml", "name: parallel", "name: per-minute"}, []string{
 			`erp.yaml:15: spec.limits[1].name: "per-minute" is written twice, expected it once`,

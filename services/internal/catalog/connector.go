@@ -27,6 +27,9 @@ const (
 	externalIDToken = "{externalId}"
 	maxCalls        = 1_000_000
 	maxConcurrency  = 10_000
+	maxPoints       = 1_000_000_000
+	// maxDrain is how long a bucket may take to become empty from full.
+	maxDrain = 30 * 24 * time.Hour
 )
 
 func (c *compiler) connector(e *entry[*v1alpha1.Connector]) {
@@ -130,18 +133,23 @@ func (c *compiler) limits(e *entry[*v1alpha1.Connector]) {
 
 func (c *compiler) limit(r *Resource, field string, l *v1alpha1.Limit) {
 	c.name(r, field+".name", l.Name)
-	switch {
-	case l.RollingWindow != nil && l.Concurrency != nil:
-		c.reportf(r, field, "has rollingWindow and concurrency, expected one of them: write a limit for each")
+	kinds := kindsOf(l)
+	if len(kinds) != 1 {
+		what := "has " + strings.Join(kinds, " and ") + ", expected one of them: write a limit for each"
+		if len(kinds) == 0 {
+			what = "has neither rollingWindow nor concurrency nor bucket, expected one of them, such as rollingWindow: {calls: 100, per: 1m}"
+		}
+		c.reportf(r, field, "%s", what)
 		return
+	}
+	switch {
 	case l.RollingWindow != nil:
 		c.count(r, field+".rollingWindow.calls", l.RollingWindow.Calls, 1, maxCalls)
 		c.between(r, field+".rollingWindow.per", l.RollingWindow.Per.Duration, 100*time.Millisecond, 168*time.Hour)
 	case l.Concurrency != nil:
 		c.count(r, field+".concurrency.calls", l.Concurrency.Calls, 1, maxConcurrency)
 	default:
-		c.reportf(r, field, "has neither rollingWindow nor concurrency, expected one of them, such as rollingWindow: {calls: 100, per: 1m}")
-		return
+		c.bucket(r, field+".bucket", l.Bucket)
 	}
 	c.headroom(r, field, l)
 	if l.ArrivesWithin == nil {
@@ -157,6 +165,65 @@ func (c *compiler) limit(r *Resource, field string, l *v1alpha1.Limit) {
 	}
 }
 
+// kindsOf returns which kinds of limit are written.
+func kindsOf(l *v1alpha1.Limit) []string {
+	var kinds []string
+	if l.RollingWindow != nil {
+		kinds = append(kinds, "rollingWindow")
+	}
+	if l.Concurrency != nil {
+		kinds = append(kinds, "concurrency")
+	}
+	if l.Bucket != nil {
+		kinds = append(kinds, "bucket")
+	}
+	return kinds
+}
+
+func (c *compiler) bucket(r *Resource, field string, b *v1alpha1.Bucket) {
+	c.count(r, field+".capacity", b.Capacity, 1, maxPoints)
+	rate := b.Refill.Calls
+	switch {
+	case b.Refill.Calls != 0 && b.Refill.Points != 0:
+		c.reportf(r, field+".refill", "has calls and points, expected one of them: write a limit for each")
+		return
+	case b.Refill.Points != 0:
+		rate = b.Refill.Points
+		c.count(r, field+".refill.points", rate, 1, maxPoints)
+	case b.Refill.Calls != 0:
+		c.count(r, field+".refill.calls", rate, 1, maxPoints)
+	default:
+		c.reportf(r, field+".refill", "has neither calls nor points, expected one of them, such as refill: {calls: 2, per: 1s}")
+		return
+	}
+	per := b.Refill.Per.Duration
+	c.between(r, field+".refill.per", per, 100*time.Millisecond, 168*time.Hour)
+	if drain := float64(b.Capacity) / float64(rate) * per.Hours(); rate > 0 && drain >= maxDrain.Hours() {
+		c.reportf(r, field+".refill", "a full bucket takes %s hours to become empty, expected less than %s: make refill larger",
+			figure(drain), figure(maxDrain.Hours()))
+	}
+}
+
+// costs checks that each operation fits into every bucket of points.
+func (c *compiler) costs(r *Resource, spec *v1alpha1.ConnectorSpec) {
+	for i, o := range spec.HTTP.Operations {
+		field := at("spec.http.operations", i) + ".cost"
+		if o.Cost != 0 {
+			c.count(r, field, o.Cost, 1, maxPoints)
+		}
+		for n := range spec.Limits {
+			l := &spec.Limits[n]
+			if l.Bucket == nil || l.Bucket.Refill.Points == 0 {
+				continue
+			}
+			headroom, err := l.HeadroomCalls()
+			if most := l.Bucket.Capacity - headroom; err == nil && most > 0 && o.Cost > most {
+				c.reportf(r, field, "found %d, expected at most %d, for which limit %q has room when its bucket is empty", o.Cost, most, l.Name)
+			}
+		}
+	}
+}
+
 func (c *compiler) headroom(r *Resource, field string, l *v1alpha1.Limit) {
 	readable := l.Headroom.Type == intstr.Int || share.MatchString(l.Headroom.StrVal)
 	calls, err := l.HeadroomCalls()
@@ -164,8 +231,12 @@ func (c *compiler) headroom(r *Resource, field string, l *v1alpha1.Limit) {
 	case !readable || err != nil || calls < 0:
 		c.reportf(r, field+".headroom", "found %q, expected a whole number of calls, such as 1, or a share, such as \"2%%\"", shorten(l.Headroom.String()))
 	case calls >= l.Calls() && l.Calls() > 0:
-		c.reportf(r, field+".headroom", "%d of %d calls stay unused, so nothing could ever be sent, expected less than %d%s",
-			calls, l.Calls(), l.Calls(), unwritten(r, field))
+		unit := "calls"
+		if l.Bucket != nil && l.Bucket.Refill.Points != 0 {
+			unit = "points"
+		}
+		c.reportf(r, field+".headroom", "%d of %d %s stay unused, so nothing could ever be sent, expected less than %d%s",
+			calls, l.Calls(), unit, l.Calls(), unwritten(r, field))
 	}
 }
 
@@ -208,6 +279,9 @@ func (c *compiler) settings(e *entry[*v1alpha1.Connector]) {
 		}
 	case v1alpha1.SystemHTTP:
 		c.http(e.Resource, spec.HTTP)
+		if spec.HTTP != nil {
+			c.costs(e.Resource, spec)
+		}
 	case v1alpha1.SystemTwilio:
 		c.twilio(e.Resource, spec.Twilio)
 	case v1alpha1.SystemNetSuite: // has none

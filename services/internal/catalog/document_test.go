@@ -113,7 +113,7 @@ func TestADocumentThatCannotBeReadIsAnError(t *testing.T) {
 		"null in a list":              {`{"format":1,"flows":[null]}`, "found null in a list, expected a resource"},
 		"a value of another type":     {strings.Replace(data, `"calls":100`, `"calls":"x"`, 1), "the catalog cannot be read"},
 		"a time that is none":         {strings.Replace(data, `"per":"1m0s"`, `"per":"soon"`, 1), "the catalog cannot be read"},
-		"a kind of limit of tomorrow": {strings.Replace(data, `"concurrency":`, `"bucket":{"capacity":1},"concurrency":`, 1), `unknown field "connectors[0].spec.limits[1].bucket"`},
+		"a kind of limit of tomorrow": {strings.Replace(data, `"concurrency":`, `"share":{"calls":1},"concurrency":`, 1), `unknown field "connectors[0].spec.limits[1].share"`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

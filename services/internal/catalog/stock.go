@@ -105,21 +105,21 @@ func (c *compiler) stockBudget() {
 	}
 }
 
-// tightest returns the window in which reads take the largest share, and their
+// tightest returns the window, or the bucket as it refills, in which reads take the largest share, and their
 // number in it, or nil where no window is over the share.
 func tightest(limits []v1alpha1.Limit, pools []*entry[*v1alpha1.StockPool]) (*v1alpha1.Limit, float64) {
 	var found *v1alpha1.Limit
 	var foundReads, worst float64
 	for i := range limits {
-		window := limits[i].RollingWindow
-		if window == nil || window.Calls < 1 {
+		calls, per := limits[i].Rate()
+		if calls < 1 {
 			continue
 		}
 		reads := 0.0
 		for _, pool := range pools {
-			reads += window.Per.Seconds() / pool.object.Spec.Source.ReadEvery.Seconds()
+			reads += per.Seconds() / pool.object.Spec.Source.ReadEvery.Seconds()
 		}
-		if used := reads / float64(window.Calls); used > worst {
+		if used := reads / float64(calls); used > worst {
 			found, foundReads, worst = &limits[i], reads, used
 		}
 	}
@@ -131,20 +131,20 @@ func tightest(limits []v1alpha1.Limit, pools []*entry[*v1alpha1.StockPool]) (*v1
 }
 
 func (c *compiler) overBudget(pool *entry[*v1alpha1.StockPool], connector string, limit *v1alpha1.Limit, reads float64, pools int) {
-	window := limit.RollingWindow
+	calls, per := limit.Rate()
 	every := pool.object.Spec.Source.ReadEvery.Duration
 	together := ""
 	if pools > 1 {
 		together = fmt.Sprintf(" together with the other pools that read there (%d in all)", pools)
 	}
 	// All pools slowed by the same factor fit again; up to a tenth of a second.
-	factor := reads * 100 / (stockShare * float64(window.Calls))
+	factor := reads * 100 / (stockShare * float64(calls))
 	const step = 100 * time.Millisecond
 	enough := time.Duration(float64(every)*factor-1).Truncate(step) + step
 	c.reportf(pool.Resource, "spec.source.readEvery",
 		"a read every %s is %s calls in %s%s, %s%% of the %d that limit %q of Connector %q allows, expected at most %d%%: read every %s or less often",
-		short(every), figure(reads), short(window.Per.Duration), together, figure(reads*100/float64(window.Calls)),
-		window.Calls, limit.Name, connector, stockShare, short(enough))
+		short(every), figure(reads), short(per), together, figure(reads*100/float64(calls)),
+		calls, limit.Name, connector, stockShare, short(enough))
 }
 
 // figure rounds for a sentence, without an exponent.

@@ -26,6 +26,7 @@ var words = map[string]string{
 	"order-missing":      "its data is not there",
 	"order-unreadable":   "its data cannot be read",
 	"operation-unknown":  "no such operation",
+	"cost-above-limit":   "it costs more than a limit of the account allows",
 	"request-invalid":    "no call can be made of it",
 	"payload-too-large":  "it is too large",
 	"unexpected-outcome": "an unexpected outcome",

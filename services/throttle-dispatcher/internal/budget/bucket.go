@@ -163,6 +163,17 @@ func (b *Budget) Levels(now time.Time) []Level {
 	return levels
 }
 
+// Room reports whether every bucket has room for a call of that cost now.
+func (b *Budget) Room(now time.Time, cost int64) bool {
+	b.advance(now)
+	for _, k := range b.buckets {
+		if at, ok := k.earliest(max(cost, 1), b.now, b.endings); !ok || at > b.now {
+			return false
+		}
+	}
+	return true
+}
+
 // end lets a call count as in flight until at, and then drain.
 func (b *Budget) end(at, cost int64) {
 	if at <= b.now {

@@ -159,19 +159,6 @@ func (l Limits) spread() time.Duration {
 	return gap
 }
 
-// LongRun returns the mean time between two send times under a backlog that outlasts
-// what buckets have room for: Gap, or the time in which a bucket refills by a call,
-// where that is longer. What calls cost in a weighted one is not known here.
-func (l Limits) LongRun() time.Duration {
-	gap := l.Gap()
-	for _, k := range l.Buckets {
-		if !k.Weighted {
-			gap = max(gap, time.Duration(k.cost(1)))
-		}
-	}
-	return gap
-}
-
 // MostCost returns the largest cost that a call may have, and the bucket that says so;
 // an empty name where none counts costs.
 func (l Limits) MostCost() (most int64, bucket string) {

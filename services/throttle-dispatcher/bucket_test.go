@@ -1,0 +1,159 @@
+package throttledispatcher_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
+)
+
+// bucketOf is a bucket that refills by the second.
+func bucketOf(capacity int64, refill v1alpha1.Refill) v1alpha1.Limit {
+	refill.Per = metav1.Duration{Duration: time.Second}
+	return v1alpha1.Limit{Name: "bucket", Bucket: &v1alpha1.Bucket{Capacity: capacity, Refill: refill}}
+}
+
+// withBucket adds a limit.
+func (w *world) withBucket(limit v1alpha1.Limit) {
+	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.Limits = append(spec.Limits, limit) })
+}
+
+// fullest returns the most that was in a bucket that drains at rate a second, of
+// calls that cost so much each.
+func fullest(arrivals []arrival, cost, rate float64) float64 {
+	most, level := 0.0, 0.0
+	for i, one := range arrivals {
+		if i > 0 {
+			level = max(0, level-rate*one.at.Sub(arrivals[i-1].at).Seconds())
+		}
+		level += cost
+		most = max(most, level)
+	}
+	return most
+}
+
+// A bucket starts full where nothing is known of it, is fed as it drains while there
+// is a backlog, and takes a burst when it was idle; its own figure, "40/40", is no
+// reason for a pause on top.
+func TestBucketIsFedAsItDrainsAndTakesABurst(t *testing.T) {
+	t.Parallel()
+	const capacity, rate = 20, 10
+	w, m := newWorld(t, 6000, time.Minute), watch(t)
+	w.withBucket(bucketOf(capacity, v1alpha1.Refill{Calls: rate}))
+	w.account.answer(func(reply http.ResponseWriter, _ *http.Request, _ string) int {
+		reply.Header().Set("X-Shopify-Shop-Api-Call-Limit", fmt.Sprintf("%d/%d", capacity, capacity))
+		return http.StatusCreated
+	})
+	const backlog, burst = 50, 20
+	for i := range backlog {
+		w.want(i, "")
+	}
+	w.start(throttledispatcher.Through(m.through))
+	w.delivered(backlog)
+	fed := w.account.seen()
+	took := fed[backlog-1].at.Sub(fed[0].at)
+	w.account.answer(nil)
+	during(capacity * time.Second / rate)
+	for i := range burst {
+		w.want(backlog+i, "")
+	}
+	w.delivered(backlog + burst)
+	calls := w.account.seen()
+	// The last ones go as what was sent first drains.
+	quick := calls[backlog+burst-5].at.Sub(calls[backlog].at)
+	t.Logf("%d calls in %v, and %d at once in %v; at most %.2f of %d in the bucket", backlog, took, burst-4, quick, fullest(calls, 1, rate), capacity)
+	if most := fullest(calls, 1, rate); most > capacity {
+		t.Errorf("%.3f in a bucket of %d", most, capacity)
+	}
+	if !m.judges(t) {
+		return
+	}
+	if fastest := time.Duration(backlog-1) * time.Second / rate; took > fastest*11/10 {
+		t.Errorf("%d calls took %v, the bucket drains for them in %v", backlog, took, fastest)
+	}
+	if quick > time.Second {
+		t.Errorf("a burst took %v, want at once: the bucket was empty", quick)
+	}
+}
+
+// Who takes over knows what is in the bucket: it neither waits until a full one has
+// drained, nor sends what there is no room for.
+func TestBucketIsTakenOver(t *testing.T) {
+	t.Parallel()
+	const capacity, rate = 20, 2
+	w := newWorld(t, 6000, time.Minute)
+	w.withBucket(bucketOf(capacity, v1alpha1.Refill{Calls: rate}))
+	w.want(0, "")
+	stop := w.start()
+	w.delivered(1)
+	// It was taken for full, and half of it has drained after a while.
+	during(5 * time.Second)
+	w.want(1, "")
+	w.delivered(2)
+	stop()
+	before := time.Now()
+	const orders = 12
+	for i := range orders {
+		w.want(2+i, "")
+	}
+	w.owner = "another"
+	w.start()
+	w.delivered(2 + orders)
+	calls := w.account.seen()
+	if most := fullest(calls, 1, rate); most > capacity {
+		t.Errorf("%.3f in a bucket of %d", most, capacity)
+	}
+	// Of a full one, eight more would have to drain: 4 s. A replica that is new waits for
+	// nothing else here.
+	if eighth := calls[2+8].at.Sub(before); eighth > 3*time.Second {
+		t.Errorf("the eighth call of the new owner went after %v, there was room for it", eighth)
+	}
+}
+
+// Where points are counted, a call counts with what its operation costs; what never
+// fits is held, and stops nobody else.
+func TestCallsCountWithWhatTheyCost(t *testing.T) {
+	t.Parallel()
+	const capacity, rate, cost = 30, 40, 10
+	w := newWorld(t, 6000, time.Minute)
+	w.withBucket(bucketOf(capacity, v1alpha1.Refill{Points: rate}))
+	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) {
+		spec.HTTP.Operations[0].Cost = cost
+		spec.HTTP.Operations[1].Cost = capacity + 1
+	})
+	const orders = 16
+	for i := range orders {
+		w.want(i, "")
+	}
+	w.store(orders, "")
+	dear := delivery(orders)
+	dear.Operation = "ship"
+	w.ask(dear)
+	w.start()
+	results := w.results(orders + 1)
+	for key, result := range results {
+		if key == dear.GetKey() {
+			continue
+		}
+		if result.GetOutcome() != dispatchv1.Outcome_OUTCOME_DELIVERED {
+			t.Errorf("%s: %v because of %v, want delivered", key, result.GetOutcome(), result.GetCause())
+		}
+	}
+	calls := w.account.seen()
+	if most := fullest(calls, cost, rate); len(calls) != orders || most > capacity {
+		t.Errorf("%d calls, %.3f in a bucket of %d", len(calls), most, capacity)
+	}
+	if took, least := calls[orders-1].at.Sub(calls[0].at), time.Duration(orders-3)*cost*time.Second/rate; took < least {
+		t.Errorf("%d calls in %v, they cost what drains in %v", orders, took, least)
+	}
+	held := results[dear.GetKey()]
+	if held.GetOutcome() != dispatchv1.Outcome_OUTCOME_HELD || held.GetCause().GetCode() != "cost-above-limit" {
+		t.Errorf("a call of %d points: %v because of %v, want it held", capacity+1, held.GetOutcome(), held.GetCause())
+	}
+}
