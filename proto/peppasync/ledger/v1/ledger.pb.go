@@ -231,7 +231,10 @@ type Level struct {
 	Per    *durationpb.Duration `protobuf:"bytes,3,opt,name=per,proto3" json:"per,omitempty"`
 	Points bool                 `protobuf:"varint,4,opt,name=points,proto3" json:"points,omitempty"`
 	// When it will have drained away, if nothing is added.
-	DrainedAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=drained_at,json=drainedAt,proto3" json:"drained_at,omitempty"`
+	DrainedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=drained_at,json=drainedAt,proto3" json:"drained_at,omitempty"`
+	// What had ended by then is in it. written_at is read from another clock, which may
+	// have been set.
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -297,6 +300,13 @@ func (x *Level) GetPoints() bool {
 func (x *Level) GetDrainedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.DrainedAt
+	}
+	return nil
+}
+
+func (x *Level) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
 	}
 	return nil
 }
@@ -800,14 +810,15 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"restoredAt\x12<\n" +
 	"\tdeferrals\x18\x0f \x03(\v2\x1e.peppasync.dispatch.v1.WaitingR\tdeferrals\x12\x1a\n" +
 	"\bparallel\x18\x10 \x01(\x05R\bparallel\x122\n" +
-	"\x06levels\x18\x11 \x03(\v2\x1a.peppasync.ledger.v1.LevelR\x06levels\"\xb5\x01\n" +
+	"\x06levels\x18\x11 \x03(\v2\x1a.peppasync.ledger.v1.LevelR\x06levels\"\xe6\x01\n" +
 	"\x05Level\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\tR\x05limit\x12\x16\n" +
 	"\x06refill\x18\x02 \x01(\x03R\x06refill\x12+\n" +
 	"\x03per\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03per\x12\x16\n" +
 	"\x06points\x18\x04 \x01(\bR\x06points\x129\n" +
 	"\n" +
-	"drained_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tdrainedAt\"\xfb\x01\n" +
+	"drained_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tdrainedAt\x12/\n" +
+	"\x05as_of\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\xfb\x01\n" +
 	"\x06Permit\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x123\n" +
 	"\asend_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06sendAt\x127\n" +
@@ -897,28 +908,29 @@ var file_peppasync_ledger_v1_ledger_proto_depIdxs = []int32{
 	1,  // 10: peppasync.ledger.v1.Block.levels:type_name -> peppasync.ledger.v1.Level
 	9,  // 11: peppasync.ledger.v1.Level.per:type_name -> google.protobuf.Duration
 	7,  // 12: peppasync.ledger.v1.Level.drained_at:type_name -> google.protobuf.Timestamp
-	7,  // 13: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
-	7,  // 14: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
-	7,  // 15: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
-	10, // 16: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	7,  // 17: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
-	7,  // 18: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
-	7,  // 19: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
-	7,  // 20: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
-	7,  // 21: peppasync.ledger.v1.Settlement.first_byte_at:type_name -> google.protobuf.Timestamp
-	7,  // 22: peppasync.ledger.v1.Settlement.issued_at:type_name -> google.protobuf.Timestamp
-	9,  // 23: peppasync.ledger.v1.Peak.per:type_name -> google.protobuf.Duration
-	9,  // 24: peppasync.ledger.v1.Peak.arrives_within:type_name -> google.protobuf.Duration
-	7,  // 25: peppasync.ledger.v1.Peak.since:type_name -> google.protobuf.Timestamp
-	7,  // 26: peppasync.ledger.v1.Peak.reached_at:type_name -> google.protobuf.Timestamp
-	11, // 27: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
-	12, // 28: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
-	7,  // 29: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	7,  // 13: peppasync.ledger.v1.Level.as_of:type_name -> google.protobuf.Timestamp
+	7,  // 14: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
+	7,  // 15: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
+	7,  // 16: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
+	10, // 17: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	7,  // 18: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
+	7,  // 19: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
+	7,  // 20: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
+	7,  // 21: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
+	7,  // 22: peppasync.ledger.v1.Settlement.first_byte_at:type_name -> google.protobuf.Timestamp
+	7,  // 23: peppasync.ledger.v1.Settlement.issued_at:type_name -> google.protobuf.Timestamp
+	9,  // 24: peppasync.ledger.v1.Peak.per:type_name -> google.protobuf.Duration
+	9,  // 25: peppasync.ledger.v1.Peak.arrives_within:type_name -> google.protobuf.Duration
+	7,  // 26: peppasync.ledger.v1.Peak.since:type_name -> google.protobuf.Timestamp
+	7,  // 27: peppasync.ledger.v1.Peak.reached_at:type_name -> google.protobuf.Timestamp
+	11, // 28: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
+	12, // 29: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
+	7,  // 30: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_ledger_v1_ledger_proto_init() }

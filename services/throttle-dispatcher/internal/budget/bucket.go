@@ -134,6 +134,9 @@ type Level struct {
 	Weighted bool
 	// Drained is when what has settled will have drained away.
 	Drained time.Time
+	// AsOf: what had ended by then is in it. It is by the clock of send times, as are
+	// deadlines and settlements on record.
+	AsOf time.Time
 }
 
 // Levels returns what has settled of each bucket by now, and what should have. With
@@ -158,7 +161,7 @@ func (b *Budget) Levels(now time.Time) []Level {
 		for _, e := range overdue {
 			then.settle(e.at, e.cost)
 		}
-		levels = append(levels, Level{k.Name, k.Refill, k.Per, k.Weighted, b.time(max(then.drained, b.now))})
+		levels = append(levels, Level{k.Name, k.Refill, k.Per, k.Weighted, b.time(max(then.drained, b.now)), b.time(b.now)})
 	}
 	return levels
 }
@@ -246,8 +249,7 @@ func (b *Budget) restoreBuckets(history History, skew time.Duration, ended func(
 	}
 }
 
-// drains reports whether the levels on record hold the permit already, by the clock
-// of whoever wrote them.
+// drains reports whether the levels on record hold the permit already.
 func (h History) drains(p Past, grace, skew time.Duration) bool {
 	if len(h.Levels) == 0 {
 		return false
@@ -262,7 +264,7 @@ func (h History) drains(p Past, grace, skew time.Duration) bool {
 	default:
 		ended = ended.Add(skew)
 	}
-	return !ended.After(h.LevelsAt)
+	return !slices.ContainsFunc(h.Levels, func(l Level) bool { return ended.After(l.AsOf) })
 }
 
 // cost is what the permit counts for; one from before there were costs, one.

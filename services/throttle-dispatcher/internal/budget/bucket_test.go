@@ -155,7 +155,7 @@ func TestALevelOnRecordIsTakenUp(t *testing.T) {
 	before := newBudget(t, l)
 	permits := before.Reserve(epoch, 0, 6)
 	settleAll(before, permits[:4], epoch)
-	h := History{LastPermit: 6, Levels: before.Levels(epoch), LevelsAt: epoch, Writer: "a"}
+	h := History{LastPermit: 6, Levels: before.Levels(epoch), Writer: "a"}
 	for i, p := range permits {
 		past := Past{Permit: p, Holder: "a"}
 		if i < 4 {
@@ -175,7 +175,7 @@ func TestALevelOnRecordIsTakenUp(t *testing.T) {
 	// The two drain from their deadline on. Who takes over later knows that from the
 	// level, and does not add them once more.
 	late := epoch.Add(time.Hour)
-	h.Levels, h.LevelsAt, h.Writer = after.Levels(late), late, "b"
+	h.Levels, h.Writer = after.Levels(late), "b"
 	third := newBudget(t, l)
 	third.Restore(late, h)
 	if got := len(third.Reserve(late.Add(100*millisecond), 0, 100)); got != 10 {
@@ -200,7 +200,7 @@ func TestWhatHasNotEndedIsInNoLevelOnRecord(t *testing.T) {
 		"the writer's, likewise":         {"b", epoch.Add(2 * time.Second), epoch.Add(3100 * millisecond)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := History{LastPermit: 10, Levels: newBudget(t, l).Levels(epoch), LevelsAt: epoch.Add(time.Second), Writer: "b"}
+			h := History{LastPermit: 10, Levels: newBudget(t, l).Levels(epoch.Add(time.Second)), Writer: "b"}
 			for _, permit := range p {
 				h.Permits = append(h.Permits, Past{Permit: permit, Holder: c.holder, SettledAt: c.settled})
 			}

@@ -288,7 +288,7 @@ func (w *world) record(permits []Permit) {
 		w.names = append(w.names, w.name)
 	}
 	w.history.LastPermit, w.history.NextSend, w.history.ClosedUntil = w.budget.LastPermit(), w.budget.NextSend(), w.budget.ClosedUntil()
-	w.history.Levels, w.history.LevelsAt, w.history.Writer = w.budget.Levels(w.local()), w.local(), fmt.Sprint(w.owner)
+	w.history.Levels, w.history.Writer = w.budget.Levels(w.local()), fmt.Sprint(w.owner)
 }
 
 // die ends the owner. Where its successor knows that, the connections were cut
@@ -326,7 +326,7 @@ func (w *world) takeOver(sameName bool) error {
 	if w.flaw == emptied {
 		h.Levels = slices.Clone(h.Levels)
 		for i := range h.Levels {
-			h.Levels[i].Drained = h.LevelsAt
+			h.Levels[i].Drained = h.Levels[i].AsOf
 		}
 	}
 	b, err := New(w.limits)

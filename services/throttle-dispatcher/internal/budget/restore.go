@@ -11,11 +11,10 @@ type History struct {
 	// Parallel is how many calls a holder had under way at most at a time, however
 	// many permits it held; one that is not in it, as many as it held.
 	Parallel map[string]int
-	// Levels is what the newest record says of the buckets, as of LevelsAt by the clock
-	// of Writer, which is a holder.
-	Levels   []Level
-	LevelsAt time.Time
-	Writer   string
+	// Levels is what the newest record says of the buckets, and Writer the holder who
+	// wrote it.
+	Levels []Level
+	Writer string
 }
 
 // Past is one permit of an owner before.

@@ -205,6 +205,7 @@ func levels(all []budget.Level) []*ledgerv1.Level {
 	for _, l := range all {
 		records = append(records, &ledgerv1.Level{
 			Limit: l.Name, Refill: l.Refill, Per: durationpb.New(l.Per), Points: l.Weighted, DrainedAt: timestamppb.New(l.Drained),
+			AsOf: timestamppb.New(l.AsOf),
 		})
 	}
 	return records

@@ -52,8 +52,8 @@ func check(block *ledgerv1.Block) error {
 		return fmt.Errorf("parallel is %d, it must not be less than 0", n)
 	}
 	for _, l := range block.GetLevels() {
-		if l.GetRefill() < 1 || !l.GetPer().IsValid() || l.GetPer().AsDuration() <= 0 || !l.GetDrainedAt().IsValid() {
-			return fmt.Errorf("the level of %q lacks a valid refill, per or drained_at", l.GetLimit())
+		if l.GetRefill() < 1 || !l.GetPer().IsValid() || l.GetPer().AsDuration() <= 0 || !l.GetDrainedAt().IsValid() || !l.GetAsOf().IsValid() {
+			return fmt.Errorf("the level of %q lacks a valid refill, per, drained_at or as_of", l.GetLimit())
 		}
 	}
 	if err := checkPermits(block); err != nil {

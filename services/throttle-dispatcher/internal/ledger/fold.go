@@ -161,6 +161,7 @@ func (f *Folder) Add(r Record) error {
 	for _, l := range b.GetLevels() {
 		s.Levels = append(s.Levels, budget.Level{
 			Name: l.GetLimit(), Refill: l.GetRefill(), Per: l.GetPer().AsDuration(), Weighted: l.GetPoints(), Drained: l.GetDrainedAt().AsTime(),
+			AsOf: l.GetAsOf().AsTime(),
 		})
 	}
 	return nil
@@ -233,7 +234,7 @@ func (f *Folder) State() (State, error) {
 func (s State) History(gone string) budget.History {
 	h := budget.History{
 		LastPermit: s.LastPermit, NextSend: s.NextSend, ClosedUntil: s.ClosedUntil, Parallel: s.Parallel,
-		Levels: s.Levels, LevelsAt: s.WrittenAt, Writer: s.Writer,
+		Levels: s.Levels, Writer: s.Writer,
 	}
 	for _, p := range s.Permits {
 		h.Permits = append(h.Permits, budget.Past{Permit: p.Permit, Holder: p.Holder, SettledAt: p.SettledAt, Gone: gone != "" && p.Owner == gone})

@@ -55,6 +55,18 @@ func TestABucketOutlivesItsOwner(t *testing.T) {
 	if at, ok := next.NextFor(now, 1000-300-54); !ok || !at.Equal(now.Add(20*time.Millisecond)) {
 		t.Errorf("646 points go at %v %v, want a 50th of a second later", at, ok)
 	}
+	// What is in the level goes by the clock of the deadlines: that of another owner's
+	// call is to come, whatever the wall clock of the block was set to.
+	last := records[1].Block
+	last.Owner, last.WrittenAt = "second", timestamppb.New(now.Add(time.Hour))
+	state, err = Fold(records)
+	must(t, err)
+	next, err = budget.New(limits)
+	must(t, err)
+	next.Restore(now, state.History("another"))
+	if at, ok := next.NextFor(now, 1000-300-54); !ok || !at.Equal(now.Add(20*time.Millisecond)) {
+		t.Errorf("after a clock was set 646 points go at %v %v, want no sooner than before", at, ok)
+	}
 	// Without a level on record the bucket is full, and 300 more are in flight until
 	// their deadline.
 	for _, r := range records {
@@ -73,10 +85,11 @@ func TestABucketOutlivesItsOwner(t *testing.T) {
 func TestALevelThatIsNoneIsRefused(t *testing.T) {
 	per, at := durationpb.New(time.Second), timestamppb.New(epoch)
 	for name, l := range map[string]*ledgerv1.Level{
-		"no refill":        {Limit: "cost", Per: per, DrainedAt: at},
-		"no per":           {Limit: "cost", Refill: 1, DrainedAt: at},
-		"a per of no time": {Limit: "cost", Refill: 1, Per: durationpb.New(0), DrainedAt: at},
-		"no drained_at":    {Limit: "cost", Refill: 1, Per: per},
+		"no refill":        {Limit: "cost", Per: per, DrainedAt: at, AsOf: at},
+		"no per":           {Limit: "cost", Refill: 1, DrainedAt: at, AsOf: at},
+		"a per of no time": {Limit: "cost", Refill: 1, Per: durationpb.New(0), DrainedAt: at, AsOf: at},
+		"no drained_at":    {Limit: "cost", Refill: 1, Per: per, AsOf: at},
+		"no as_of":         {Limit: "cost", Refill: 1, Per: per, DrainedAt: at},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data, err := proto.Marshal(&ledgerv1.Block{Connector: "shop", WrittenAt: at, Levels: []*ledgerv1.Level{l}})
