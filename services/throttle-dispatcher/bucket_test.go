@@ -3,6 +3,7 @@ package throttledispatcher_test
 import (
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +11,9 @@ import (
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/stock"
+	"github.com/peppasync/peppasync/services/internal/secrets"
 	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
@@ -155,5 +159,60 @@ func TestCallsCountWithWhatTheyCost(t *testing.T) {
 	held := results[dear.GetKey()]
 	if held.GetOutcome() != dispatchv1.Outcome_OUTCOME_HELD || held.GetCause().GetCode() != "cost-above-limit" {
 		t.Errorf("a call of %d points: %v because of %v, want it held", capacity+1, held.GetOutcome(), held.GetCause())
+	}
+}
+
+// What a query may cost is reserved, and what it did cost stays in the bucket: so a shop
+// never has to refuse one, and is not read as slowly as if each cost the most.
+func TestPointsThatWereNotSpentAreGivenBack(t *testing.T) {
+	t.Parallel()
+	const capacity, rate, requested, actual = 2000, 400, 752, 9
+	w := newWorld(t, 6000, time.Minute)
+	w.secrets = secrets.Environment([]string{"PEPPASYNC_SECRET_SHOP_ACCESS_TOKEN=t1"})
+	w.withBucket(bucketOf(capacity, v1alpha1.Refill{Points: rate}))
+	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) {
+		spec.System, spec.HTTP = v1alpha1.SystemShopify, nil
+		spec.Auth = &v1alpha1.Authentication{SecretRef: v1alpha1.SecretReference{Name: "shop"}}
+	})
+	// The shop's bucket is full at first, by others' calls.
+	var (
+		mu    sync.Mutex
+		level = float64(capacity)
+		most  float64
+		at    = time.Now()
+	)
+	fill := func(points float64) {
+		mu.Lock()
+		defer mu.Unlock()
+		now := time.Now()
+		level, at = max(0, max(0, level-rate*now.Sub(at).Seconds())+points), now
+		most = max(most, level)
+	}
+	w.account.hold(func() {
+		fill(requested)
+		during(50 * time.Millisecond)
+	})
+	w.account.answer(func(reply http.ResponseWriter, _ *http.Request, _ string) int {
+		fill(actual - requested)
+		_, _ = fmt.Fprintf(reply, `{"data":{"inventoryItems":{"nodes":[],"pageInfo":{"hasNextPage":false}}},
+			"extensions":{"cost":{"requestedQueryCost":%d,"actualQueryCost":%d}}}`, requested, actual)
+		return http.StatusOK
+	})
+	const reads = 12
+	for i := range reads {
+		q := query(fmt.Sprint("read-", i))
+		q.Operation = connectors.OperationReadStock
+		q.Content = &dispatchv1.Delivery_Arguments{Arguments: stock.Read{SKUs: []string{"MUG-1"}, Location: "71"}.Arguments()}
+		w.ask(q)
+	}
+	w.start()
+	w.delivered(reads)
+	calls := w.account.seen()
+	if most > capacity {
+		t.Errorf("%.1f points in a bucket of %d", most, capacity)
+	}
+	// As dear as they may be, a second would be enough for half a query.
+	if took := calls[len(calls)-1].at.Sub(calls[0].at); took > 8*time.Second {
+		t.Errorf("%d queries in %v, want it far below %v", len(calls), took, time.Duration(reads-1)*requested*time.Second/rate)
 	}
 }
