@@ -58,7 +58,7 @@ func (b *Budget) Restore(now time.Time, history History) {
 		}
 	}
 	longest := longestReply(history.Permits)
-	underWay := make(map[string]*instants)
+	underWay := make(holders)
 	for _, p := range history.Permits {
 		b.number = max(b.number, p.Number)
 		arrived, done := p.SettledAt, p.SettledAt
@@ -66,10 +66,7 @@ func (b *Budget) Restore(now time.Time, history History) {
 			arrived, done = b.ends(now, p, longest)
 		}
 		if p.SettledAt.IsZero() || done.After(now) { // a call that was cut has its grace
-			if underWay[p.Holder] == nil {
-				underWay[p.Holder] = &instants{}
-			}
-			underWay[p.Holder].add(b.nanos(done.Add(skew)))
+			underWay.add(p.Holder, b.nanos(done.Add(skew)))
 		}
 		for _, w := range b.windows {
 			bound := arrived
@@ -79,15 +76,7 @@ func (b *Budget) Restore(now time.Time, history History) {
 			w.bounds.add(b.nanos(bound.Add(skew)))
 		}
 	}
-	for holder, ends := range underWay {
-		n := ends.len()
-		if bound, ok := history.Parallel[holder]; ok {
-			n = min(n, bound)
-		}
-		for i := range n {
-			b.abandoned.add(ends.largest(i))
-		}
-	}
+	underWay.bounded(history.Parallel, b.abandoned.add)
 	b.restoreBuckets(history, skew, func(p Past) time.Time {
 		if !p.SettledAt.IsZero() {
 			return p.SettledAt
@@ -96,6 +85,29 @@ func (b *Budget) Restore(now time.Time, history History) {
 		return arrived
 	})
 	b.advance(now)
+}
+
+// holders has, for each holder, when its calls end that may be under way.
+type holders map[string]*instants
+
+func (h holders) add(holder string, end int64) {
+	if h[holder] == nil {
+		h[holder] = &instants{}
+	}
+	h[holder].add(end)
+}
+
+// bounded gives add the last ends of each holder, no more than its bound.
+func (h holders) bounded(bounds map[string]int, add func(end int64)) {
+	for holder, ends := range h {
+		n := ends.len()
+		if bound, ok := bounds[holder]; ok {
+			n = min(n, bound)
+		}
+		for i := range n {
+			add(ends.largest(i))
+		}
+	}
 }
 
 // ends returns by when a call without a settlement has arrived or never will,
