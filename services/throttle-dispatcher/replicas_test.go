@@ -240,8 +240,12 @@ func TestStandbyOfOneName(t *testing.T) {
 	f.working("twin", f.names)
 	second := f.join("twin")
 	f.eventually("the first stands by", func() bool { return len(f.log.with("under this one's name")) == 1 })
+	// After a reply of a second, half a second without one is no silence; else what
+	// follows the first call that hangs would be a question, which is over soon.
+	f.account.setDelay(time.Second)
 	f.askAll()
 	f.results(2)
+	f.account.setDelay(0)
 	session := f.table()["c0"].GetSession()
 	thaw := first.cable.freeze()
 	during(17 * time.Second)
