@@ -56,8 +56,8 @@ func (w *worker) sent(i issue) {
 	if ok {
 		w.leftAt[i.number] = i.at
 	}
-	if ok && w.underWay() == 1 {
-		w.silence.busySince = i.at
+	if ok && (w.underWay() == 1 || !w.silence.askedSince.After(w.silence.heardAt)) {
+		w.silence.askedSince = i.at
 	}
 	if ok && i.at.Sub(at) > waitedLong && i.at.Before(w.crowdedUntil) && w.underWay() >= w.slots(i.at) {
 		w.crowdedUntil = i.at.Add(crowdedFor)

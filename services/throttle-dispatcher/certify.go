@@ -43,7 +43,7 @@ func (w *worker) certified(block *ledgerv1.Block) {
 
 // backlogged reports whether deliveries wait for nothing but the pace.
 func (w *worker) backlogged(now time.Time) bool {
-	return !w.spec.Spec.Paused && !w.breaker.Open() && !now.Before(w.quiet(now)) && w.queue.Ready(now)
+	return !w.spec.Spec.Paused && !w.breaker.Open() && !w.silence.kept && !now.Before(w.quiet(now)) && w.queue.Ready(now)
 }
 
 // leave ends the worker's place on the board.

@@ -1,6 +1,7 @@
 package throttledispatcher_test
 
 import (
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -110,6 +111,88 @@ func TestASilentSystemIsAskedAndNotFilled(t *testing.T) {
 	w.eventually("feeding goes on", func() bool { return len(w.account.seen()) > before+50 })
 	if took := time.Since(back); took > 15*time.Second {
 		t.Errorf("50 calls after it was back took %v", took)
+	}
+}
+
+// orders returns how many orders the account has answered.
+func (a *account) orders() int {
+	n := 0
+	for _, call := range a.seen() {
+		if call.method == http.MethodPut {
+			n++
+		}
+	}
+	return n
+}
+
+// A call that takes long, as a system's own business may, holds up no others, and is
+// no reason for questions.
+func TestASlowCallStopsNoOthers(t *testing.T) {
+	t.Parallel()
+	const orders = 4
+	w := newWorld(t, 100, time.Minute)
+	w.account.setDelay(5 * time.Millisecond)
+	w.start()
+	for i := range orders {
+		w.want(i, "")
+	}
+	w.delivered(orders)
+	slow := make(chan struct{})
+	var first sync.Once
+	w.account.hold(func() {
+		wait := false
+		first.Do(func() { wait = true })
+		if wait {
+			<-slow
+		}
+	})
+	end := sync.OnceFunc(func() { close(slow) })
+	t.Cleanup(end)
+	w.ask(query("q"))
+	w.eventually("the query is under way", func() bool { return w.account.under() == 1 })
+	during(2 * time.Second) // nothing else waits: nothing is asked
+	if n := len(w.account.on("/health")); n > 0 {
+		t.Errorf("%d questions with nothing to send", n)
+	}
+	for i := range 20 {
+		w.want(orders+i, "")
+	}
+	w.eventually("orders pass it by", func() bool { return w.account.orders() >= orders+10 })
+	if n := len(w.account.on("/health")); n > 2 {
+		t.Errorf("%d questions took the place of orders", n)
+	}
+	end()
+	w.eventually("the query is answered", func() bool { return len(w.account.on("/stock")) == 1 })
+}
+
+// A pause of some seconds in which nothing is lost is no outage, also where the
+// question finds no room.
+func TestAPauseOfSecondsIsNoOutage(t *testing.T) {
+	t.Parallel()
+	for _, parallel := range []int64{1, 2, 4, 10} {
+		t.Run(fmt.Sprint(parallel), func(t *testing.T) {
+			t.Parallel()
+			const orders = 200
+			w := newWorld(t, 6000, time.Minute)
+			w.catalog.respec(inParallel(parallel))
+			w.account.setDelay(20 * time.Millisecond)
+			for i := range orders {
+				w.want(i, "")
+			}
+			w.start()
+			w.eventually("some are answered", func() bool { return w.account.orders() > 50 })
+			pause := make(chan struct{})
+			end := sync.OnceFunc(func() { close(pause) })
+			t.Cleanup(end)
+			w.account.hold(func() { <-pause })
+			during(3 * time.Second)
+			w.account.hold(nil)
+			end()
+			w.delivered(orders)
+			if told := w.log.with("the external system is down"); len(told) > 0 {
+				t.Errorf("it counts as down: %v", told)
+			}
+		})
 	}
 }
 

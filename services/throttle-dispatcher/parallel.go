@@ -74,7 +74,7 @@ func (w *worker) keepParallel(now time.Time) {
 // reply, or where one is overdue, nobody knows that more calls would get one. What is
 // sent in an outage are a few probes.
 func (w *worker) mayWiden(now time.Time) bool {
-	_, asks := w.nextProbe(now)
+	asks := w.breaker.Open() || w.silence.kept
 	held := w.parallel.neededAt.Sub(w.parallel.neededSince)
 	return asks || !w.overdue(now) && (!w.unheard(now) || held >= heldLong)
 }

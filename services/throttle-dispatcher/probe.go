@@ -31,6 +31,9 @@ func (w *worker) probesAtOnce() int {
 
 func (w *worker) mayProbe(now time.Time) bool {
 	at, _ := w.nextProbe(now)
+	if !w.breaker.Open() && !w.queue.Ready(now) {
+		return false // nothing waits for the answer
+	}
 	if w.probes >= w.probesAtOnce() || w.spec.Spec.Paused || now.Before(w.quiet(now)) || now.Before(at) {
 		return false
 	}
@@ -41,7 +44,9 @@ func (w *worker) mayProbe(now time.Time) bool {
 // probe asks a system that is down whether it is back: by a harmless question,
 // or by a call that may be repeated.
 func (w *worker) probe(ctx context.Context, now time.Time) error {
-	w.breaker.Probed(now)
+	if w.breaker.Open() {
+		w.breaker.Probed(now) // a silence has few, and must not use up those of the outage after it
+	}
 	w.silence.askAt = now.Add(probeEvery)
 	header, ok := w.signedIn(ctx, now)
 	if !ok {
@@ -62,6 +67,10 @@ func (w *worker) probe(ctx context.Context, now time.Time) error {
 	permit := permits[0]
 	if sooner := permit.SendAt.Add(probeTimeout); sooner.Before(permit.Deadline) {
 		permit.Deadline = sooner
+		// One that finds no room must not look as if it had got no reply.
+		if last := sooner.Add(-probeTimeout / 8); last.Before(permit.NotAfter) {
+			permit.NotAfter = last
+		}
 	}
 	if err := w.ledger.Permit(permit, ""); err != nil {
 		w.budget.Void(permit.Number)

@@ -19,8 +19,8 @@ func (w *worker) step(calls context.Context) error {
 	w.tellOthers(now)
 	w.lift(now)
 	w.tellAwaited(now)
-	w.keepParallel(now)
 	w.keepSilence(now)
+	w.keepParallel(now)
 	var write error
 	switch _, asks := w.nextProbe(now); {
 	case asks && w.mayProbe(now):
@@ -92,12 +92,13 @@ func (w *worker) nextSend(now time.Time) (time.Time, bool) {
 		return time.Time{}, false
 	case asks:
 		at = probe
-	case !w.queue.Ready(now):
+	}
+	if !w.breaker.Open() && !w.queue.Ready(now) {
 		ready, waits := w.queue.NextReady()
 		if !waits {
 			return time.Time{}, false
 		}
-		at = ready
+		at = latest(at, ready)
 	}
 	free, ok := w.budget.NextFor(now, w.nextCost)
 	if !ok {

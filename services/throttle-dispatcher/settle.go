@@ -96,8 +96,8 @@ func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time)
 
 // fail takes in a sign that the external system is down.
 func (w *worker) fail(o outcome, now time.Time) {
-	if o.job == nil && o.down && !w.breaker.Open() {
-		return // a probe that ends after the outage says nothing of now
+	if lasts, _ := w.silence.lasts(now); o.job == nil && !w.breaker.Open() && (o.down || lasts < outageAfter) {
+		return // it ends after the outage and says nothing of now, or is the first sign of one
 	}
 	w.replies = o.result.Status != 0
 	switch {

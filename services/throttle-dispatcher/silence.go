@@ -5,6 +5,10 @@ import "time"
 const (
 	// leastSilence is the shortest time without any reply that counts as silence.
 	leastSilence = 500 * time.Millisecond
+	// outageAfter is how long a silence lasts until questions in vain count as an
+	// outage, of which people are told: a system that is busy with itself for some
+	// seconds is none.
+	outageAfter = 5 * time.Second
 	// repliesFor is for how long, or twice as long, a reply tells how long the system
 	// takes.
 	repliesFor = 30 * time.Second
@@ -18,9 +22,10 @@ const (
 //
 // Its zero value has heard nothing, and is never silent.
 type silence struct {
-	// busySince is since when calls have been under way, heardAt when the last reply
-	// came.
-	busySince, heardAt time.Time
+	// heardAt is when the last reply came, askedSince when the first call since then
+	// was sent. One that was sent before tells nothing: it may take long while others
+	// are answered at once.
+	askedSince, heardAt time.Time
 	// longest and before are the longest replies since turnedAt and of the time before
 	// that.
 	longest, before time.Duration
@@ -39,15 +44,16 @@ func (s *silence) heard(at time.Time, took time.Duration) {
 	s.heardAt = latest(s.heardAt, at)
 }
 
-// lasts returns for how long no reply has come though calls are under way, and twice
-// as long as the longest reply took lately, which no system that works lets pass
-// without any reply at all; 0 for both where no reply tells how long one takes.
+// lasts returns for how long no reply has come to calls that were sent since the last
+// one, and twice as long as the longest reply took lately, which no system that works
+// lets pass without any; 0 for both where there is no such call, or no reply tells how
+// long one takes.
 func (s *silence) lasts(now time.Time) (lasts, long time.Duration) {
 	longest := max(s.longest, s.before)
-	if longest == 0 {
+	if longest == 0 || !s.askedSince.After(s.heardAt) {
 		return 0, 0
 	}
-	return now.Sub(latest(s.busySince, s.heardAt)), 2 * longest
+	return now.Sub(s.askedSince), 2 * longest
 }
 
 // overdue reports whether calls are under way and a reply should have come.

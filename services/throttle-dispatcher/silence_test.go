@@ -6,7 +6,7 @@ import (
 )
 
 // What is long is twice the longest reply of the last half minute or minute, and
-// counts from the last reply or from when calls were begun after a rest.
+// counts from the first call since the last reply.
 func TestHowLongASilenceLasts(t *testing.T) {
 	const second = time.Second
 	epoch := time.Date(2026, 11, 28, 14, 47, 0, 0, time.UTC)
@@ -18,17 +18,19 @@ func TestHowLongASilenceLasts(t *testing.T) {
 			t.Errorf("at %v: lasts %v and long is %v, want %v and %v", now, gotLasts, gotLong, lasts, long)
 		}
 	}
-	s.busySince = at(0)
+	s.askedSince = at(0)
 	expect(100*second, 0, 0) // nothing was ever heard
 	s.heard(at(101*second), 3*second)
 	s.heard(at(102*second), second)
-	expect(104*second, 2*second, 6*second)
-	s.busySince = at(110 * second)
+	expect(104*second, 0, 0) // no call since then
+	s.askedSince = at(110 * second)
 	expect(111*second, second, 6*second)
 	s.heard(at(133*second), second)
-	expect(133*second, 0, 6*second) // the 3 s still count
+	s.askedSince = at(134 * second)
+	expect(136*second, 2*second, 6*second) // the 3 s still count
 	s.heard(at(164*second), second/2)
-	expect(165*second, second, 2*second)
+	s.askedSince = at(165 * second)
+	expect(166*second, second, 2*second)
 	s.heard(at(163*second), second/2) // taken in late
-	expect(165*second, second, 2*second)
+	expect(166*second, second, 2*second)
 }

@@ -65,7 +65,7 @@ func (b *Budget) Restore(now time.Time, history History) {
 		if arrived.IsZero() {
 			arrived, done = b.ends(now, p, longest)
 		}
-		if p.SettledAt.IsZero() || done.After(now) { // a call that was cut has its grace
+		if p.SettledAt.IsZero() || done.Add(skew).After(now) { // a call that was cut has its grace
 			underWay.add(p.Holder, b.nanos(done.Add(skew)))
 		}
 		for _, w := range b.windows {
