@@ -192,6 +192,10 @@ func TestAPauseOfSecondsIsNoOutage(t *testing.T) {
 			if told := w.log.with("the external system is down"); len(told) > 0 {
 				t.Errorf("it counts as down: %v", told)
 			}
+			// The account works on questions that were cut off, too.
+			if most := w.account.atOnce(); int64(most) > parallel {
+				t.Errorf("%d calls at a time, the limit is %d", most, parallel)
+			}
 		})
 	}
 }

@@ -29,12 +29,19 @@ func (w *worker) probesAtOnce() int {
 	return 2
 }
 
+// mayAsk reports whether there is a place for a probe. A system that only pauses
+// works on the questions that were cut off as well, so in a silence each of those
+// keeps its place: the limit holds, and where places are few, the questions end.
+func (w *worker) mayAsk() bool {
+	return w.probes < w.probesAtOnce() && (w.breaker.Open() || w.underWay()+w.silence.cut < w.connections)
+}
+
 func (w *worker) mayProbe(now time.Time) bool {
 	at, _ := w.nextProbe(now)
 	if !w.breaker.Open() && !w.queue.Ready(now) {
 		return false // nothing waits for the answer
 	}
-	if w.probes >= w.probesAtOnce() || w.spec.Spec.Paused || now.Before(w.quiet(now)) || now.Before(at) {
+	if !w.mayAsk() || w.spec.Spec.Paused || now.Before(w.quiet(now)) || now.Before(at) {
 		return false
 	}
 	free, ok := w.budget.Next(now)

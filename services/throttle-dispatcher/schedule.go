@@ -88,7 +88,7 @@ func (w *worker) nextSend(now time.Time) (time.Time, bool) {
 	}
 	at := now
 	switch probe, asks := w.nextProbe(now); {
-	case asks && w.probes >= w.probesAtOnce(), !asks && (w.sign.onTrial() && w.flying > 0 || w.room(now) == 0):
+	case asks && !w.mayAsk(), !asks && (w.sign.onTrial() && w.flying > 0 || w.room(now) == 0):
 		return time.Time{}, false
 	case asks:
 		at = probe

@@ -32,6 +32,9 @@ func (w *worker) settle(o outcome) {
 	}
 	if o.job == nil {
 		w.probes--
+		if o.result.Written && o.result.Status == 0 {
+			w.silence.cut++
+		}
 	}
 	switch {
 	case o.wasUnused(), o.foundNoConnection() && w.full():

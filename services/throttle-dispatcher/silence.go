@@ -33,6 +33,8 @@ type silence struct {
 	// askAt is when the next question may go; kept: what waits was called back.
 	askAt time.Time
 	kept  bool
+	// cut is how many questions were cut off since the last reply.
+	cut int
 }
 
 // heard takes in a reply.
@@ -41,7 +43,7 @@ func (s *silence) heard(at time.Time, took time.Duration) {
 		s.before, s.longest, s.turnedAt = s.longest, 0, at
 	}
 	s.longest = max(s.longest, took)
-	s.heardAt = latest(s.heardAt, at)
+	s.heardAt, s.cut = latest(s.heardAt, at), 0
 }
 
 // lasts returns for how long no reply has come to calls that were sent since the last
