@@ -84,6 +84,13 @@ func TestTable(t *testing.T) {
 			Name: "wms", State: dispatcherv1.State_STATE_THROTTLED, ClosedUntil: in(5 * time.Second), PaceShare: 0.585,
 			Limits: []*dispatcherv1.Limit{{Name: "per-minute", Calls: 50, Per: durationpb.New(time.Minute), LargestWindowCount: 31, UsedByOthers: 20}},
 		},
+		{
+			Name: "web", State: dispatcherv1.State_STATE_RUNNING,
+			Limits: []*dispatcherv1.Limit{
+				{Name: "rest", Calls: 40, LargestWindowCount: 31, Refill: &dispatcherv1.Refill{Amount: 2, Per: durationpb.New(time.Second)}},
+				{Name: "cost", Calls: 2000, LargestWindowCount: 1504, Refill: &dispatcherv1.Refill{Amount: 100, Per: durationpb.New(time.Second), Points: true}},
+			},
+		},
 		{Name: "zoo", State: dispatcherv1.State_STATE_WAITING_FOR_CREDENTIALS},
 	}
 	if err := writeTable(&out, connectors, eight); err != nil {
@@ -96,6 +103,8 @@ func TestTable(t *testing.T) {
 		"shop       fed by dispatcher-1      -                   -         -                 0                              -",
 		"warehouse  down since 1m30s         hourly 1000 per 1h  -         0 of 1000 in 1h   5                              5s once it goes on",
 		"wms        throttled for 5s         per-minute 50 per 1m  - at 58%  31 of 50 in 1m, others 20  0                   -",
+		"web        running                  rest 40, 2 per 1s     -         31 of 40, 9 left  0                            -",
+		"                                    cost 2000 points, 100 per 1s    1504 of 2000, 496 left",
 		"zoo        waiting for credentials  -                   -         -                 0                              -",
 	}, "\n")
 	if diff := cmp.Diff(fields(want), fields(out.String())); diff != "" {

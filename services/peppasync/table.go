@@ -49,6 +49,12 @@ func limitCell(l *dispatcherv1.Limit) string {
 	switch {
 	case l == nil:
 		return "-"
+	case l.GetRefill() != nil:
+		points := ""
+		if l.GetRefill().GetPoints() {
+			points = " points"
+		}
+		return fmt.Sprintf("%s %d%s, %d per %s", l.GetName(), l.GetCalls(), points, l.GetRefill().GetAmount(), span(l.GetRefill().GetPer().AsDuration()))
 	case l.GetPer() == nil:
 		return fmt.Sprintf("%s %d at once", l.GetName(), l.GetCalls())
 	}
@@ -59,6 +65,8 @@ func largestCell(l *dispatcherv1.Limit) string {
 	switch {
 	case l == nil:
 		return "-"
+	case l.GetRefill() != nil:
+		return fmt.Sprintf("%d of %d, %d left", l.GetLargestWindowCount(), l.GetCalls(), l.GetCalls()-l.GetLargestWindowCount())
 	case l.GetPer() == nil:
 		return fmt.Sprintf("%d of %d at once", l.GetLargestWindowCount(), l.GetCalls())
 	}

@@ -195,6 +195,9 @@ func (s *snapshot) promise(pending map[string]bus.Backlog) promise.State {
 		Latency: s.report.Latency, CallsPerDelivery: s.report.CallsPerDelivery,
 	}
 	for n, limit := range s.report.Limits {
+		if limit.IsBucket() {
+			continue
+		}
 		if limit.Per == 0 {
 			if places := limit.Calls - limit.Headroom; p.Parallel == 0 || places < p.Parallel {
 				p.Parallel = places

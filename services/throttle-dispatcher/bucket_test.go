@@ -9,6 +9,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	dispatcherv1 "github.com/peppasync/peppasync/proto/peppasync/dispatcher/v1"
+
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
@@ -42,6 +44,20 @@ func fullest(arrivals []arrival, cost, rate float64) float64 {
 	return most
 }
 
+// certifies demands that the certificate of the bucket, once all is counted, says no less
+// than what a server saw, and no more than slack above it and than what the bucket holds.
+func (w *world) certifies(client dispatcherv1.DispatcherServiceClient, most, slack float64) {
+	w.t.Helper()
+	c := w.until(client, "all are counted", func(c *dispatcherv1.Connector) bool {
+		return c.GetWaiting() == 0 && c.GetInFlight() == 0 && limitNamed(w.t, c, "bucket").GetLastWindowCount() == 0
+	})
+	l := limitNamed(w.t, c, "bucket")
+	w.t.Logf("a server saw a level of %.2f at most, the certificate says %d of %d", most, l.GetLargestWindowCount(), l.GetCalls())
+	if highest := float64(l.GetLargestWindowCount()); highest < most || highest > float64(l.GetCalls()) || highest > most+slack || l.GetRefill() == nil || l.GetPer() != nil {
+		w.t.Errorf("a server saw a level of %.2f at most, the certificate says %v", most, l)
+	}
+}
+
 // A bucket starts full where nothing is known of it, is fed as it drains while there
 // is a backlog, and takes a burst when it was idle; its own figure, "40/40", is no
 // reason for a pause on top.
@@ -58,6 +74,7 @@ func TestBucketIsFedAsItDrainsAndTakesABurst(t *testing.T) {
 	for i := range backlog {
 		w.want(i, "")
 	}
+	client, _ := w.served()
 	w.start(throttledispatcher.Through(m.through))
 	w.delivered(backlog)
 	fed := w.account.seen()
@@ -72,9 +89,11 @@ func TestBucketIsFedAsItDrainsAndTakesABurst(t *testing.T) {
 	// The last ones go as what was sent first drains.
 	quick := calls[backlog+burst-5].at.Sub(calls[backlog].at)
 	t.Logf("%d calls in %v, and %d at once in %v; at most %.2f of %d in the bucket", backlog, took, burst-4, quick, fullest(calls, 1, rate), capacity)
-	if most := fullest(calls, 1, rate); most > capacity {
+	most := fullest(calls, 1, rate)
+	if most > capacity {
 		t.Errorf("%.3f in a bucket of %d", most, capacity)
 	}
+	w.certifies(client, most, 2*rate)
 	if !m.judges(t) {
 		return
 	}
@@ -205,8 +224,11 @@ func TestPointsThatWereNotSpentAreGivenBack(t *testing.T) {
 		q.Content = &dispatchv1.Delivery_Arguments{Arguments: stock.Read{SKUs: []string{"MUG-1"}, Location: "71"}.Arguments()}
 		w.ask(q)
 	}
+	client, _ := w.served()
 	w.start()
 	w.delivered(reads)
+	// Had what was given back not been on record, it would say thousands.
+	w.certifies(client, requested, 30*actual+requested)
 	calls := w.account.seen()
 	if most > capacity {
 		t.Errorf("%.1f points in a bucket of %d", most, capacity)

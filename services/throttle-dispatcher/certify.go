@@ -54,13 +54,17 @@ func (w *worker) leave() {
 }
 
 // settlement is what the ledger says of a call that was written.
-func (w *worker) settlement(o outcome) ledger.Settlement {
+func (w *worker) settlement(o outcome, spent int64) ledger.Settlement {
 	number := o.permit.Number
 	left := w.leftAt[number]
 	delete(w.leftAt, number)
-	return ledger.Settlement{
+	s := ledger.Settlement{
 		Number: number, FirstByteAt: w.steady(o.result.FirstByteAt), IssuedAt: w.steady(left), SettledAt: w.steady(o.result.SettledAt),
 	}
+	if spent != o.permit.Cost {
+		s.Spent = &spent
+	}
+	return s
 }
 
 // readingError is more than two readings of the wall clock are off by chance.

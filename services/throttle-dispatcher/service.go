@@ -188,6 +188,9 @@ func limitOf(s certificate.Standing) *dispatcherv1.Limit {
 	if s.Per > 0 {
 		l.Per = durationpb.New(s.Per)
 	}
+	if b := s.Bucket; s.IsBucket() {
+		l.Refill = &dispatcherv1.Refill{Amount: b.Refill, Per: durationpb.New(time.Duration(b.Per)), Points: b.Points}
+	}
 	if s.ArrivesWithin > 0 {
 		l.ArrivesWithin = durationpb.New(s.ArrivesWithin)
 	}

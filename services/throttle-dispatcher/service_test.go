@@ -60,7 +60,7 @@ func (w *world) until(client dispatcherv1.DispatcherServiceClient, what string, 
 	return last
 }
 
-func limitNamed(t *testing.T, c *dispatcherv1.Connector, name string) *dispatcherv1.Limit {
+func limitNamed(t testing.TB, c *dispatcherv1.Connector, name string) *dispatcherv1.Limit {
 	t.Helper()
 	for _, l := range c.GetLimits() {
 		if l.GetName() == name {

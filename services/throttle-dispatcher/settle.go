@@ -22,8 +22,9 @@ func (w *worker) settle(o outcome) {
 		w.budget.Void(o.permit.Number)
 		w.ledger.Void(o.permit.Number)
 	} else {
-		w.budget.SettleFor(o.permit.Number, o.result.SettledAt, w.spent(o))
-		w.ledger.Settle(w.settlement(o))
+		spent := w.spent(o)
+		w.budget.SettleFor(o.permit.Number, o.result.SettledAt, spent)
+		w.ledger.Settle(w.settlement(o, spent))
 		w.parallel.busy += o.result.At.Sub(o.result.FirstByteAt)
 		if o.result.Status != 0 {
 			w.replied, w.firstReply = true, w.firstReply || now.Sub(w.repliedAt) > replyOnRecord

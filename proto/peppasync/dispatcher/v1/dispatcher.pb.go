@@ -651,7 +651,11 @@ type Limit struct {
 	LargestWindowAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=largest_window_at,json=largestWindowAt,proto3" json:"largest_window_at,omitempty"`
 	// How many calls of a window others made with the account, by the external
 	// system's own figures; 0 where it tells none.
-	UsedByOthers  int64 `protobuf:"varint,11,opt,name=used_by_others,json=usedByOthers,proto3" json:"used_by_others,omitempty"`
+	UsedByOthers int64 `protobuf:"varint,11,opt,name=used_by_others,json=usedByOthers,proto3" json:"used_by_others,omitempty"`
+	// Set for a bucket. Then calls is its capacity, largest_window_count the highest level
+	// that the calls can have made, rounded up, last_window_count the one at counted_through,
+	// and per is absent.
+	Refill        *Refill `protobuf:"bytes,12,opt,name=refill,proto3" json:"refill,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -763,6 +767,75 @@ func (x *Limit) GetUsedByOthers() int64 {
 	return 0
 }
 
+func (x *Limit) GetRefill() *Refill {
+	if x != nil {
+		return x.Refill
+	}
+	return nil
+}
+
+// Refill is how a bucket drains: by amount in each per, evenly.
+type Refill struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Amount int64                  `protobuf:"varint,1,opt,name=amount,proto3" json:"amount,omitempty"`
+	Per    *durationpb.Duration   `protobuf:"bytes,2,opt,name=per,proto3" json:"per,omitempty"`
+	// Points are counted, of which each call takes some, and not calls.
+	Points        bool `protobuf:"varint,3,opt,name=points,proto3" json:"points,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refill) Reset() {
+	*x = Refill{}
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refill) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refill) ProtoMessage() {}
+
+func (x *Refill) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refill.ProtoReflect.Descriptor instead.
+func (*Refill) Descriptor() ([]byte, []int) {
+	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Refill) GetAmount() int64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *Refill) GetPer() *durationpb.Duration {
+	if x != nil {
+		return x.Per
+	}
+	return nil
+}
+
+func (x *Refill) GetPoints() bool {
+	if x != nil {
+		return x.Points
+	}
+	return false
+}
+
 // Lane is a queue of the connector.
 type Lane struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -775,7 +848,7 @@ type Lane struct {
 
 func (x *Lane) Reset() {
 	*x = Lane{}
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[8]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -787,7 +860,7 @@ func (x *Lane) String() string {
 func (*Lane) ProtoMessage() {}
 
 func (x *Lane) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[8]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -800,7 +873,7 @@ func (x *Lane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lane.ProtoReflect.Descriptor instead.
 func (*Lane) Descriptor() ([]byte, []int) {
-	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{8}
+	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Lane) GetName() string {
@@ -845,7 +918,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[9]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +930,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[9]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +943,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{9}
+	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Delivery) GetId() string {
@@ -979,7 +1052,7 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"\x03eta\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x03eta\x126\n" +
 	"\tdrains_in\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\bdrainsIn\x12\x1d\n" +
 	"\n" +
-	"pace_share\x18\x11 \x01(\x01R\tpaceShare\"\xea\x03\n" +
+	"pace_share\x18\x11 \x01(\x01R\tpaceShare\"\xa3\x04\n" +
 	"\x05Limit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05calls\x18\x02 \x01(\x03R\x05calls\x12+\n" +
@@ -992,7 +1065,12 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"\x05since\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12F\n" +
 	"\x11largest_window_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x0flargestWindowAt\x12$\n" +
-	"\x0eused_by_others\x18\v \x01(\x03R\fusedByOthers\"L\n" +
+	"\x0eused_by_others\x18\v \x01(\x03R\fusedByOthers\x127\n" +
+	"\x06refill\x18\f \x01(\v2\x1f.peppasync.dispatcher.v1.RefillR\x06refill\"e\n" +
+	"\x06Refill\x12\x16\n" +
+	"\x06amount\x18\x01 \x01(\x03R\x06amount\x12+\n" +
+	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03per\x12\x16\n" +
+	"\x06points\x18\x03 \x01(\bR\x06points\"L\n" +
 	"\x04Lane\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\x03R\x06weight\x12\x18\n" +
@@ -1043,7 +1121,7 @@ func file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP() []byte {
 }
 
 var file_peppasync_dispatcher_v1_dispatcher_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_peppasync_dispatcher_v1_dispatcher_proto_goTypes = []any{
 	(State)(0),                      // 0: peppasync.dispatcher.v1.State
 	(Progress)(0),                   // 1: peppasync.dispatcher.v1.Progress
@@ -1055,44 +1133,47 @@ var file_peppasync_dispatcher_v1_dispatcher_proto_goTypes = []any{
 	(*GetDeliveryResponse)(nil),     // 7: peppasync.dispatcher.v1.GetDeliveryResponse
 	(*Connector)(nil),               // 8: peppasync.dispatcher.v1.Connector
 	(*Limit)(nil),                   // 9: peppasync.dispatcher.v1.Limit
-	(*Lane)(nil),                    // 10: peppasync.dispatcher.v1.Lane
-	(*Delivery)(nil),                // 11: peppasync.dispatcher.v1.Delivery
-	(*timestamppb.Timestamp)(nil),   // 12: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 13: google.protobuf.Duration
+	(*Refill)(nil),                  // 10: peppasync.dispatcher.v1.Refill
+	(*Lane)(nil),                    // 11: peppasync.dispatcher.v1.Lane
+	(*Delivery)(nil),                // 12: peppasync.dispatcher.v1.Delivery
+	(*timestamppb.Timestamp)(nil),   // 13: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 14: google.protobuf.Duration
 }
 var file_peppasync_dispatcher_v1_dispatcher_proto_depIdxs = []int32{
 	8,  // 0: peppasync.dispatcher.v1.ListConnectorsResponse.connectors:type_name -> peppasync.dispatcher.v1.Connector
 	8,  // 1: peppasync.dispatcher.v1.WatchConnectorsResponse.connectors:type_name -> peppasync.dispatcher.v1.Connector
-	11, // 2: peppasync.dispatcher.v1.GetDeliveryResponse.delivery:type_name -> peppasync.dispatcher.v1.Delivery
+	12, // 2: peppasync.dispatcher.v1.GetDeliveryResponse.delivery:type_name -> peppasync.dispatcher.v1.Delivery
 	0,  // 3: peppasync.dispatcher.v1.Connector.state:type_name -> peppasync.dispatcher.v1.State
-	12, // 4: peppasync.dispatcher.v1.Connector.as_of:type_name -> google.protobuf.Timestamp
-	12, // 5: peppasync.dispatcher.v1.Connector.down_since:type_name -> google.protobuf.Timestamp
-	12, // 6: peppasync.dispatcher.v1.Connector.closed_until:type_name -> google.protobuf.Timestamp
+	13, // 4: peppasync.dispatcher.v1.Connector.as_of:type_name -> google.protobuf.Timestamp
+	13, // 5: peppasync.dispatcher.v1.Connector.down_since:type_name -> google.protobuf.Timestamp
+	13, // 6: peppasync.dispatcher.v1.Connector.closed_until:type_name -> google.protobuf.Timestamp
 	9,  // 7: peppasync.dispatcher.v1.Connector.limits:type_name -> peppasync.dispatcher.v1.Limit
-	12, // 8: peppasync.dispatcher.v1.Connector.counted_through:type_name -> google.protobuf.Timestamp
-	10, // 9: peppasync.dispatcher.v1.Connector.lanes:type_name -> peppasync.dispatcher.v1.Lane
-	13, // 10: peppasync.dispatcher.v1.Connector.latency:type_name -> google.protobuf.Duration
-	12, // 11: peppasync.dispatcher.v1.Connector.eta:type_name -> google.protobuf.Timestamp
-	13, // 12: peppasync.dispatcher.v1.Connector.drains_in:type_name -> google.protobuf.Duration
-	13, // 13: peppasync.dispatcher.v1.Limit.per:type_name -> google.protobuf.Duration
-	13, // 14: peppasync.dispatcher.v1.Limit.arrives_within:type_name -> google.protobuf.Duration
-	12, // 15: peppasync.dispatcher.v1.Limit.since:type_name -> google.protobuf.Timestamp
-	12, // 16: peppasync.dispatcher.v1.Limit.largest_window_at:type_name -> google.protobuf.Timestamp
-	1,  // 17: peppasync.dispatcher.v1.Delivery.progress:type_name -> peppasync.dispatcher.v1.Progress
-	12, // 18: peppasync.dispatcher.v1.Delivery.not_before:type_name -> google.protobuf.Timestamp
-	12, // 19: peppasync.dispatcher.v1.Delivery.eta:type_name -> google.protobuf.Timestamp
-	12, // 20: peppasync.dispatcher.v1.Delivery.closed_at:type_name -> google.protobuf.Timestamp
-	2,  // 21: peppasync.dispatcher.v1.DispatcherService.ListConnectors:input_type -> peppasync.dispatcher.v1.ListConnectorsRequest
-	4,  // 22: peppasync.dispatcher.v1.DispatcherService.WatchConnectors:input_type -> peppasync.dispatcher.v1.WatchConnectorsRequest
-	6,  // 23: peppasync.dispatcher.v1.DispatcherService.GetDelivery:input_type -> peppasync.dispatcher.v1.GetDeliveryRequest
-	3,  // 24: peppasync.dispatcher.v1.DispatcherService.ListConnectors:output_type -> peppasync.dispatcher.v1.ListConnectorsResponse
-	5,  // 25: peppasync.dispatcher.v1.DispatcherService.WatchConnectors:output_type -> peppasync.dispatcher.v1.WatchConnectorsResponse
-	7,  // 26: peppasync.dispatcher.v1.DispatcherService.GetDelivery:output_type -> peppasync.dispatcher.v1.GetDeliveryResponse
-	24, // [24:27] is the sub-list for method output_type
-	21, // [21:24] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	13, // 8: peppasync.dispatcher.v1.Connector.counted_through:type_name -> google.protobuf.Timestamp
+	11, // 9: peppasync.dispatcher.v1.Connector.lanes:type_name -> peppasync.dispatcher.v1.Lane
+	14, // 10: peppasync.dispatcher.v1.Connector.latency:type_name -> google.protobuf.Duration
+	13, // 11: peppasync.dispatcher.v1.Connector.eta:type_name -> google.protobuf.Timestamp
+	14, // 12: peppasync.dispatcher.v1.Connector.drains_in:type_name -> google.protobuf.Duration
+	14, // 13: peppasync.dispatcher.v1.Limit.per:type_name -> google.protobuf.Duration
+	14, // 14: peppasync.dispatcher.v1.Limit.arrives_within:type_name -> google.protobuf.Duration
+	13, // 15: peppasync.dispatcher.v1.Limit.since:type_name -> google.protobuf.Timestamp
+	13, // 16: peppasync.dispatcher.v1.Limit.largest_window_at:type_name -> google.protobuf.Timestamp
+	10, // 17: peppasync.dispatcher.v1.Limit.refill:type_name -> peppasync.dispatcher.v1.Refill
+	14, // 18: peppasync.dispatcher.v1.Refill.per:type_name -> google.protobuf.Duration
+	1,  // 19: peppasync.dispatcher.v1.Delivery.progress:type_name -> peppasync.dispatcher.v1.Progress
+	13, // 20: peppasync.dispatcher.v1.Delivery.not_before:type_name -> google.protobuf.Timestamp
+	13, // 21: peppasync.dispatcher.v1.Delivery.eta:type_name -> google.protobuf.Timestamp
+	13, // 22: peppasync.dispatcher.v1.Delivery.closed_at:type_name -> google.protobuf.Timestamp
+	2,  // 23: peppasync.dispatcher.v1.DispatcherService.ListConnectors:input_type -> peppasync.dispatcher.v1.ListConnectorsRequest
+	4,  // 24: peppasync.dispatcher.v1.DispatcherService.WatchConnectors:input_type -> peppasync.dispatcher.v1.WatchConnectorsRequest
+	6,  // 25: peppasync.dispatcher.v1.DispatcherService.GetDelivery:input_type -> peppasync.dispatcher.v1.GetDeliveryRequest
+	3,  // 26: peppasync.dispatcher.v1.DispatcherService.ListConnectors:output_type -> peppasync.dispatcher.v1.ListConnectorsResponse
+	5,  // 27: peppasync.dispatcher.v1.DispatcherService.WatchConnectors:output_type -> peppasync.dispatcher.v1.WatchConnectorsResponse
+	7,  // 28: peppasync.dispatcher.v1.DispatcherService.GetDelivery:output_type -> peppasync.dispatcher.v1.GetDeliveryResponse
+	26, // [26:29] is the sub-list for method output_type
+	23, // [23:26] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_dispatcher_v1_dispatcher_proto_init() }
@@ -1106,7 +1187,7 @@ func file_peppasync_dispatcher_v1_dispatcher_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc), len(file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -544,7 +544,9 @@ type Settlement struct {
 	// No byte left before this time.
 	FirstByteAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=first_byte_at,json=firstByteAt,proto3" json:"first_byte_at,omitempty"`
 	// The first byte had left by this time; absent where that was not seen.
-	IssuedAt      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
+	IssuedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
+	// What the request did cost by the reply's word; absent for the cost of the permit.
+	Spent         *int64 `protobuf:"varint,6,opt,name=spent,proto3,oneof" json:"spent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -614,6 +616,13 @@ func (x *Settlement) GetIssuedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Settlement) GetSpent() int64 {
+	if x != nil && x.Spent != nil {
+		return *x.Spent
+	}
+	return 0
+}
+
 // Peak is the largest count against one limit in the log so far.
 type Peak struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -629,7 +638,10 @@ type Peak struct {
 	// Calls are counted from here on.
 	Since *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
 	// When the last call of the largest window was sent.
-	ReachedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=reached_at,json=reachedAt,proto3" json:"reached_at,omitempty"`
+	ReachedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=reached_at,json=reachedAt,proto3" json:"reached_at,omitempty"`
+	// Set for a bucket. Then calls is its capacity, largest the highest level that the
+	// calls can have made, rounded up, and per is absent.
+	Tank          *Tank `protobuf:"bytes,9,opt,name=tank,proto3" json:"tank,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -720,6 +732,102 @@ func (x *Peak) GetReachedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Peak) GetTank() *Tank {
+	if x != nil {
+		return x.Tank
+	}
+	return nil
+}
+
+// Tank is what the certificate knows of a bucket's level: by the log alone, other
+// than Level, which is the limiter's.
+type Tank struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It drains by refill in each per, and counts calls, or points.
+	Refill int64                `protobuf:"varint,1,opt,name=refill,proto3" json:"refill,omitempty"`
+	Per    *durationpb.Duration `protobuf:"bytes,2,opt,name=per,proto3" json:"per,omitempty"`
+	Points bool                 `protobuf:"varint,3,opt,name=points,proto3" json:"points,omitempty"`
+	// What the calls that had ended by as_of have left in it: so many, and so many
+	// nanoseconds of per of one more.
+	Level         int64                  `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
+	Part          int64                  `protobuf:"varint,5,opt,name=part,proto3" json:"part,omitempty"`
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tank) Reset() {
+	*x = Tank{}
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tank) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tank) ProtoMessage() {}
+
+func (x *Tank) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tank.ProtoReflect.Descriptor instead.
+func (*Tank) Descriptor() ([]byte, []int) {
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Tank) GetRefill() int64 {
+	if x != nil {
+		return x.Refill
+	}
+	return 0
+}
+
+func (x *Tank) GetPer() *durationpb.Duration {
+	if x != nil {
+		return x.Per
+	}
+	return nil
+}
+
+func (x *Tank) GetPoints() bool {
+	if x != nil {
+		return x.Points
+	}
+	return false
+}
+
+func (x *Tank) GetLevel() int64 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *Tank) GetPart() int64 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *Tank) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
 // Close ends a claim for good. Its result can be published again from it.
 type Close struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -735,7 +843,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +855,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +868,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Close) GetResult() *v1.Result {
@@ -842,7 +950,7 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"arrived_by\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tarrivedBy\x123\n" +
-	"\asent_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\"\xec\x01\n" +
+	"\asent_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\"\x91\x02\n" +
 	"\n" +
 	"Settlement\x12\x16\n" +
 	"\x06permit\x18\x01 \x01(\x03R\x06permit\x129\n" +
@@ -850,7 +958,9 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"settled_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\x12\x12\n" +
 	"\x04void\x18\x03 \x01(\bR\x04void\x12>\n" +
 	"\rfirst_byte_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vfirstByteAt\x127\n" +
-	"\tissued_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bissuedAt\"\xcb\x02\n" +
+	"\tissued_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bissuedAt\x12\x19\n" +
+	"\x05spent\x18\x06 \x01(\x03H\x00R\x05spent\x88\x01\x01B\b\n" +
+	"\x06_spent\"\xfa\x02\n" +
 	"\x04Peak\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\tR\x05limit\x12\x14\n" +
 	"\x05calls\x18\x02 \x01(\x03R\x05calls\x12+\n" +
@@ -860,7 +970,15 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\flargest_sent\x18\x06 \x01(\x03R\vlargestSent\x120\n" +
 	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x129\n" +
 	"\n" +
-	"reached_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\treachedAt\"\xab\x01\n" +
+	"reached_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\treachedAt\x12-\n" +
+	"\x04tank\x18\t \x01(\v2\x19.peppasync.ledger.v1.TankR\x04tank\"\xbe\x01\n" +
+	"\x04Tank\x12\x16\n" +
+	"\x06refill\x18\x01 \x01(\x03R\x06refill\x12+\n" +
+	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03per\x12\x16\n" +
+	"\x06points\x18\x03 \x01(\bR\x06points\x12\x14\n" +
+	"\x05level\x18\x04 \x01(\x03R\x05level\x12\x12\n" +
+	"\x04part\x18\x05 \x01(\x03R\x04part\x12/\n" +
+	"\x05as_of\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\xab\x01\n" +
 	"\x05Close\x125\n" +
 	"\x06result\x18\x01 \x01(\v2\x1d.peppasync.dispatch.v1.ResultR\x06result\x12/\n" +
 	"\x04hold\x18\x02 \x01(\v2\x1b.peppasync.dispatch.v1.HoldR\x04hold\x12:\n" +
@@ -878,7 +996,7 @@ func file_peppasync_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_peppasync_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_peppasync_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_peppasync_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_peppasync_ledger_v1_ledger_proto_goTypes = []any{
 	(*Block)(nil),                 // 0: peppasync.ledger.v1.Block
 	(*Level)(nil),                 // 1: peppasync.ledger.v1.Level
@@ -886,51 +1004,55 @@ var file_peppasync_ledger_v1_ledger_proto_goTypes = []any{
 	(*Claim)(nil),                 // 3: peppasync.ledger.v1.Claim
 	(*Settlement)(nil),            // 4: peppasync.ledger.v1.Settlement
 	(*Peak)(nil),                  // 5: peppasync.ledger.v1.Peak
-	(*Close)(nil),                 // 6: peppasync.ledger.v1.Close
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*v1.Waiting)(nil),            // 8: peppasync.dispatch.v1.Waiting
-	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
-	(*v1.Delivery)(nil),           // 10: peppasync.dispatch.v1.Delivery
-	(*v1.Result)(nil),             // 11: peppasync.dispatch.v1.Result
-	(*v1.Hold)(nil),               // 12: peppasync.dispatch.v1.Hold
+	(*Tank)(nil),                  // 6: peppasync.ledger.v1.Tank
+	(*Close)(nil),                 // 7: peppasync.ledger.v1.Close
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*v1.Waiting)(nil),            // 9: peppasync.dispatch.v1.Waiting
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*v1.Delivery)(nil),           // 11: peppasync.dispatch.v1.Delivery
+	(*v1.Result)(nil),             // 12: peppasync.dispatch.v1.Result
+	(*v1.Hold)(nil),               // 13: peppasync.dispatch.v1.Hold
 }
 var file_peppasync_ledger_v1_ledger_proto_depIdxs = []int32{
-	7,  // 0: peppasync.ledger.v1.Block.written_at:type_name -> google.protobuf.Timestamp
+	8,  // 0: peppasync.ledger.v1.Block.written_at:type_name -> google.protobuf.Timestamp
 	2,  // 1: peppasync.ledger.v1.Block.permits:type_name -> peppasync.ledger.v1.Permit
 	3,  // 2: peppasync.ledger.v1.Block.claims:type_name -> peppasync.ledger.v1.Claim
 	4,  // 3: peppasync.ledger.v1.Block.settlements:type_name -> peppasync.ledger.v1.Settlement
-	6,  // 4: peppasync.ledger.v1.Block.closes:type_name -> peppasync.ledger.v1.Close
-	7,  // 5: peppasync.ledger.v1.Block.closed_until:type_name -> google.protobuf.Timestamp
-	7,  // 6: peppasync.ledger.v1.Block.next_send:type_name -> google.protobuf.Timestamp
+	7,  // 4: peppasync.ledger.v1.Block.closes:type_name -> peppasync.ledger.v1.Close
+	8,  // 5: peppasync.ledger.v1.Block.closed_until:type_name -> google.protobuf.Timestamp
+	8,  // 6: peppasync.ledger.v1.Block.next_send:type_name -> google.protobuf.Timestamp
 	5,  // 7: peppasync.ledger.v1.Block.peaks:type_name -> peppasync.ledger.v1.Peak
-	7,  // 8: peppasync.ledger.v1.Block.restored_at:type_name -> google.protobuf.Timestamp
-	8,  // 9: peppasync.ledger.v1.Block.deferrals:type_name -> peppasync.dispatch.v1.Waiting
+	8,  // 8: peppasync.ledger.v1.Block.restored_at:type_name -> google.protobuf.Timestamp
+	9,  // 9: peppasync.ledger.v1.Block.deferrals:type_name -> peppasync.dispatch.v1.Waiting
 	1,  // 10: peppasync.ledger.v1.Block.levels:type_name -> peppasync.ledger.v1.Level
-	9,  // 11: peppasync.ledger.v1.Level.per:type_name -> google.protobuf.Duration
-	7,  // 12: peppasync.ledger.v1.Level.drained_at:type_name -> google.protobuf.Timestamp
-	7,  // 13: peppasync.ledger.v1.Level.as_of:type_name -> google.protobuf.Timestamp
-	7,  // 14: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
-	7,  // 15: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
-	7,  // 16: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
-	10, // 17: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	7,  // 18: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
-	7,  // 19: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
-	7,  // 20: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
-	7,  // 21: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
-	7,  // 22: peppasync.ledger.v1.Settlement.first_byte_at:type_name -> google.protobuf.Timestamp
-	7,  // 23: peppasync.ledger.v1.Settlement.issued_at:type_name -> google.protobuf.Timestamp
-	9,  // 24: peppasync.ledger.v1.Peak.per:type_name -> google.protobuf.Duration
-	9,  // 25: peppasync.ledger.v1.Peak.arrives_within:type_name -> google.protobuf.Duration
-	7,  // 26: peppasync.ledger.v1.Peak.since:type_name -> google.protobuf.Timestamp
-	7,  // 27: peppasync.ledger.v1.Peak.reached_at:type_name -> google.protobuf.Timestamp
-	11, // 28: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
-	12, // 29: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
-	7,  // 30: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	10, // 11: peppasync.ledger.v1.Level.per:type_name -> google.protobuf.Duration
+	8,  // 12: peppasync.ledger.v1.Level.drained_at:type_name -> google.protobuf.Timestamp
+	8,  // 13: peppasync.ledger.v1.Level.as_of:type_name -> google.protobuf.Timestamp
+	8,  // 14: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
+	8,  // 15: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
+	8,  // 16: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
+	11, // 17: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	8,  // 18: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
+	8,  // 19: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
+	8,  // 20: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
+	8,  // 21: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
+	8,  // 22: peppasync.ledger.v1.Settlement.first_byte_at:type_name -> google.protobuf.Timestamp
+	8,  // 23: peppasync.ledger.v1.Settlement.issued_at:type_name -> google.protobuf.Timestamp
+	10, // 24: peppasync.ledger.v1.Peak.per:type_name -> google.protobuf.Duration
+	10, // 25: peppasync.ledger.v1.Peak.arrives_within:type_name -> google.protobuf.Duration
+	8,  // 26: peppasync.ledger.v1.Peak.since:type_name -> google.protobuf.Timestamp
+	8,  // 27: peppasync.ledger.v1.Peak.reached_at:type_name -> google.protobuf.Timestamp
+	6,  // 28: peppasync.ledger.v1.Peak.tank:type_name -> peppasync.ledger.v1.Tank
+	10, // 29: peppasync.ledger.v1.Tank.per:type_name -> google.protobuf.Duration
+	8,  // 30: peppasync.ledger.v1.Tank.as_of:type_name -> google.protobuf.Timestamp
+	12, // 31: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
+	13, // 32: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
+	8,  // 33: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_ledger_v1_ledger_proto_init() }
@@ -938,13 +1060,14 @@ func file_peppasync_ledger_v1_ledger_proto_init() {
 	if File_peppasync_ledger_v1_ledger_proto != nil {
 		return
 	}
+	file_peppasync_ledger_v1_ledger_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_ledger_v1_ledger_proto_rawDesc), len(file_peppasync_ledger_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

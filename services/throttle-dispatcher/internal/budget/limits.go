@@ -174,11 +174,12 @@ func (l Limits) MostCost() (most int64, bucket string) {
 // where it is not, a permit may still matter to an owner that starts from the
 // ledger: the longest window, and both owners' clocks wrong in the worst way. A
 // bucket's level is on record apart from permits, once they have ended; a deadline
-// that was shortened is one at which the budget does not know yet that it has.
+// that was shortened is one at which the budget does not know yet that it has. The
+// certificate's is on record as of the oldest call that has not ended.
 func (l Limits) Retention() time.Duration {
 	var longest time.Duration
 	if len(l.Buckets) > 0 {
-		longest = l.CallTimeout
+		longest = l.Tolerance + l.CallTimeout + l.Grace
 	}
 	for _, w := range l.Windows {
 		longest = max(longest, w.Per)

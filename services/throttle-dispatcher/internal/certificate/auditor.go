@@ -58,9 +58,11 @@ type call struct {
 	// on record.
 	began, issued int64
 	// ended is f of the package comment but for the declared bound.
-	ended   int64
-	state   state
-	waiting bool // others waited behind it
+	ended int64
+	// cost is what it was reserved for in buckets of points, spent what it did cost.
+	cost, spent int64
+	state       state
+	waiting     bool // others waited behind it
 	// judged has a bit for each judge whose limit was in force.
 	judged uint64
 }
@@ -85,7 +87,7 @@ func (a *Auditor) SetLimits(limits budget.Limits) error {
 	a.limits, a.judges = limits, nil
 	moved := make([]uint64, len(old)) // the new bits of each old judge
 	for n, limit := range limitsOf(limits) {
-		j := &judge{limit: limit, skew: a.skew()}
+		j := newJudge(limit, a.skew())
 		if i := slices.IndexFunc(old, func(o *judge) bool { return o.limit.like(limit) }); i >= 0 {
 			if j.inherit(old[i]) {
 				moved[i] |= 1 << n
@@ -113,11 +115,12 @@ func (a *Auditor) SetLimits(limits budget.Limits) error {
 // log; what an earlier block said is not said again.
 func (a *Auditor) Add(block *ledgerv1.Block, waiting bool) {
 	a.clock = max(a.clock, block.GetWrittenAt().AsTime().UnixNano())
+	// Before the owner changes: the first block of one holds what it read of those before.
+	judged := a.adopt(block.GetPeaks())
 	if restored := nanos(block.GetRestoredAt()); block.GetOwner() != a.owner || restored != a.restored {
 		a.takeOver(block.GetOwner() != a.owner, restored)
 		a.owner, a.restored = block.GetOwner(), restored
 	}
-	judged := a.adopt(block.GetPeaks())
 	for i, p := range block.GetPermits() {
 		if p.GetNumber() <= a.last {
 			continue
@@ -126,6 +129,7 @@ func (a *Auditor) Add(block *ledgerv1.Block, waiting bool) {
 		a.tail = append(a.tail, call{
 			number: p.GetNumber(), judged: judged, waiting: waiting || i < len(block.GetPermits())-1,
 			sent: nanos(p.GetSendAt()), notAfter: nanos(p.GetNotAfter()), deadline: nanos(p.GetDeadline()),
+			cost: max(p.GetCost(), 1), spent: max(p.GetCost(), 1),
 		})
 	}
 	calls := 0
@@ -153,6 +157,9 @@ func (a *Auditor) settle(s *ledgerv1.Settlement) {
 	}
 	c.state, c.ended = settled, nanos(s.GetSettledAt())
 	c.began, c.issued = nanos(s.GetFirstByteAt()), nanos(s.GetIssuedAt())
+	if s.Spent != nil {
+		c.spent = max(s.GetSpent(), 0)
+	}
 }
 
 // takeOver notes that another owner writes from here on: what is open stays
@@ -217,6 +224,7 @@ func (a *Auditor) skew() int64 { return 2 * int64(a.limits.ClockTolerance) }
 func (a *Auditor) Peaks() []*ledgerv1.Peak {
 	peaks := make([]*ledgerv1.Peak, 0, len(a.judges))
 	for _, j := range a.judges {
+		j.moveOn(a.tail[a.head:], a.clock)
 		peak := &ledgerv1.Peak{
 			Limit: j.limit.Name, Calls: int64(j.limit.Calls), Largest: int64(j.largest), LargestSent: int64(j.sent),
 		}
@@ -225,6 +233,12 @@ func (a *Auditor) Peaks() []*ledgerv1.Peak {
 		}
 		if j.limit.ArrivesWithin > 0 {
 			peak.ArrivesWithin = durationpb.New(j.limit.ArrivesWithin)
+		}
+		if k := j.tank; k != nil {
+			peak.Tank = &ledgerv1.Tank{
+				Refill: k.Refill, Per: durationpb.New(time.Duration(k.Per)), Points: k.Points,
+				Level: k.settled.whole, Part: k.settled.part, AsOf: timestamppb.New(moment(k.at)),
+			}
 		}
 		if j.reachedAt != 0 {
 			peak.ReachedAt = timestamppb.New(moment(j.reachedAt))
@@ -242,7 +256,11 @@ func (a *Auditor) Peaks() []*ledgerv1.Peak {
 func (a *Auditor) adopt(peaks []*ledgerv1.Peak) (judged uint64) {
 	for n, j := range a.judges {
 		for _, p := range peaks {
-			if !j.limit.same(Limit{Calls: int(p.GetCalls()), Per: p.GetPer().AsDuration(), ArrivesWithin: p.GetArrivesWithin().AsDuration()}) {
+			found := limitOf(p)
+			if k := p.GetTank(); j.tank != nil && j.limit.like(found) && k.GetLevel() >= 0 && k.GetPart() >= 0 && k.GetPart() < j.tank.Per {
+				j.tank.carry(amount{k.GetLevel(), k.GetPart()}, nanos(k.GetAsOf()))
+			}
+			if !j.limit.same(found) {
 				continue
 			}
 			judged |= 1 << n
@@ -260,6 +278,15 @@ func (a *Auditor) adopt(peaks []*ledgerv1.Peak) (judged uint64) {
 		}
 	}
 	return judged
+}
+
+// limitOf is what a peak was found under.
+func limitOf(p *ledgerv1.Peak) Limit {
+	l := Limit{Calls: int(p.GetCalls()), Per: p.GetPer().AsDuration(), ArrivesWithin: p.GetArrivesWithin().AsDuration()}
+	if k := p.GetTank(); k != nil {
+		l.Bucket = Bucket{Refill: k.GetRefill(), Per: int64(k.GetPer().AsDuration()), Points: k.GetPoints()}
+	}
+	return l
 }
 
 // nanos is t in nanoseconds since 1970, 0 where it is absent.

@@ -38,7 +38,29 @@
 // next was begun is over. Calls of which no end is on record are left out, because
 // nobody knows whether they ran.
 //
-// Beside it stands the count of first bytes in a closed window, which is what a
+// # Buckets
+//
+// A bucket drains at r. Of call i the log also knows what was reserved for it, and what
+// it did cost by its reply's word; c(i) is the larger one, e(i) the latter. The figure is
+//
+//	highest = max over k of ( c(k) + sum of c(i), i in flight at s(k) +
+//	          max over u <= s(k) of (sum of e(i), u <= f(i) <= s(k) - r(s(k)-u)) )
+//
+// i being in flight at s(k) if s(i) <= s(k) < f(i), i other than k. A server adds c(i) at
+// a(i), and by f(i) has given back what is more than e(i). Of what it holds at t no call
+// arrived after t, none that is in flight holds more than c(i), and none that has ended
+// came later than f(i): so it holds no more than the figure of the last k with s(k) <= t.
+// All calls in flight can have arrived at s(k), and the others as they ended, so that the
+// bound is tight. It is reckoned in whole points and nanoseconds of a refill, and rounded
+// up where it is shown. The limiter keeps it within capacity less headroom as long as no
+// call costs more than was reserved: of the calls in the figure let m be the one handed
+// out last; each other one in flight at s(k) was in flight when m was handed out, and of
+// those that have ended each was in flight, whole, or had ended by then.
+//
+// What calls before the first block that was read have left in it stands in the peaks of
+// each block.
+//
+// Beside the count of a window stands that of first bytes in a closed one, which is what a
 // server sees whose requests are quick on their way.
 //
 // # When

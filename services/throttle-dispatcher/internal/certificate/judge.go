@@ -13,24 +13,31 @@ import (
 type Limit struct {
 	Name  string
 	Calls int
-	// Per is the length of the window; 0 for a limit of calls at the same time.
+	// Per is the length of the window; 0 for a limit of calls at the same time, and for
+	// a bucket, of which Calls is the capacity.
 	Per      time.Duration
 	Headroom int
 	// ArrivesWithin is the declared bound on the way of a request, on which the
 	// figures then rest; 0 where they rest on none.
 	ArrivesWithin time.Duration
 	// Paced says that calls are spread evenly over the window.
-	Paced bool
+	Paced  bool
+	Bucket Bucket
 }
+
+// IsBucket says whether it is one.
+func (l Limit) IsBucket() bool { return l.Bucket != (Bucket{}) }
 
 // same says whether figures found under one limit hold for the other.
 func (l Limit) same(o Limit) bool { return l.Calls == o.Calls && l.like(o) }
 
 // like says whether the two count the same.
-func (l Limit) like(o Limit) bool { return l.Per == o.Per && l.ArrivesWithin == o.ArrivesWithin }
+func (l Limit) like(o Limit) bool {
+	return l.Per == o.Per && l.ArrivesWithin == o.ArrivesWithin && l.Bucket == o.Bucket
+}
 
 func limitsOf(declared budget.Limits) []Limit {
-	limits := make([]Limit, 0, len(declared.Windows)+len(declared.Concurrency))
+	limits := make([]Limit, 0, len(declared.Windows)+len(declared.Concurrency)+len(declared.Buckets))
 	for _, w := range declared.Windows {
 		limits = append(limits, Limit{
 			Name: w.Name, Calls: w.Calls, Per: w.Per, Headroom: w.Headroom, ArrivesWithin: w.ArrivesWithin, Paced: declared.Paced(w),
@@ -38,6 +45,12 @@ func limitsOf(declared budget.Limits) []Limit {
 	}
 	for _, c := range declared.Concurrency {
 		limits = append(limits, Limit{Name: c.Name, Calls: c.Calls, Headroom: c.Headroom})
+	}
+	for _, k := range declared.Buckets {
+		limits = append(limits, Limit{
+			Name: k.Name, Calls: int(k.Capacity), Headroom: int(k.Headroom),
+			Bucket: Bucket{Refill: k.Refill, Per: int64(k.Per), Points: k.Weighted},
+		})
 	}
 	return limits
 }
@@ -55,6 +68,8 @@ type judge struct {
 	// early holds calls that others may still begin before: they begin in another
 	// order than they are handed out.
 	early []span
+	// tank is the bucket's; nil where the limit is none.
+	tank *tank
 
 	largest, sent int
 	reachedAt     int64
@@ -65,14 +80,29 @@ type judge struct {
 type span struct {
 	began, until int64
 	judged       bool
+	// For buckets: what it was reserved for and what it did cost, and whether its end is
+	// on record.
+	cost, spent int64
+	ended       bool
+}
+
+// newJudge returns one that knows nothing.
+func newJudge(limit Limit, skew int64) *judge {
+	j := &judge{limit: limit, skew: skew}
+	if limit.IsBucket() {
+		j.tank = &tank{Bucket: limit.Bucket}
+	}
+	return j
 }
 
 // take takes in a call that has ended, in the order of the numbers. Only where
 // judged does it raise the figures; it stands in the way of later ones in any
 // case.
 func (j *judge) take(c *call, judged bool) {
-	if j.limit.Per > 0 || c.state == settled {
-		s := span{began: max(c.sent, c.began), until: j.until(c), judged: judged}
+	if j.limit.Per > 0 || j.tank != nil || c.state == settled {
+		s := span{
+			began: max(c.sent, c.began), until: j.until(c), judged: judged, cost: c.cost, spent: c.spent, ended: c.state == settled,
+		}
 		i := sort.Search(len(j.early), func(i int) bool { return j.early[i].began > s.began })
 		j.early = slices.Insert(j.early, i, s)
 	}
@@ -85,6 +115,12 @@ func (j *judge) countTo(t int64) {
 	per, n := int64(j.limit.Per), 0
 	for ; n < len(j.early) && j.early[n].began <= t; n++ {
 		s := j.early[n]
+		if j.tank != nil {
+			if level := j.tank.begin(s).up(); s.judged && level > j.largest {
+				j.largest, j.reachedAt = level, s.began
+			}
+			continue
+		}
 		if s.judged {
 			if n := 1 + j.last(s.began); n > j.largest {
 				j.largest, j.reachedAt = n, s.began
@@ -105,12 +141,28 @@ func (j *judge) countTo(t int64) {
 	j.early = slices.Delete(j.early, 0, n)
 }
 
+// moveOn moves a bucket on as far as all is counted but those: with it the next block
+// says all that its reader may not find in the calls.
+func (j *judge) moveOn(uncounted []call, now int64) {
+	switch {
+	case j.tank == nil:
+	case len(uncounted) > 0:
+		j.countTo(uncounted[0].sent)
+		j.tank.advance(uncounted[0].sent)
+	default:
+		j.countTo(math.MaxInt64)
+		j.tank.quiet(now)
+	}
+}
+
 // until is the last moment at which a call that begins then can meet c: in one
 // window, or running.
 func (j *judge) until(c *call) int64 {
 	within := int64(j.limit.ArrivesWithin)
 	arrived := c.ended
 	switch {
+	case j.tank != nil:
+		return c.ended
 	case j.limit.Per == 0:
 		return c.ended - 1 // over before the next one begins
 	case within == 0:
@@ -127,6 +179,10 @@ func (j *judge) until(c *call) int64 {
 // log.
 func (j *judge) takeOver() {
 	j.countTo(math.MaxInt64)
+	if j.tank != nil {
+		j.tank.takeOver(j.skew)
+		return
+	}
 	if j.limit.Per == 0 {
 		j.own = bag{}
 		return
@@ -143,6 +199,9 @@ func (j *judge) last(t int64) int { return j.own.atLeast(t) + j.past.atLeast(t) 
 func (j *judge) inherit(o *judge) bool {
 	same := o.limit.same(j.limit)
 	j.own, j.past, j.sends, j.early = o.own.clone(), o.past.clone(), o.sends.clone(), slices.Clone(o.early)
+	if o.tank != nil {
+		j.tank = o.tank.clone()
+	}
 	for i := range j.early {
 		j.early[i].judged = j.early[i].judged && same
 	}

@@ -21,6 +21,7 @@ type truth struct {
 	sent, issued, arrived, settled time.Duration
 	void, lost                     bool // lost: it never ends by itself
 	reported                       bool
+	cost, spent                    int64
 }
 
 // trial is a log without any limiter behind it, written from a random history.
@@ -54,10 +55,15 @@ func (w *trial) block(t *rapid.T, permits int, whole bool) {
 			c.settled = latest
 			c.arrived = min(c.arrived, latest)
 		}
+		c.cost = rapid.Int64Range(1, 6).Draw(t, "cost")
+		c.spent = c.cost
+		if rapid.Bool().Draw(t, "tells") {
+			c.spent = rapid.Int64Range(0, c.cost+1).Draw(t, "spent")
+		}
 		w.calls = append(w.calls, c)
 		notAfter := c.sent + w.limits.Tolerance
 		block.Permits = append(block.Permits, &ledgerv1.Permit{
-			Number: int64(len(w.calls)), SendAt: at(c.sent), NotAfter: at(notAfter), Deadline: at(notAfter + w.limits.CallTimeout),
+			Number: int64(len(w.calls)), SendAt: at(c.sent), NotAfter: at(notAfter), Deadline: at(notAfter + w.limits.CallTimeout), Cost: c.cost,
 		})
 	}
 	for i := range w.calls {
@@ -70,6 +76,9 @@ func (w *trial) block(t *rapid.T, permits int, whole bool) {
 		s := &ledgerv1.Settlement{Permit: int64(i + 1), Void: c.void}
 		if !c.void {
 			s.SettledAt, s.FirstByteAt, s.IssuedAt = at(c.settled), at(c.issued-c.issued%2), at(c.issued)
+			if c.spent != c.cost {
+				s.Spent = &c.spent
+			}
 		}
 		block.Settlements = append(block.Settlements, s)
 	}
@@ -124,8 +133,61 @@ func someLimits(t *rapid.T) budget.Limits {
 		}
 		limits.Windows = append(limits.Windows, w)
 	}
+	for i := range 2 {
+		limits.Buckets = append(limits.Buckets, budget.Bucket{
+			Name: string(rune('x' + i)), Capacity: 20, Refill: rapid.Int64Range(1, 7).Draw(t, "refill"),
+			Per: duration(t, 50*time.Millisecond, 2*time.Second, "refill per"), Weighted: i == 0,
+		})
+	}
 	return limits
 }
+
+// highest is the highest level of a bucket, and the one at a time: a call that can
+// be under way holds all that it is reserved for, and what others left since a moment
+// has drained since then, whichever moment gives the most. All in nanoseconds of Per.
+func (w *trial) highest(b Bucket, last time.Duration) (highest, then int64) {
+	level := func(t time.Duration, of int) int64 {
+		from := []time.Duration{t}
+		for _, c := range w.calls {
+			if !c.void && c.settled <= t {
+				from = append(from, c.settled)
+			}
+		}
+		most := int64(0)
+		for _, s := range from {
+			sum := -b.Refill * int64(t-s)
+			for i, c := range w.calls {
+				whole, spent := b.Per*b.weigh(max(c.cost, c.spent)), b.Per*b.weigh(c.spent)
+				switch {
+				case c.void:
+				case i == of, w.begun(c) <= t && t < c.settled:
+					sum += whole
+				case s <= c.settled && c.settled <= t:
+					sum += spent
+				}
+			}
+			most = max(most, sum)
+		}
+		return most
+	}
+	for k, c := range w.calls {
+		if !c.void {
+			highest = max(highest, level(w.begun(c), k))
+		}
+	}
+	return highest, level(last, -1)
+}
+
+// begun is when no byte of it had left before, as the log says.
+func (w *trial) begun(c truth) time.Duration {
+	if !c.reported {
+		return c.sent
+	}
+	return max(c.sent, c.issued-c.issued%2)
+}
+
+// upTo rounds nanoseconds of Per up to whole ones.
+func upTo(amount, per int64) int { return int((amount + per - 1) / per) }
 
 // TestEqualsBruteForce: once every call has ended the figures are exactly the
 // depth of the intervals; at any time no fewer calls are reported than arrived.
@@ -148,12 +210,35 @@ func TestEqualsBruteForce(t *testing.T) {
 		w.now += time.Hour
 		w.block(t, 0, true)
 		w.now += time.Hour
+		w.fills(t)
 		report := w.auditor.Report(epoch.Add(w.now))
 		if report.Through != epoch.Add(w.now) {
 			t.Fatalf("through %v, want now: everything has ended", report.Through)
 		}
 		w.equals(t, report)
 	})
+}
+
+// fills demands that the levels are those of brute force.
+func (w *trial) fills(t *rapid.T) {
+	for i := range w.calls {
+		if c := &w.calls[i]; !c.reported {
+			c.spent = c.cost // nobody heard of it
+		}
+	}
+	last := w.now - time.Hour + time.Millisecond
+	for n, s := range w.auditor.Report(epoch.Add(last)).Limits {
+		if !s.IsBucket() {
+			continue
+		}
+		highest, then := w.highest(s.Bucket, last)
+		if want := upTo(highest, s.Bucket.Per); s.Largest != want {
+			t.Fatalf("limit %d, %+v: the certificate says a level of at most %d, brute force %d", n, s.Limit, s.Largest, want)
+		}
+		if want := upTo(then, s.Bucket.Per); s.Last != want {
+			t.Fatalf("limit %d, %+v: the certificate says a level of %d at the end, brute force %d", n, s.Limit, s.Last, want)
+		}
+	}
 }
 
 // covers demands that the figures hold for every call before Through.
@@ -174,6 +259,9 @@ func (w *trial) covers(t *rapid.T, report Report) {
 func (w *trial) equals(t *rapid.T, report Report) {
 	counted := int64(0)
 	for _, s := range report.Limits {
+		if s.IsBucket() {
+			continue
+		}
 		var intervals [][2]time.Duration
 		var sends []time.Duration
 		counted = 0

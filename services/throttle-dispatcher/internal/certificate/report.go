@@ -25,10 +25,10 @@ type Report struct {
 type Standing struct {
 	Limit
 	// Largest is the most calls that can have arrived in one closed window (or run
-	// at the same time), LargestSent the most first bytes in one.
+	// at the same time, or the highest level of a bucket, rounded up), LargestSent the most first bytes in one.
 	Largest, LargestSent int
 	// Last is how many can have arrived in the window that ends at Through (or run
-	// at the moment of the report).
+	// at the moment of the report, or the level then).
 	Last int
 	// Since is from when calls are counted, ReachedAt when the last call of the
 	// largest window began; zero where there is none.
@@ -65,8 +65,11 @@ func (a *Auditor) Report(now time.Time) Report {
 	for _, j := range a.judges {
 		j.countTo(through)
 		s := Standing{Limit: j.limit, Largest: j.largest, LargestSent: j.sent, Last: running, Since: j.since}
-		if j.limit.Per > 0 {
+		switch {
+		case j.limit.Per > 0:
 			s.Last = j.last(through)
+		case j.tank != nil:
+			s.Last = j.tank.levelAt(through).up()
 		}
 		if j.reachedAt != 0 {
 			s.ReachedAt = moment(j.reachedAt)

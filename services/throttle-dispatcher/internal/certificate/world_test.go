@@ -1,6 +1,7 @@
 package certificate
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -32,6 +33,21 @@ type world struct {
 	pending []pending
 	// arrivals in true time, of calls handed out since the limits were changed last.
 	arrivals []time.Duration
+	// changes are what our calls do to a bucket of points: their costs as they arrive,
+	// and what is given back.
+	changes []change
+	levels  []budget.Level // on record, of the newest block
+	// spends is the share of their costs that calls do cost, in eighths.
+	spends int64
+	// rests: nothing waits in the first half of each span of that length.
+	rests time.Duration
+	// reads is how far back an owner reads.
+	reads time.Duration
+}
+
+type change struct {
+	at     time.Duration
+	points int64
 }
 
 type pending struct {
@@ -45,7 +61,7 @@ func newWorld(t *testing.T, seed uint64, limits budget.Limits) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{random: rand.New(rand.NewPCG(seed, 1)), limits: limits, reply: 40 * time.Millisecond}
+	w := &world{random: rand.New(rand.NewPCG(seed, 1)), limits: limits, reply: 40 * time.Millisecond, spends: 8, reads: 20 * time.Second}
 	if w.whole, err = New(limits); err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +78,7 @@ func (w *world) takeOver(t *testing.T) {
 	if w.random.IntN(2) == 0 {
 		// A process of the same name: the one before is dead, and its connections.
 		w.arrivals = slices.DeleteFunc(w.arrivals, func(a time.Duration) bool { return a > w.now+w.limits.Grace })
+		w.changes = slices.DeleteFunc(w.changes, func(c change) bool { return c.points > 0 && c.at > w.now+w.limits.Grace })
 	} else {
 		w.owner++
 		w.offset = time.Duration(w.random.Int64N(2*int64(w.limits.ClockTolerance)+1)) - w.limits.ClockTolerance
@@ -74,12 +91,12 @@ func (w *world) takeOver(t *testing.T) {
 	if w.auditor, err = New(w.limits); err != nil {
 		t.Fatal(err)
 	}
-	history := budget.History{}
+	history := budget.History{Levels: w.levels}
 	permits := map[int64]budget.Past{}
 	name := fmt.Sprint(w.owner)
 	for _, b := range w.log {
 		// A new owner does not read everything; peaks carry the rest.
-		recent := b.GetWrittenAt().AsTime().After(epoch.Add(w.now - 20*time.Second))
+		recent := b.GetWrittenAt().AsTime().After(epoch.Add(w.now - w.reads))
 		if recent {
 			w.auditor.Add(b, false)
 		}
@@ -87,8 +104,10 @@ func (w *world) takeOver(t *testing.T) {
 		for _, p := range b.GetPermits() {
 			permits[p.GetNumber()] = budget.Past{Permit: budget.Permit{
 				Number: p.GetNumber(), SendAt: p.GetSendAt().AsTime(), NotAfter: p.GetNotAfter().AsTime(), Deadline: p.GetDeadline().AsTime(),
-			}, Gone: b.GetOwner() == name}
+				Cost: p.GetCost(),
+			}, Gone: b.GetOwner() == name, Holder: holder(b)}
 		}
+		history.Writer = holder(b)
 		for _, s := range b.GetSettlements() {
 			p := permits[s.GetPermit()]
 			p.SettledAt = s.GetSettledAt().AsTime()
@@ -116,16 +135,25 @@ func (w *world) tick() {
 		if p.s.GetVoid() {
 			w.budget.Void(p.s.GetPermit())
 		} else {
-			w.budget.Settle(p.s.GetPermit(), p.s.GetSettledAt().AsTime())
+			w.budget.SettleFor(p.s.GetPermit(), p.s.GetSettledAt().AsTime(), p.s.GetSpent())
 		}
 		return true
 	})
-	for _, p := range w.budget.Reserve(now, 100*time.Millisecond, 1000) {
+	costs := make([]int64, 1000)
+	if w.rests > 0 && w.now%w.rests < w.rests/2 {
+		costs = nil
+	}
+	for i := range costs {
+		costs[i] = 1 + w.random.Int64N(8)
+	}
+	for _, p := range w.budget.ReserveFor(now, 100*time.Millisecond, costs) {
 		block.Permits = append(block.Permits, &ledgerv1.Permit{
 			Number: p.Number, SendAt: timestamppb.New(p.SendAt), NotAfter: timestamppb.New(p.NotAfter), Deadline: timestamppb.New(p.Deadline),
+			Cost: p.Cost,
 		})
 		w.send(p)
 	}
+	w.levels = w.budget.Levels(now)
 	block.LastPermit, block.NextSend = w.budget.LastPermit(), timestamppb.New(w.budget.NextSend())
 	w.log = append(w.log, proto.CloneOf(block))
 	w.auditor.Add(block, true)
@@ -150,26 +178,69 @@ func (w *world) send(p budget.Permit) {
 	latest := p.Deadline.Sub(epoch) - w.offset
 	arrived, settled = min(arrived, latest), min(settled, latest)
 	w.arrivals = append(w.arrivals, arrived)
+	spent := p.Cost * w.spends / 8
+	w.changes = append(w.changes, change{arrived, p.Cost})
+	if spent < p.Cost {
+		w.changes = append(w.changes, change{settled, spent - p.Cost})
+	}
 	w.budget.Issued(p.Number, w.local(sent))
 	w.pending = append(w.pending, pending{settled, &ledgerv1.Settlement{
 		Permit: p.Number, SettledAt: timestamppb.New(w.local(settled)),
-		FirstByteAt: timestamppb.New(w.local(sent)), IssuedAt: timestamppb.New(w.local(sent)),
+		FirstByteAt: timestamppb.New(w.local(sent)), IssuedAt: timestamppb.New(w.local(sent)), Spent: &spent,
 	}})
+}
+
+func holder(b *ledgerv1.Block) string {
+	return b.GetOwner() + "/" + b.GetRestoredAt().AsTime().String()
+}
+
+// filled is the highest level that a server saw by then in a bucket.
+func (w *world) filled(b Bucket, through time.Time) float64 {
+	changes := slices.Clone(w.changes)
+	slices.SortStableFunc(changes, func(x, y change) int { return cmp.Compare(x.at, y.at) })
+	level, most, last := 0.0, 0.0, time.Duration(0)
+	for _, c := range changes {
+		if !epoch.Add(c.at).Before(through) {
+			break
+		}
+		points := float64(c.points)
+		if !b.Points {
+			points = float64(cmp.Compare(c.points, 0))
+			points = max(points, 0)
+		}
+		level = max(0, level-float64(b.Refill)*float64(c.at-last)/float64(b.Per))
+		level, last = max(0, level+points), c.at
+		most = max(most, level)
+	}
+	return most
 }
 
 // judge holds the certificates against the limits and against the server.
 func (w *world) judge(t *testing.T, when string) {
 	t.Helper()
+	some, all := w.auditor.Report(w.local(w.now)), w.whole.Report(w.local(w.now))
+	for n, s := range all.Limits {
+		if s.IsBucket() && (some.Limits[n].Last != s.Last || some.Limits[n].Largest != s.Largest) {
+			t.Errorf("%s: who read all says %d and %d at most of %q, the owner says %d and %d", when, s.Last, s.Largest, s.Name, some.Limits[n].Last, some.Limits[n].Largest)
+		}
+	}
 	for who, auditor := range map[string]*Auditor{"the owner's": w.auditor, "the whole log's": w.whole} {
 		report := auditor.Report(w.local(w.now))
 		for _, s := range report.Limits {
-			if s.Largest > s.Calls || s.LargestSent > s.Largest {
+			if s.Largest > s.Calls || s.IsBucket() && s.Largest > s.Calls-s.Headroom || s.LargestSent > s.Largest {
 				t.Errorf("%s: %s certificate of %q: at most %d of %d, %d sent", when, who, s.Name, s.Largest, s.Calls, s.LargestSent)
 			}
 			var seen []time.Duration
+			// Two clocks' tolerance of what Through may mean.
+			through := report.Through.Add(-2*w.limits.ClockTolerance - w.limits.Tolerance)
+			if s.IsBucket() {
+				if most := w.filled(s.Bucket, through); most > float64(s.Largest)+1e-6 {
+					t.Errorf("%s: a server saw a level of %.3f of %q, %s certificate says at most %d", when, most, s.Name, who, s.Largest)
+				}
+				continue
+			}
 			for _, a := range w.arrivals {
-				// Two clocks' tolerance of what Through may mean.
-				if epoch.Add(a).Before(report.Through.Add(-2*w.limits.ClockTolerance - w.limits.Tolerance)) {
+				if epoch.Add(a).Before(through) {
 					seen = append(seen, a)
 				}
 			}
@@ -187,6 +258,14 @@ func TestNeverOverNorUnderTheServersCount(t *testing.T) {
 		"declared": {Windows: []budget.Window{
 			{Name: "second", Calls: 50, Per: time.Second, Headroom: 1, ArrivesWithin: 20 * time.Millisecond},
 		}, Concurrency: []budget.Concurrency{{Name: "parallel", Calls: 8}}},
+		"buckets": {Buckets: []budget.Bucket{
+			{Name: "points", Capacity: 300, Refill: 11, Per: time.Second, Weighted: true, Headroom: 7},
+			{Name: "calls", Capacity: 60, Refill: 7, Per: 2 * time.Second},
+		}},
+		"a bucket behind a window": {
+			Windows: []budget.Window{{Name: "second", Calls: 20, Per: time.Second}},
+			Buckets: []budget.Bucket{{Name: "points", Capacity: 30, Refill: 17, Per: time.Second, Weighted: true}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(8) {
@@ -196,12 +275,16 @@ func TestNeverOverNorUnderTheServersCount(t *testing.T) {
 				if seed%2 == 1 {
 					w.reply = 700 * time.Millisecond
 				}
+				w.spends = 8 - int64(seed%3)*3
+				if len(limits.Buckets) > 0 {
+					w.rests, w.reads = 20*time.Second, 2*w.limits.Retention()
+				}
 				for n := range 1200 {
 					w.tick()
 					if seed > 1 && w.random.IntN(100) == 0 {
 						w.takeOver(t)
 					}
-					if seed > 3 && n%400 == 399 {
+					if seed > 3 && n%400 == 399 && len(limits.Windows) > 0 {
 						w.change(t)
 					}
 					if n%50 == 0 {
@@ -230,7 +313,7 @@ func (w *world) change(t *testing.T) {
 		added.Name, added.Calls = "added", first.Calls+3
 		w.limits.Windows = append(w.limits.Windows, added)
 	}
-	w.arrivals = nil
+	w.arrivals, w.changes = nil, nil
 	for _, set := range []func(budget.Limits) error{
 		func(l budget.Limits) error { return w.budget.SetLimits(w.local(w.now), l) }, w.auditor.SetLimits, w.whole.SetLimits,
 	} {
@@ -255,6 +338,36 @@ func TestFindsALimiterThatCountsFromTheSendTime(t *testing.T) {
 	s := w.whole.Report(w.local(w.now)).Limits[0]
 	if seen := closed(w.arrivals, time.Second); s.Largest <= s.Calls || s.Largest < seen {
 		t.Errorf("the certificate says at most %d of %d; %d arrived", s.Largest, s.Calls, seen)
+	}
+}
+
+// TestFindsALimiterThatMistakesABucket: what token buckets get wrong shows in the
+// log, and not beside a limiter that does not.
+func TestFindsALimiterThatMistakesABucket(t *testing.T) {
+	limits := budget.Limits{Buckets: []budget.Bucket{{Name: "points", Capacity: 100, Refill: 40, Per: time.Second, Weighted: true}}}
+	for name, mistake := range map[string]func(*world, pending){
+		"none":                             func(*world, pending) {},
+		"it drains from the send time on":  func(w *world, p pending) { w.budget.Settle(p.s.GetPermit(), p.s.GetIssuedAt().AsTime()) },
+		"all of a cost is given back":      func(w *world, p pending) { w.budget.SettleFor(p.s.GetPermit(), w.local(w.now), 0) },
+		"it forgets what it has no end of": func(w *world, p pending) { w.budget.Void(p.s.GetPermit()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, limits)
+			w.reply, w.rests = 900*time.Millisecond, 6*time.Second
+			for range 400 {
+				for _, p := range w.pending {
+					mistake(w, p)
+				}
+				w.tick()
+			}
+			report := w.whole.Report(w.local(w.now))
+			s := report.Limits[0]
+			saw := w.filled(s.Bucket, report.Through.Add(-w.limits.Tolerance))
+			t.Logf("the certificate says at most %d of %d; a server saw %.1f", s.Largest, s.Calls, saw)
+			if over := s.Largest > s.Calls; over == (name == "none") || float64(s.Largest) < saw {
+				t.Errorf("the certificate says at most %d of %d; a server saw %.1f", s.Largest, s.Calls, saw)
+			}
+		})
 	}
 }
 

@@ -89,6 +89,9 @@ func checkPermits(block *ledgerv1.Block) error {
 		if !s.GetVoid() && !s.GetSettledAt().IsValid() {
 			return fmt.Errorf("the settlement of permit %d has no valid time", s.GetPermit())
 		}
+		if s.GetSpent() < 0 {
+			return fmt.Errorf("the settlement of permit %d: spent is %d, it must not be less than 0", s.GetPermit(), s.GetSpent())
+		}
 	}
 	return nil
 }

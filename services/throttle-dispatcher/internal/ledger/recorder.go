@@ -226,12 +226,15 @@ type Settlement struct {
 	FirstByteAt, IssuedAt time.Time
 	// By SettledAt the reply was in, or the connection dead.
 	SettledAt time.Time
+	// Spent is what the call did cost where its reply told, else nil.
+	Spent *int64
 }
 
 // Settle records the end of a permit.
 func (r *Recorder) Settle(s Settlement) {
 	r.pending.settlements = append(r.pending.settlements, &ledgerv1.Settlement{
 		Permit: s.Number, SettledAt: timestamppb.New(s.SettledAt), FirstByteAt: timestamp(s.FirstByteAt), IssuedAt: timestamp(s.IssuedAt),
+		Spent: s.Spent,
 	})
 }
 
