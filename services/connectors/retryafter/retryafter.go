@@ -28,31 +28,50 @@ const (
 	millisFloor = 1e11
 )
 
+// longestGuess bounds the reset of a quota that has room left: the reply refused for
+// another reason, of which that reset says little.
+const longestGuess = time.Minute
+
 // header is one spelling: the field and the way to read its value.
 type header struct {
 	name string
 	read func(value string, now time.Time) (time.Duration, bool)
+	// left is the field beside it that says how much is left of the quota that it
+	// resets; empty for what is a wish to wait, or says that itself.
+	left string
+	// list: several lines of it are one list (RFC 9110 section 5.3).
+	list bool
 }
 
 // headers in the order of precedence: Retry-After goes before RateLimit
-// (draft-ietf-httpapi-ratelimit-headers-11), both before the older fields.
+// (draft-ietf-httpapi-ratelimit-headers-11), both before the older fields. Where a
+// sender has it in milliseconds too, whole seconds are those rounded, down to 0 even.
 var headers = []header{
-	{"Retry-After", secondsOrDate},
-	{"X-Retry-After", secondsOrDate},
-	{"Retry-After-Ms", milliseconds},
-	{"RateLimit", rateLimit},
-	{"RateLimit-Reset", deltaOrEpoch},
-	{"X-RateLimit-Reset", deltaOrEpoch},
-	{"X-Rate-Limit-Reset", deltaOrEpoch},
-	{"X-Rate-Limit-Time-Reset-Ms", milliseconds},
+	{name: "Retry-After-Ms", read: milliseconds},
+	{name: "X-Ms-Retry-After-Ms", read: milliseconds}, // Azure
+	{name: "Retry-After", read: secondsOrDate},
+	{name: "X-Retry-After", read: secondsOrDate},
+	{name: "X-Rate-Limit-Retry-After-Seconds", read: secondsOrDate}, // gateways on Spring
+	{name: "RateLimit", read: rateLimit, list: true},
+	{name: "RateLimit-Reset", read: deltaOrEpoch, left: "RateLimit-Remaining"},
+	{name: "X-RateLimit-Reset-After", read: secondsOrDate, left: "X-RateLimit-Remaining"},
+	{name: "X-RateLimit-Reset", read: deltaOrEpoch, left: "X-RateLimit-Remaining"},
+	{name: "X-Rate-Limit-Reset", read: deltaOrEpoch, left: "X-Rate-Limit-Remaining"},
+	{name: "X-Rate-Limit-Time-Reset-Ms", read: milliseconds, left: "X-Rate-Limit-Requests-Left"},
 }
 
 // Wait returns how long a throttled or unavailable reply asks to wait, counted
 // from now (when the reply was in), and whether it says so at all. It is never
 // negative and never above Max. Ask only for replies that refuse: on others the
-// RateLimit fields say when a window ends, which is no wish to wait.
+// RateLimit fields say when a window ends, which is no wish to wait. On these too,
+// where the quota that ends then has room left, it is not why the reply refused.
 func Wait(h http.Header, now time.Time) (time.Duration, bool) {
 	for _, spelling := range headers {
+		if spelling.left != "" {
+			if left, ok := number(strings.TrimSpace(h.Get(spelling.left))); ok && left > 0 {
+				continue
+			}
+		}
 		if wait, ok := spelling.wait(h, now); ok {
 			return wait, true
 		}
@@ -60,7 +79,8 @@ func Wait(h http.Header, now time.Time) (time.Duration, bool) {
 	return 0, false
 }
 
-// Field is Wait for one of the fields that Wait knows; false for others.
+// Field returns what one of the fields that Wait knows says, whatever is left; false
+// for others.
 func Field(h http.Header, name string, now time.Time) (time.Duration, bool) {
 	for _, spelling := range headers {
 		if strings.EqualFold(spelling.name, name) {
@@ -74,7 +94,11 @@ func (s header) wait(h http.Header, now time.Time) (time.Duration, bool) {
 	if date, err := http.ParseTime(h.Get("Date")); err == nil {
 		now = date
 	}
-	for _, value := range h.Values(s.name) {
+	values := h.Values(s.name)
+	if s.list {
+		values = []string{strings.Join(values, ",")}
+	}
+	for _, value := range values {
 		if wait, ok := s.read(strings.TrimSpace(value), now); ok {
 			return min(max(wait, 0), Max), true
 		}
@@ -152,10 +176,14 @@ func until(at, now time.Time) time.Duration {
 
 // rateLimit reads `"burst";r=0;t=30, "daily";r=10;t=3600`: the longest t among
 // the policies that have nothing left, or the shortest t where all have some
-// (the reply refused all the same, so the soonest change is the best guess).
+// (the reply refused all the same, so the soonest change is the best guess, if it is
+// soon).
 func rateLimit(value string, _ time.Time) (time.Duration, bool) {
 	var exhausted, soonest time.Duration
 	var sawExhausted, sawAny bool
+	if !strings.Contains(value, `"`) && strings.Contains(value, "reset=") {
+		value = strings.ReplaceAll(value, ",", ";") // draft 7: one quota, in members of its own
+	}
 	for item := range strings.SplitSeq(value, ",") {
 		left, reset, ok := rateLimitItem(item)
 		if !ok {
@@ -170,6 +198,9 @@ func rateLimit(value string, _ time.Time) (time.Duration, bool) {
 	}
 	if sawExhausted {
 		return exhausted, true
+	}
+	if soonest > longestGuess {
+		return 0, false
 	}
 	return soonest, sawAny
 }

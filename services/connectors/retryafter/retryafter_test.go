@@ -56,7 +56,23 @@ func TestWait(t *testing.T) {
 		"seconds do not care for the Date": {
 			http.Header{"Date": {"Mon, 23 Nov 2026 11:00:00 GMT"}, "Retry-After": {"7"}}, 7 * time.Second, true,
 		},
-		"milliseconds, as BigCommerce sends": {http.Header{"X-Rate-Limit-Time-Reset-Ms": {"1500"}}, 1500 * time.Millisecond, true},
+		"the reset of a quota with room left":        {http.Header{"X-Ratelimit-Limit": {"5000"}, "X-Ratelimit-Remaining": {"4321"}, "X-Ratelimit-Reset": {"3000"}}, 0, false},
+		"the reset of a quota with nothing left":     {http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {"3000"}}, 50 * time.Minute, true},
+		"a quota with room left, and one without":    {http.Header{"Ratelimit-Remaining": {"7"}, "Ratelimit-Reset": {"3000"}, "X-Ratelimit-Reset": {"4"}}, 4 * time.Second, true},
+		"room left, which decimals say":              {http.Header{"X-Rate-Limit-Remaining": {"59.0"}, "X-Rate-Limit-Reset": {"30"}}, 0, false},
+		"what is left cannot be read":                {http.Header{"X-Rate-Limit-Remaining": {"some"}, "X-Rate-Limit-Reset": {"30"}}, 30 * time.Second, true},
+		"room left at BigCommerce":                   {http.Header{"X-Rate-Limit-Requests-Left": {"12"}, "X-Rate-Limit-Time-Reset-Ms": {"15000"}}, 0, false},
+		"room left does not unsay a Retry-After":     {http.Header{"X-Ratelimit-Remaining": {"4321"}, "Retry-After": {"3"}}, 3 * time.Second, true},
+		"none exhausted, and the soonest is far off": {http.Header{"Ratelimit": {`"hour";r=4321;t=3000`}}, 0, false},
+		"RateLimit in two lines":                     {http.Header{"Ratelimit": {`"burst";r=9;t=7`, `"daily";r=0;t=3600`}}, time.Hour, true},
+		"RateLimit of older drafts in lines":         {http.Header{"Ratelimit": {`limit=10, remaining=0`, `reset=4`}}, 4 * time.Second, true},
+		"nothing left, as older drafts say it":       {http.Header{"Ratelimit": {`limit=10, remaining=0, reset=3000`}}, 50 * time.Minute, true},
+		"room left, as older drafts say it":          {http.Header{"Ratelimit": {`limit=5000, remaining=4321, reset=3000`}}, 0, false},
+		"x-ms-retry-after-ms, as Azure sends":        {http.Header{"X-Ms-Retry-After-Ms": {"1500"}}, 1500 * time.Millisecond, true},
+		"milliseconds go before whole seconds":       {http.Header{"Retry-After": {"0"}, "X-Ms-Retry-After-Ms": {"700"}}, 700 * time.Millisecond, true},
+		"a gateway on Spring":                        {http.Header{"X-Rate-Limit-Retry-After-Seconds": {"9"}}, 9 * time.Second, true},
+		"a reset after some seconds":                 {http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset-After": {"1.5"}, "X-Ratelimit-Reset": {"1795435210"}}, 1500 * time.Millisecond, true},
+		"milliseconds, as BigCommerce sends":         {http.Header{"X-Rate-Limit-Time-Reset-Ms": {"1500"}}, 1500 * time.Millisecond, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +96,7 @@ func FuzzWait(f *testing.F) {
 	for _, seed := range []string{"30", "2.0", "-1", "Mon, 23 Nov 2026 12:00:45 GMT", `"burst";r=0;t=7, "daily";r=10;t=3600`, "1795435210", "1e999", ""} {
 		f.Add(seed)
 	}
-	names := []string{"Retry-After", "X-Retry-After", "Retry-After-Ms", "Ratelimit", "Ratelimit-Reset", "X-Ratelimit-Reset", "X-Rate-Limit-Reset", "X-Rate-Limit-Time-Reset-Ms"}
+	names := []string{"Retry-After", "X-Retry-After", "Retry-After-Ms", "Ratelimit", "Ratelimit-Reset", "X-Ratelimit-Reset", "X-Rate-Limit-Reset", "X-Rate-Limit-Time-Reset-Ms", "X-Ms-Retry-After-Ms", "X-Rate-Limit-Retry-After-Seconds", "X-Ratelimit-Reset-After"}
 	f.Fuzz(func(t *testing.T, value string) {
 		for _, name := range names {
 			got, said := retryafter.Wait(http.Header{name: {value}}, now)
