@@ -64,9 +64,12 @@ func (w *worker) sent(i issue) {
 	}
 }
 
-// full reports whether as many calls are under way as can be. Those that wait for
-// room hold connections, so that further ones find none.
-func (w *worker) full() bool { return w.underWay() >= min(w.connections, w.parallel.allowed) }
+// full reports whether as many calls are under way as can be, those that were cut off
+// a moment ago included. Those that wait for room hold connections, so that further
+// ones find none.
+func (w *worker) full() bool {
+	return max(w.underWay(), w.client.UnderWay()) >= min(w.connections, w.parallel.allowed)
+}
 
 // slots returns how many calls can be under way, or could as soon as they are needed.
 func (w *worker) slots(now time.Time) int {

@@ -28,6 +28,12 @@ func (g *gate) allow(most int) (under int) {
 	return g.under
 }
 
+func (g *gate) underWay() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.under
+}
+
 // enter waits for room until off is closed, and reports whether there was some.
 // Whoever was let in must leave. Calls that are late go in a bunch, and one after the
 // other is soon enough for them, so that only a wait for longer than patience shows

@@ -152,6 +152,10 @@ func (t *Transport) Close() {
 // gives up when its permit expires.
 func (t *Transport) Allow(most int) (underWay int) { return t.gate.allow(most) }
 
+// UnderWay returns how many calls are, those included that were cut off and of which
+// bytes may still arrive.
+func (t *Transport) UnderWay() int { return t.gate.underWay() }
+
 // Recall ends every call of which no byte is written; those under way go on.
 func (t *Transport) Recall() {
 	t.mu.Lock()
