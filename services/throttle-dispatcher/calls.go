@@ -29,8 +29,8 @@ type flight struct {
 	call    connectors.Call
 	request connectors.Request
 	header  http.Header // signs it in
-	// down: the system counted as down.
-	down bool
+	// down: the system counted as down. patient: it is a question that waits for longer.
+	down, patient bool
 	// lookUp: the request asks what became of an earlier attempt.
 	lookUp   bool
 	standing standing

@@ -7,33 +7,11 @@ import (
 	"github.com/peppasync/peppasync/services/connectors"
 )
 
-const (
-	// probeTimeout bounds a probe's reply, so that a system that comes back is
-	// noticed within about a second even if it swallowed the probe before and takes
-	// one call at a time.
-	probeTimeout = 900 * time.Millisecond
-	probeEvery   = 500 * time.Millisecond
-	// questionsInVain is how many harmless questions in a row may fail before a call is
-	// tried in the place of one.
-	questionsInVain = 3
-)
-
-// probesAtOnce returns how many probes may be under way at a time. One that is
-// swallowed must not hold up the next, which would find the system back. With the
-// grace for its bytes it takes up a place for 1.9 s, so that where there are few
-// places, more at a time would leave none.
-func (w *worker) probesAtOnce() int {
-	if w.connections < 8 {
-		return 1
-	}
-	return 2
-}
-
 // mayAsk reports whether there is a place for a probe. A system that only pauses
 // works on the questions that were cut off as well, so in a silence each of those
 // keeps its place: the limit holds, and where places are few, the questions end.
 func (w *worker) mayAsk() bool {
-	return w.probes < w.probesAtOnce() && (w.breaker.Open() || w.underWay()+w.silence.cut < w.connections)
+	return w.questions.room(w.connections) && (w.breaker.Open() || w.underWay()+w.silence.cut < w.connections)
 }
 
 func (w *worker) mayProbe(now time.Time) bool {
@@ -61,7 +39,7 @@ func (w *worker) probe(ctx context.Context, now time.Time) error {
 	}
 	question := w.question()
 	if question.Path == "" || w.byCall() {
-		w.unanswered = 0
+		w.questions.inVain = 0
 		w.comeForward(now)
 		if flights := w.prepare(ctx, now, header, 1, question.Path != ""); len(flights) > 0 || question.Path == "" {
 			return w.writeBlock(ctx, flights)
@@ -72,10 +50,14 @@ func (w *worker) probe(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	permit := permits[0]
-	if sooner := permit.SendAt.Add(probeTimeout); sooner.Before(permit.Deadline) {
+	wait, patient := quickly, false
+	if w.breaker.Open() { // in a silence, the calls under way are the patient ones
+		wait, patient = w.questions.wait(now, w.callTimeout)
+	}
+	if sooner := permit.SendAt.Add(wait); sooner.Before(permit.Deadline) {
 		permit.Deadline = sooner
 		// One that finds no room must not look as if it had got no reply.
-		if last := sooner.Add(-probeTimeout / 8); last.Before(permit.NotAfter) {
+		if last := sooner.Add(-quickly / 8); last.Before(permit.NotAfter) {
 			permit.NotAfter = last
 		}
 	}
@@ -83,9 +65,9 @@ func (w *worker) probe(ctx context.Context, now time.Time) error {
 		w.budget.Void(permit.Number)
 		return w.writeBlock(ctx, nil)
 	}
-	w.probes++
+	w.asked(now, patient)
 	return w.writeBlock(ctx, []flight{{
-		permit: permit, down: w.breaker.Open(), call: connectors.Call{Operation: operationProbe}, request: question, header: header,
+		permit: permit, down: w.breaker.Open(), patient: patient, call: connectors.Call{Operation: operationProbe}, request: question, header: header,
 	}})
 }
 
@@ -101,8 +83,32 @@ func (w *worker) question() connectors.Request {
 // room for one request in half a second, the first call would come a whole gap
 // after the probe that finds the system back. Now and then it is a call in any
 // case, since the question may be what never passes: a path that leads to the page
-// of a login. Only where the system answers at once: a call may not be cut off as
-// soon as a probe may.
+// of a login. Only where the system answers, at once or to a patient question: a call
+// may not be cut off as soon as a quick one may.
 func (w *worker) byCall() bool {
-	return w.replies && w.flying == 0 && (w.budget.GapAt(1) >= probeEvery || w.unanswered >= questionsInVain)
+	q := &w.questions
+	answers := w.replies && w.flying == 0 || q.late && w.flying == q.underWay
+	return answers && (w.budget.GapAt(1) >= probeEvery || q.inVain >= questionsInVain)
+}
+
+// asked takes in that a question is sent.
+func (w *worker) asked(now time.Time, patient bool) {
+	lasted := time.Duration(0)
+	if w.breaker.Open() {
+		lasted = now.Sub(w.breaker.Since())
+	}
+	w.questions.asked(now, patient, lasted, w.callTimeout, w.connections)
+}
+
+// answered takes in that a question is over.
+func (w *worker) answered(o outcome, now time.Time) {
+	q, replied := &w.questions, o.result.Status != 0
+	q.underWay--
+	q.patient = q.patient && !o.patient
+	if o.result.Written && !replied {
+		w.silence.cut++
+	}
+	if o.down && w.breaker.Open() && !o.wasUnused() {
+		q.ended(now, o.patient, o.result.Written, replied, w.callTimeout, w.connections)
+	}
 }

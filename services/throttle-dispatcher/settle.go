@@ -32,10 +32,7 @@ func (w *worker) settle(o outcome) {
 		}
 	}
 	if o.job == nil {
-		w.probes--
-		if o.result.Written && o.result.Status == 0 {
-			w.silence.cut++
-		}
+		w.answered(o, now)
 	}
 	switch {
 	case o.wasUnused(), o.foundNoConnection() && w.full():
@@ -92,7 +89,6 @@ func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time)
 			// failed before must not come before the others again.
 			w.comeBack()
 		}
-		w.unanswered = 0
 		w.maintenance.Recovered(now)
 		w.log.Info("the external system is back; feeding goes on", "after", now.Sub(since).Round(time.Millisecond), "waiting", w.queue.Len())
 	}
@@ -106,7 +102,7 @@ func (w *worker) fail(o outcome, now time.Time) {
 	w.replies = o.result.Status != 0
 	switch {
 	case o.job == nil:
-		w.unanswered++
+		w.questions.inVain++
 		w.works.Down()
 	case o.isVoid():
 		w.works.Down()
@@ -115,6 +111,7 @@ func (w *worker) fail(o outcome, now time.Time) {
 		o.job.suspect.Met(o.result.At)
 	}
 	if w.breaker.Failure(now) {
+		w.questions.begin(now, w.connections)
 		w.works.Down()
 		w.recall()
 		w.log.Warn("the external system is down; everything for it is kept, and it is asked again and again",

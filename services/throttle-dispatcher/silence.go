@@ -94,7 +94,7 @@ func (w *worker) keepSilence(now time.Time) {
 // calls may be made instead.
 func (w *worker) nextProbe(now time.Time) (time.Time, bool) {
 	if at, open := w.breaker.NextProbe(); open {
-		return at, true
+		return latest(at, w.questions.notBefore), true
 	}
 	return w.silence.askAt, w.silent(now)
 }

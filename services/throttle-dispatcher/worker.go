@@ -176,10 +176,7 @@ type worker struct {
 	connections  int
 	parallel     parallel
 	crowdedUntil time.Time
-	// probes is how many harmless questions are under way.
-	probes int
-	// unanswered is how many of the latest probes were the harmless question, in vain.
-	unanswered int
+	questions    questions
 	// replies: the outage shows itself in replies, not in silence.
 	replies bool
 	// unbound: bindings fail, which the log has been told.
