@@ -123,7 +123,7 @@ func (w *worker) fail(o outcome, now time.Time) {
 // its pace.
 func (w *worker) throttle(o outcome, answer connectors.Answer, now time.Time) {
 	wait := answer.Wait
-	if wait <= 0 {
+	if !answer.WaitSaid {
 		wait = throttleWait
 	}
 	w.pace.Throttled(o.sentAt(), now, now.Add(wait), w.others.Part(now))

@@ -239,6 +239,7 @@ func (s System) testTable(t *testing.T, c Case) {
 		"cut after it was written":            {connectors.Reply{Err: io.EOF, Written: true}, fault.Unknown, 0, false},
 		"unauthorized":                        {connectors.Reply{Status: 401, Written: true}, fault.Auth, 0, false},
 		"throttled by a page":                 {connectors.Reply{Status: 429, Header: html, Body: page, Written: true}, fault.Throttled, 0, false},
+		"throttled for no time":               {throttled("0"), fault.Throttled, 0, false},
 		"throttled with a decimal wait":       {throttled("2.5"), fault.Throttled, 2500 * time.Millisecond, false},
 		"throttled until a date":              {throttled("Mon, 23 Nov 2026 12:00:09 GMT"), fault.Throttled, 9 * time.Second, false},
 		"throttled with a body that is cut":   {cut, fault.Throttled, 0, false},
@@ -258,6 +259,9 @@ func (s System) testTable(t *testing.T, c Case) {
 			if got.Class != test.want || got.Wait != test.wait || got.Outage != test.outage {
 				t.Errorf("class %s, wait %v, outage %v (cause %+v); want %s, %v, %v",
 					got.Class, got.Wait, got.Outage, got.Cause, test.want, test.wait, test.outage)
+			}
+			if said := test.reply.Header.Get("Retry-After") != ""; got.WaitSaid != said {
+				t.Errorf("it says that the reply named a wait: %v, want %v", got.WaitSaid, said)
 			}
 		})
 	}
@@ -306,7 +310,7 @@ func (s System) Check(t *testing.T, call connectors.Call, reply connectors.Reply
 	if answer.Class == fault.OK && (reply.Status < 200 || reply.Status > 299) {
 		t.Errorf("status %d is called ok", reply.Status)
 	}
-	if answer.Wait < 0 || answer.Wait > retryafter.Max {
+	if answer.Wait < 0 || answer.Wait > retryafter.Max || answer.Wait > 0 && !answer.WaitSaid {
 		t.Errorf("a wait of %v", answer.Wait)
 	}
 	if answer.Value != nil && answer.Class != fault.OK {

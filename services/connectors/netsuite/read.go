@@ -140,7 +140,7 @@ func refine(verdict fault.Verdict, r connectors.Reply, effect connectors.Effect)
 		return verdict
 	}
 	verdict.Class = class
-	verdict.Wait = reply.WaitOf(r, class)
+	verdict.Wait, verdict.WaitSaid = reply.WaitOf(r, class)
 	return verdict
 }
 

@@ -72,7 +72,7 @@ func ByStatus(r connectors.Reply, effect connectors.Effect) fault.Verdict {
 	if verdict.Class == fault.OK {
 		verdict.Cause = fault.Cause{Status: r.Status}
 	}
-	verdict.Wait = WaitOf(r, verdict.Class)
+	verdict.Wait, verdict.WaitSaid = WaitOf(r, verdict.Class)
 	return verdict
 }
 
@@ -108,14 +108,13 @@ func classOf(status int, effect connectors.Effect) fault.Class {
 	return fault.Unknown
 }
 
-// WaitOf returns how long a reply of that class asks to wait, 0 where it does
-// not say or where its class leaves nothing to wait for.
-func WaitOf(r connectors.Reply, class fault.Class) time.Duration {
+// WaitOf returns how long a reply of that class asks to wait, and whether it says so;
+// it does not where its class leaves nothing to wait for.
+func WaitOf(r connectors.Reply, class fault.Class) (wait time.Duration, said bool) {
 	switch class {
 	case fault.Throttled, fault.Transient, fault.Unknown:
-		wait, _ := retryafter.Wait(r.Header, r.At)
-		return wait
+		return retryafter.Wait(r.Header, r.At)
 	case fault.OK, fault.AlreadyDone, fault.Auth, fault.Permanent, fault.Conflict:
 	}
-	return 0
+	return 0, false
 }

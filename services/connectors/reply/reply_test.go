@@ -108,8 +108,19 @@ func TestWaitOnlyWhereThereIsSomethingToWaitFor(t *testing.T) {
 		if class == fault.Throttled || class == fault.Transient || class == fault.Unknown {
 			want = 7 * time.Second
 		}
-		if got := reply.WaitOf(connectors.Reply{Status: 429, Header: h}, class); got != want {
-			t.Errorf("%s: wait %v, want %v", class, got, want)
+		if got, said := reply.WaitOf(connectors.Reply{Status: 429, Header: h}, class); got != want || said != (want > 0) {
+			t.Errorf("%s: wait %v, said %v; want %v", class, got, said, want)
+		}
+	}
+}
+
+// To ask for no wait is another thing than to ask for none.
+func TestNoWaitIsSaid(t *testing.T) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for value, want := range map[string]bool{"0": true, "Mon, 23 Nov 2026 11:59:00 GMT": true, "-3": true, "": false, "soon": false} {
+		got := reply.ByStatus(connectors.Reply{Status: 429, Header: http.Header{"Retry-After": {value}}, Written: true, At: at}, connectors.EffectOnce)
+		if got.Wait != 0 || got.WaitSaid != want {
+			t.Errorf("Retry-After %q: wait %v, said %v; want 0, %v", value, got.Wait, got.WaitSaid, want)
 		}
 	}
 }

@@ -147,7 +147,7 @@ func byStatus(r connectors.Reply, effect connectors.Effect) fault.Verdict {
 		verdict.Class = fault.Unknown
 		verdict.Cause.Code = "unreadable-reply"
 	}
-	verdict.Wait = reply.WaitOf(r, verdict.Class)
+	verdict.Wait, verdict.WaitSaid = reply.WaitOf(r, verdict.Class)
 	return verdict
 }
 
@@ -176,12 +176,13 @@ func worst(r connectors.Reply, effect connectors.Effect, found []graphQLError, c
 		Outage: code == "SHOP_INACTIVE",
 		Cause:  fault.Cause{Code: reply.Slug(code, "graphql-error"), Detail: reply.Shorten(deciding.Message), Status: r.Status},
 	}
-	verdict.Wait = reply.WaitOf(r, verdict.Class)
+	verdict.Wait, verdict.WaitSaid = reply.WaitOf(r, verdict.Class)
 	if code == "THROTTLED" {
 		verdict.Wait = max(verdict.Wait, throttleWait(c))
+		verdict.WaitSaid = verdict.WaitSaid || verdict.Wait > 0
 	}
 	if code == "IDEMPOTENCY_CONCURRENT_REQUEST" {
-		verdict.Wait = max(verdict.Wait, concurrentWait)
+		verdict.Wait, verdict.WaitSaid = max(verdict.Wait, concurrentWait), true
 	}
 	return verdict
 }

@@ -82,7 +82,7 @@ func byCode(verdict fault.Verdict, r connectors.Reply) fault.Verdict {
 	// come after the effect, whatever it says.
 	if known, ok := meanings[body.Code]; ok && r.Status >= 400 && r.Status < 500 {
 		verdict.Class, verdict.Cause.Code = known.class, known.cause
-		verdict.Wait = reply.WaitOf(r, known.class)
+		verdict.Wait, verdict.WaitSaid = reply.WaitOf(r, known.class)
 	}
 	return verdict
 }

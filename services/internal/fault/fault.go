@@ -57,8 +57,10 @@ type Cause struct {
 // Verdict is what a reply means.
 type Verdict struct {
 	Class Class
-	// Wait is how long the system asked for, 0 where it did not say.
-	Wait time.Duration
+	// Wait is how long the system asked for, 0 where it did not say. WaitSaid tells
+	// these from systems that asked for no wait.
+	Wait     time.Duration
+	WaitSaid bool
 	// Outage says that the system as a whole does not work, not this one call.
 	Outage bool
 	Cause  Cause
