@@ -30,7 +30,7 @@ func (e *CompileError) Error() string {
 	return strings.Join(texts, "; ")
 }
 
-// EvalError says why an expression has no value for an order. The same order
+// EvalError says why an expression has no value for an order or a reply. The same one
 // gives the same error, except where Exhausted is by time.
 type EvalError struct {
 	// Line and Column of the expression, from 1; 0 where they are not known.
@@ -55,10 +55,10 @@ func (e *EvalError) Unwrap() error { return e.cause }
 // One mistake early in a text makes the parser report many more after it.
 const maxIssues = 5
 
-func compileError(issues *cel.Issues) *CompileError {
+func compileError(issues *cel.Issues, sees string) *CompileError {
 	result := &CompileError{}
 	for _, err := range issues.Errors() {
-		issue := Issue{Line: 1, Column: 1, Message: rewrite(err.Message)}
+		issue := Issue{Line: 1, Column: 1, Message: rewrite(err.Message, sees)}
 		if err.Location != nil && err.Location.Line() > 0 {
 			issue.Line, issue.Column = err.Location.Line(), err.Location.Column()+1
 		}
@@ -78,10 +78,10 @@ func compileError(issues *cel.Issues) *CompileError {
 }
 
 // rewrite turns the library's words into the user's.
-func rewrite(message string) string {
+func rewrite(message, sees string) string {
 	if name, ok := strings.CutPrefix(message, "undeclared reference to '"); ok {
 		name, _, _ = strings.Cut(name, "'")
-		return fmt.Sprintf("%q is not known here; an expression sees %s, a mapping %s too", name, variableOrder, variableExternalID)
+		return fmt.Sprintf("%q is not known here; %s", name, sees)
 	}
 	if name, ok := strings.CutPrefix(message, "undefined field '"); ok {
 		name, _, _ = strings.Cut(name, "'")

@@ -1,7 +1,8 @@
-// Package expr compiles and evaluates the expressions of flows: CEL over the
-// canonical order, type-checked against its proto message before anything runs,
-// bounded in cost, and rendered as JSON with sorted keys, so that one order
-// always gives the same bytes. It is pure: values in, values out.
+// Package expr compiles and evaluates the expressions of flows and of Connectors:
+// CEL over the canonical order, type-checked against its proto message before
+// anything runs, bounded in cost, and rendered as JSON with sorted keys, so that
+// one order always gives the same bytes; and CEL over a system's reply, whose form
+// nobody knows before it comes. It is pure: values in, values out.
 package expr
 
 import (
@@ -35,20 +36,34 @@ const (
 const (
 	variableOrder      = "order"
 	variableExternalID = "externalId"
+	variableStatus     = "status"
+	variableBody       = "body"
+	variableText       = "text"
+)
+
+// What an expression sees, as it is told to whoever wrote another name.
+const (
+	seesOrder = "an expression sees " + variableOrder + ", a mapping " + variableExternalID + " too"
+	seesReply = "an expression about a reply sees " + variableStatus + ", " + variableBody + ", " + variableText + " and " + variableExternalID
 )
 
 // Compiler turns source text into programs. It is safe for concurrent use.
 type Compiler struct {
-	condition *cel.Env
-	mapping   *cel.Env
+	condition scope
+	mapping   scope
+	reply     scope
+}
+
+// scope is an environment, and what it holds in words.
+type scope struct {
+	*cel.Env
+	sees string
 }
 
 // NewCompiler returns a Compiler; it fails only where the libraries do not fit
 // together.
 func NewCompiler() (*Compiler, error) {
-	condition, err := cel.NewEnv(
-		cel.Types(&orderv1.Order{}),
-		cel.Variable(variableOrder, cel.ObjectType(string((&orderv1.Order{}).ProtoReflect().Descriptor().FullName()))),
+	language, err := cel.NewEnv(
 		cel.OptionalTypes(),
 		ext.Strings(), ext.Math(), ext.Lists(), ext.Encoders(),
 		cel.ParserExpressionSizeLimit(maxSource),
@@ -56,11 +71,25 @@ func NewCompiler() (*Compiler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the expression language: %w", err)
 	}
+	condition, err := language.Extend(
+		cel.Types(&orderv1.Order{}),
+		cel.Variable(variableOrder, cel.ObjectType(string((&orderv1.Order{}).ProtoReflect().Descriptor().FullName()))),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("set up the expression language of conditions: %w", err)
+	}
 	mapping, err := condition.Extend(cel.Variable(variableExternalID, cel.StringType))
 	if err != nil {
 		return nil, fmt.Errorf("set up the expression language of mappings: %w", err)
 	}
-	return &Compiler{condition: condition, mapping: mapping}, nil
+	reply, err := language.Extend(
+		cel.Variable(variableStatus, cel.IntType), cel.Variable(variableBody, cel.DynType),
+		cel.Variable(variableText, cel.StringType), cel.Variable(variableExternalID, cel.StringType),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("set up the expression language of replies: %w", err)
+	}
+	return &Compiler{condition: scope{condition, seesOrder}, mapping: scope{mapping, seesOrder}, reply: scope{reply, seesReply}}, nil
 }
 
 // Condition compiles a condition over "order". The error is a *CompileError.
@@ -106,15 +135,7 @@ type Condition struct {
 // Eval says whether the condition holds for an order. The error is an
 // *EvalError.
 func (c *Condition) Eval(order *orderv1.Order) (bool, error) {
-	value, err := c.program.eval(map[string]any{variableOrder: order})
-	if err != nil {
-		return false, err
-	}
-	held, ok := value.Value().(bool)
-	if !ok {
-		return false, &EvalError{Message: fmt.Sprintf("found a %s, expected true or false", value.Type().TypeName())}
-	}
-	return held, nil
+	return c.program.holds(map[string]any{variableOrder: order})
 }
 
 // Mapping is a compiled mapping. It is safe for concurrent use.
@@ -132,15 +153,15 @@ func (m *Mapping) Eval(order *orderv1.Order, externalID string) ([]byte, error) 
 	return render(value)
 }
 
-func compile(env *cel.Env, source string) (*cel.Ast, error) {
+func compile(env scope, source string) (*cel.Ast, error) {
 	ast, issues := env.Compile(source)
 	if issues != nil && issues.Err() != nil {
-		return nil, compileError(issues)
+		return nil, compileError(issues, env.sees)
 	}
 	return ast, nil
 }
 
-func plan(env *cel.Env, ast *cel.Ast) (program, error) {
+func plan(env scope, ast *cel.Ast) (program, error) {
 	planned, err := env.Program(ast,
 		cel.EvalOptions(cel.OptOptimize),
 		cel.CostLimit(costLimit),

@@ -26,6 +26,19 @@ func (p program) eval(variables map[string]any) (ref.Val, error) {
 	return value, nil
 }
 
+// holds evaluates to true or false.
+func (p program) holds(variables map[string]any) (bool, error) {
+	value, err := p.eval(variables)
+	if err != nil {
+		return false, err
+	}
+	held, ok := value.Value().(bool)
+	if !ok {
+		return false, &EvalError{Message: fmt.Sprintf("found a %s, expected true or false", value.Type().TypeName())}
+	}
+	return held, nil
+}
+
 func (p program) evalError(err error) *EvalError {
 	if errors.Is(err, errTimeout) {
 		return &EvalError{Message: errTimeout.Error(), Exhausted: true, cause: err}
