@@ -346,6 +346,7 @@ type HTTPSettings struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.effect != 'Idempotent' || self.path.contains('{externalId}') || self.method != 'PUT'",message="an idempotent PUT names its record: write {externalId} in path"
 // +kubebuilder:validation:XValidation:rule="!has(self.find) || self.effect == 'Once'",message="find belongs to effect Once: an idempotent request is simply sent again, and one without effect has nothing to find"
+// +kubebuilder:validation:XValidation:rule="!has(self.reply) || !has(self.reply.alreadyThere) || self.effect != 'None'",message="reply.alreadyThere belongs to effects Once and Idempotent: what only asks leaves nothing there"
 type HTTPOperation struct {
 	// What flows call it, such as putOrder.
 	// +kubebuilder:validation:MaxLength=63
@@ -369,6 +370,61 @@ type HTTPOperation struct {
 	// unknown. Without it a person has to look.
 	// +optional
 	Find *HTTPFind `json:"find,omitempty"`
+	// What its replies say in their bodies. Without it the status decides; but for a
+	// page of HTML, a problem document, a body with "error" or "errors" in it, and one
+	// that is cut off or no JSON though it is declared so: then it is open whether
+	// the call was taken.
+	// +optional
+	Reply *HTTPReply `json:"reply,omitempty"`
+}
+
+// HTTPReply says what the replies to an operation mean, by expressions (CEL) that see
+// status, body (a JSON object or list; any use of it fails where the body is none),
+// text (the body as it came) and externalId. An expression that fails does not hold.
+// Neither a page of HTML nor a body that is cut off is asked anything.
+type HTTPReply struct {
+	// Which replies with a status from 200 to 299 say that the call was taken, such as
+	// has(body.data.order.id). It counts only where none of the others holds; what none
+	// of them is true of is in doubt.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	Accepted string `json:"accepted"`
+	// Which replies say that the call was refused for good. Asked at 200 to 299.
+	// +kubebuilder:validation:MaxLength=65536
+	// +optional
+	Refused string `json:"refused,omitempty"`
+	// Which replies say that calls come too fast, and that this one had no effect.
+	// Asked at 200 to 299, and at the statuses from 400 to 499 that refuse a call for
+	// good or its credentials.
+	// +kubebuilder:validation:MaxLength=65536
+	// +optional
+	Throttled string `json:"throttled,omitempty"`
+	// Which replies refuse the credentials: nothing is sent until they change. Asked at
+	// 200 to 299, and at the statuses from 400 to 499 that refuse a call for good.
+	// +kubebuilder:validation:MaxLength=65536
+	// +optional
+	Unauthorized string `json:"unauthorized,omitempty"`
+	// Which replies say that the effect is there from an earlier call. Asked as
+	// unauthorized is. Where there is a find, it is looked up before it is believed.
+	// +kubebuilder:validation:MaxLength=65536
+	// +optional
+	AlreadyThere string `json:"alreadyThere,omitempty"`
+	// The system's own name for the record, such as body.data.order.id. Where it is not
+	// written or absent: the end of Location, id or reference of the body.
+	// +kubebuilder:validation:MaxLength=65536
+	// +optional
+	Reference string `json:"reference,omitempty"`
+	// The code of a failure, by which alike ones are grouped, such as
+	// body.errors[0].extensions.code. Where it is not written or absent: that of a
+	// problem document, or code of the body.
+	// +kubebuilder:validation:MaxLength=65536
+	// +optional
+	Code string `json:"code,omitempty"`
+	// What people are shown of a failure, such as body.errors[0].message. Where it is
+	// not written or absent: that of a problem document, or message of the body.
+	// +kubebuilder:validation:MaxLength=65536
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // HTTPFind is the request that says whether the effect of an operation is there.

@@ -50,6 +50,9 @@ func (HTTP) ReadFound(spec *v1alpha1.ConnectorSpec, lookup connectors.Lookup, r 
 	verdict := reply.ByStatus(r, connectors.EffectNone)
 	status := int32(min(r.Status, 999)) //nolint:gosec // three digits
 	switch {
+	case verdict.Class == fault.OK && slices.Contains(found, status) && typeOf(r.Header) == problemType:
+		// It names the order that it does not know, or lists nothing for it.
+		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that is a problem document: "+reply.Excerpt(r.Header, r.Body))}
 	case verdict.Class == fault.OK && slices.Contains(found, status):
 		return inBody(how.List, lookup.Call.ExternalID, r)
 	case slices.Contains(absent, status) && hasOwnWords(r, slices.Contains(how.AbsentStatus, status)):
@@ -100,6 +103,9 @@ func inBody(list, externalID string, r connectors.Reply) connectors.Finding {
 	var body any
 	if err := json.Unmarshal(r.Body, &body); err != nil || r.Err != nil {
 		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply with a body that is no whole JSON: "+reply.Excerpt(r.Header, r.Body))}
+	}
+	if answer, failed := errorInBody(r); failed { // a search that failed lists nothing, too
+		return connectors.Finding{Answer: answer}
 	}
 	answer := reply.Told(r)
 	if list == "" {

@@ -1,7 +1,7 @@
 // Package http speaks with systems that have no folder of their own: each
-// operation is one JSON request that the Connector describes, errors are read
-// as problem details (RFC 9457), and whatever else is HTTP means what RFC 9110
-// says.
+// operation is one JSON request that the Connector describes, with what its replies
+// say in their bodies, errors are read as problem details (RFC 9457), and whatever
+// else is HTTP means what RFC 9110 says.
 package http
 
 import (
@@ -24,8 +24,14 @@ const externalIDVariable = "{externalId}"
 const commitHorizon = time.Minute
 
 // HTTP implements connectors.System, connectors.Prober and connectors.Finder. It
-// has no state.
-type HTTP struct{}
+// remembers nothing but the expressions that it has compiled; the zero value
+// compiles them again each time.
+type HTTP struct {
+	expressions *expressions
+}
+
+// New returns an HTTP that keeps what it compiles.
+func New() HTTP { return HTTP{expressions: new(expressions)} }
 
 var (
 	_ connectors.System = HTTP{}

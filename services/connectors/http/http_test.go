@@ -29,7 +29,28 @@ func spec() *v1alpha1.ConnectorSpec {
 			{Name: "book", Method: "POST", Path: "/bookings", Effect: v1alpha1.HTTPEffectOnce, Find: &v1alpha1.HTTPFind{Path: "/bookings/{externalId}"}},
 			{Name: "deleteOrder", Method: "DELETE", Path: "/orders/{externalId}", Effect: v1alpha1.HTTPEffectIdempotent},
 			{Name: "getOrder", Method: "GET", Path: "/orders/{externalId}", Effect: v1alpha1.HTTPEffectNone},
+			{Name: "createByGraph", Method: "POST", Path: "/graphql", Effect: v1alpha1.HTTPEffectOnce, Reply: graph()},
+			{Name: "ask", Method: "POST", Path: "/graphql", Effect: v1alpha1.HTTPEffectNone, Reply: &v1alpha1.HTTPReply{
+				Accepted: `has(body.data.order)`, Throttled: graph().Throttled,
+			}},
+			{Name: "addBooking", Method: "POST", Path: "/bookings", Effect: v1alpha1.HTTPEffectIdempotent, Reply: &v1alpha1.HTTPReply{
+				Accepted: `status == 204 || text == "OK"`, Refused: `text.startsWith("ERROR")`, Message: `text`,
+			}},
 		}},
+	}
+}
+
+// graph is what a GraphQL API's replies mean.
+func graph() *v1alpha1.HTTPReply {
+	return &v1alpha1.HTTPReply{
+		Accepted:     `!has(body.errors) && has(body.data.orderCreate.order.id)`,
+		Throttled:    `body.errors.exists(e, e.extensions.code == "THROTTLED")`,
+		Unauthorized: `body.errors.exists(e, e.extensions.code == "UNAUTHENTICATED")`,
+		AlreadyThere: `body.data.orderCreate.userErrors.exists(e, e.code == "TAKEN")`,
+		Refused:      `body.errors.exists(e, e.extensions.code == "BAD_USER_INPUT") || body.data.orderCreate.userErrors.size() > 0`,
+		Reference:    `body.data.orderCreate.order.id`,
+		Code:         `has(body.errors) ? body.errors[0].extensions.code : body.data.orderCreate.userErrors[0].code`,
+		Message:      `has(body.errors) ? body.errors[0].message : body.data.orderCreate.userErrors[0].message`,
 	}
 }
 
@@ -43,7 +64,7 @@ func call(operation, payload string) connectors.Call {
 
 func system() conformance.System {
 	return conformance.System{
-		System: http.HTTP{},
+		System: http.New(),
 		Spec:   spec(),
 		Secret: connectors.Secret{"token": "a-wms-token"},
 		Cases: []conformance.Case{
@@ -71,6 +92,9 @@ func system() conformance.System {
 			}},
 			{Call: call("deleteOrder", ""), Accepted: connectors.Reply{Status: 204}},
 			{Call: call("getOrder", ""), Accepted: connectors.Reply{Status: 200, Body: []byte(`{"id":77}`)}, HasValue: true},
+			{Call: call("createByGraph", `{}`), Accepted: connectors.Reply{Status: 200, Body: []byte(`{"data":{"orderCreate":{"order":{"id":9007199254740993},"userErrors":[]}}}`)}, Reference: "9007199254740993"},
+			{Call: call("ask", `{}`), Accepted: connectors.Reply{Status: 200, Body: []byte(`{"data":{"order":{"id":"9"}}}`)}, HasValue: true},
+			{Call: call("addBooking", `{}`), Accepted: connectors.Reply{Status: 200, Body: []byte(`OK`)}},
 		},
 	}
 }

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"bytes"
 	"encoding/json"
 	nethttp "net/http"
 	"strings"
@@ -35,21 +36,43 @@ func (t *looseText) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Read reads a reply by its status, and its cause from problem details.
+// Read reads a reply by what the operation says of its replies and by its status, and
+// its cause from problem details. A status of success alone does not do: see doubted.
 func (h HTTP) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r connectors.Reply) connectors.Answer {
 	if verdict, missing := reply.Missing(r); missing {
 		return connectors.Answer{Verdict: verdict}
 	}
-	effect := h.Operations(spec)[call.Operation].Effect
+	r.Body = bytes.TrimPrefix(r.Body, byteOrderMark)
+	operation, _ := described(spec, call.Operation)
+	effect := effects[operation.Effect]
 	verdict := reply.ByStatus(r, effect)
-	if verdict.Class == fault.OK && effect == connectors.EffectNone {
+	kind := contentOf(r, operation.Reply != nil)
+	said := h.wordsOf(operation.Reply, kind, call.ExternalID, r)
+	if answer, other := said.otherwise(verdict, effect); other {
+		return answer
+	}
+	if verdict.Class != fault.OK {
+		verdict.Cause = said.cause(causeOf(verdict.Cause, r))
+		return connectors.Answer{Verdict: verdict}
+	}
+	answer, isDoubted := doubted(verdict, kind, effect, r)
+	if !isDoubted {
+		answer, isDoubted = problemInBody(kind, effect, r)
+	}
+	switch {
+	case isDoubted:
+	case said != nil:
+		answer, isDoubted = said.notAccepted()
+	case effect != connectors.EffectNone: // to a query an error may be part of the answer
+		answer, isDoubted = errorInBody(r)
+	}
+	switch {
+	case isDoubted:
+		return answer
+	case effect == connectors.EffectNone:
 		return value(verdict, r)
 	}
-	if verdict.Class == fault.OK {
-		return connectors.Answer{Verdict: verdict, Reference: reference(r)}
-	}
-	verdict.Cause = causeOf(verdict.Cause, r)
-	return connectors.Answer{Verdict: verdict}
+	return connectors.Answer{Verdict: verdict, Reference: said.reference(reference(r))}
 }
 
 // value reads what a query asked for: a JSON object.

@@ -17,7 +17,7 @@ func All() map[string]connectors.System {
 	return map[string]connectors.System{
 		string(v1alpha1.SystemShopify):  shopify.Shopify{},
 		string(v1alpha1.SystemNetSuite): netsuite.NetSuite{},
-		string(v1alpha1.SystemHTTP):     http.HTTP{},
+		string(v1alpha1.SystemHTTP):     http.New(),
 		string(v1alpha1.SystemTwilio):   twilio.Twilio{},
 	}
 }

@@ -316,6 +316,7 @@ func (c *compiler) httpOperation(r *Resource, field string, o *v1alpha1.HTTPOper
 	enum(c, r, field+".effect", o.Effect, enums["HTTPEffect"])
 	c.path(r, field+".path", strings.ReplaceAll(o.Path, externalIDToken, "x"))
 	c.httpFind(r, field+".find", o)
+	c.httpReply(r, field+".reply", o)
 	if o.Method == http.MethodPut && o.Effect == v1alpha1.HTTPEffectIdempotent && !strings.Contains(o.Path, externalIDToken) {
 		c.reportf(r, field+".path", "found %q, expected %s in it: an idempotent PUT names its record", shorten(o.Path), externalIDToken)
 	}
