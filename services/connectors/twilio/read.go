@@ -55,14 +55,27 @@ func (t Twilio) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r conne
 	}
 	verdict := reply.ByStatus(r, effect)
 	if verdict.Class == fault.OK {
-		var message struct {
-			SID string `json:"sid"`
-		}
-		// The status is the answer; a body that cannot be read costs the reference only.
-		_ = json.Unmarshal(r.Body, &message)
-		return connectors.Answer{Verdict: verdict, Reference: reply.Shorten(message.SID)}
+		return made(verdict, r)
 	}
 	return connectors.Answer{Verdict: byCode(verdict, r)}
+}
+
+// made reads the message that a status of success speaks of. Without its name nobody
+// knows whether there is one: what says 200 may be a login of the network, or what is
+// missing may be an error. A look-up tells.
+func made(verdict fault.Verdict, r connectors.Reply) connectors.Answer {
+	if len(r.Body) > 0 && reply.IsHTML(r.Header, r.Body) {
+		return connectors.Answer{Verdict: fault.Verdict{Class: fault.Unknown, Outage: true, Cause: fault.Cause{
+			Code: "page-for-a-reply", Detail: reply.Excerpt(r.Header, r.Body), Status: r.Status,
+		}}}
+	}
+	var message struct {
+		SID string `json:"sid"`
+	}
+	if err := json.Unmarshal(r.Body, &message); err != nil || r.Err != nil || message.SID == "" {
+		return reply.Unreadable(r, "a reply that names no message: "+reply.Excerpt(r.Header, r.Body))
+	}
+	return connectors.Answer{Verdict: verdict, Reference: reply.Shorten(message.SID)}
 }
 
 // byCode replaces what the status says by what Twilio's code says.

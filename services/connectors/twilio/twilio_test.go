@@ -150,6 +150,10 @@ func TestReplies(t *testing.T) {
 		"a token that is wrong":                    {401, `{"code":20003,"message":"Authenticate"}`, want{fault.Auth, 0, "authentication-failed", "Authenticate"}},
 		"a server error, whatever its code":        {500, `{"code":20429,"message":"?"}`, want{fault.Unknown, 0, "twilio-20429", "?"}},
 		"unavailable":                              {503, `{"code":20503,"message":"later"}`, want{fault.Transient, 0, "twilio-20503", "later"}},
+		"a page that says that all is well":        {200, "<html><body>Sign in</body></html>", want{fault.Unknown, 0, "page-for-a-reply", "Sign in"}},
+		"a success that names no message":          {201, `{"code":20429,"message":"?"}`, want{fault.Unknown, 0, "unreadable-reply", `a reply that names no message: {"code":20429,"message":"?"}`}},
+		"a success without a body":                 {201, ``, want{fault.Unknown, 0, "unreadable-reply", "a reply that names no message:"}},
+		"a success that ends too early":            {201, `{"sid":"SM1"`, want{fault.Unknown, 0, "unreadable-reply", `a reply that names no message: {"sid":"SM1"`}},
 		"a code of a type that it should not have": {400, `{"code":"x"}`, want{fault.Permanent, 0, "http-400", `{"code":"x"}`}},
 	}
 	for name, test := range tests {
