@@ -40,14 +40,10 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 // words under the type of JSON: declared says that the Connector describes the
 // replies, so that they are read for what they are.
 func contentOf(r connectors.Reply, declared bool) content {
-	body, mediaType := bytes.TrimSpace(r.Body), typeOf(r.Header)
+	body := bytes.TrimSpace(r.Body)
 	isJSON := json.Valid(body)
-	saysJSON := mediaType == "text/json" || mediaType == "application/json" || strings.HasSuffix(mediaType, "+json")
-	// IsHTML takes all for a page that begins with "<", which XML does as well.
-	isPage := reply.IsHTML(r.Header, body) && (strings.Contains(mediaType, "html") || !strings.HasSuffix(mediaType, "xml"))
-	beginsLikeJSON := len(body) > 0 && (body[0] == '{' || body[0] == '[')
 	switch {
-	case len(body) > 0 && isPage && !(declared && isJSON):
+	case isPage(r.Header, body) && !(declared && isJSON):
 		return page
 	case r.Err != nil:
 		return cut
@@ -55,10 +51,27 @@ func contentOf(r connectors.Reply, declared bool) content {
 		return nothing
 	case isJSON:
 		return wholeJSON
-	case (saysJSON || mediaType == "") && (beginsLikeJSON || saysJSON && !declared):
+	case shouldBeJSON(r.Header, body, declared):
 		return broken
 	}
 	return text
+}
+
+// isPage: IsHTML takes all for a page that begins with "<", which XML does as well.
+func isPage(header nethttp.Header, body []byte) bool {
+	mediaType := typeOf(header)
+	isXML := strings.HasSuffix(mediaType, "xml") && !strings.Contains(mediaType, "html")
+	return len(body) > 0 && !isXML && reply.IsHTML(header, body)
+}
+
+// shouldBeJSON says of a body that is no JSON whether it is said to be, or begins so.
+func shouldBeJSON(header nethttp.Header, body []byte, declared bool) bool {
+	mediaType := typeOf(header)
+	saysJSON := mediaType == "text/json" || mediaType == "application/json" || strings.HasSuffix(mediaType, "+json")
+	if beginsSo := body[0] == '{' || body[0] == '['; beginsSo {
+		return saysJSON || mediaType == ""
+	}
+	return saysJSON && !declared
 }
 
 func typeOf(header nethttp.Header) string {

@@ -256,7 +256,7 @@ func TestLateCommitTakesEffectMinutesAfterTheCut(t *testing.T) {
 func TestOutcomesFollowTheReply(t *testing.T) {
 	f := newFront(t, newLedger(), account.Config{Faults: []faults.Rule{
 		{Kind: faults.Throttle, Keys: []string{"t"}, RetryAfter: "2.0"}, {Kind: faults.ThrottleHTML, Keys: []string{"h"}},
-		{Kind: faults.ThrottleInBody, Keys: []string{"b"}},
+		{Kind: faults.ThrottleInBody, Keys: []string{"b"}}, {Kind: faults.PageForReply, Keys: []string{"p"}},
 		{Kind: faults.Unavailable, Keys: []string{"u"}}, {Kind: faults.ServerError, Keys: []string{"e"}},
 	}})
 	w := httptest.NewRecorder()
@@ -264,7 +264,7 @@ func TestOutcomesFollowTheReply(t *testing.T) {
 	if w.Code != 429 || w.Header().Get("Retry-After") != "2.0" {
 		t.Errorf("throttle = %d with Retry-After %q", w.Code, w.Header().Get("Retry-After"))
 	}
-	for key, want := range map[string]int{"h": 429, "b": 429, "u": 503, "e": 500, "ok": 200} {
+	for key, want := range map[string]int{"h": 429, "b": 429, "p": 200, "u": 503, "e": 500, "ok": 200} {
 		if got := call(f, key); got != want {
 			t.Errorf("%s = %d, want %d", key, got, want)
 		}
@@ -273,7 +273,7 @@ func TestOutcomesFollowTheReply(t *testing.T) {
 	f.ServeHTTP(w, httptest.NewRequest(http.MethodPut, "/x", strings.NewReader("bad")))
 	r := f.Report()
 	for outcome, want := range map[arrivals.Outcome]int{
-		arrivals.Throttled: 3, arrivals.Unavailable: 2, arrivals.Accepted: 1, arrivals.Refused: 1,
+		arrivals.Throttled: 3, arrivals.Unavailable: 3, arrivals.Accepted: 1, arrivals.Refused: 1,
 	} {
 		if got := r.ByOutcome[outcome.String()]; got != want {
 			t.Errorf("%s = %d, want %d", outcome, got, want)

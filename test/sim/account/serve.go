@@ -90,6 +90,10 @@ func (f *Front) fail(w http.ResponseWriter, t arrivals.Ticket, r *http.Request, 
 		f.answer(w, t, withRetryAfter(htmlReply(http.StatusTooManyRequests), fault))
 	case faults.ThrottleInBody:
 		f.answer(w, t, withRetryAfter(f.system.Refuse(InjectedThrottleInBody), fault))
+	case faults.PageForReply:
+		page := htmlReply(http.StatusOK)
+		page.Outcome = arrivals.Unavailable
+		f.answer(w, t, page)
 	case faults.Unavailable:
 		f.answer(w, t, withRetryAfter(f.system.Refuse(InjectedUnavailable), fault))
 	case faults.ServerError:

@@ -32,6 +32,7 @@ const (
 	Throttle               Kind = "throttle"               // 429 in the system's own form, Retry-After if given
 	ThrottleHTML           Kind = "throttleHTML"           // 429 with an HTML page, as proxies send it
 	ThrottleInBody         Kind = "throttleInBody"         // 200 with a body that says throttled; as Throttle where a system has no such form
+	PageForReply           Kind = "pageForReply"           // 200 with an HTML page, as logins send it; nothing happened
 	Unavailable            Kind = "unavailable"            // 503
 	ServerError            Kind = "serverError"            // 500, nothing happened
 	ServerErrorAfterCommit Kind = "serverErrorAfterCommit" // 500, yet the call took effect
@@ -39,7 +40,7 @@ const (
 
 var kinds = []Kind{
 	CutBeforeCommit, CutAfterCommit, CutCommitLater, CloseMidRequest, CloseAfterReply, Slow, SlowReply,
-	Throttle, ThrottleHTML, ThrottleInBody, Unavailable, ServerError, ServerErrorAfterCommit,
+	Throttle, ThrottleHTML, ThrottleInBody, PageForReply, Unavailable, ServerError, ServerErrorAfterCommit,
 }
 
 // Rule says which calls suffer a fault. A call must pass Operations and Keys; then it suffers the fault if its number is in

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/peppasync/peppasync/test/sim/account"
+	"github.com/peppasync/peppasync/test/sim/arrivals"
 )
 
 // DefaultToken is the token of a system that declares none.
@@ -308,6 +309,12 @@ func (s *System) Refuse(reason account.Reason) account.Reply {
 		return problem(http.StatusServiceUnavailable, "unavailable", "Service unavailable", "the system is down for maintenance")
 	case account.InjectedServerError:
 		return problem(http.StatusInternalServerError, "internal", "Internal server error", "something went wrong")
+	case account.InjectedThrottleInBody: // as GraphQL APIs say it
+		reply := account.JSON(http.StatusOK, "application/json", map[string]any{"errors": []any{map[string]any{
+			"message": "the request limit of the account is exceeded", "extensions": map[string]string{"code": "THROTTLED"},
+		}}})
+		reply.Outcome = arrivals.Throttled
+		return reply
 	default:
 		return problem(http.StatusTooManyRequests, "too-many-requests", "Too many requests", "the request limit of the account is exceeded")
 	}

@@ -236,3 +236,15 @@ func FuzzOrder(f *testing.F) {
 		}
 	})
 }
+
+// A refusal in the body has the form of GraphQL, and no effect.
+func TestThrottledInTheBody(t *testing.T) {
+	s := newSystem(t, wms.Config{Config: account.Config{Faults: []faults.Rule{{Kind: faults.ThrottleInBody, Calls: []int{1}}}}})
+	w := do(s, http.MethodPut, "/orders/o-1", `{"externalId":"o-1","lines":[{"sku":"VIRAL","quantity":2}]}`)
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"code":"THROTTLED"`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if r := s.Report(); r.Accepted != 0 || r.ByOutcome["throttled"] != 1 || r.Throttled != 0 {
+		t.Errorf("report %+v", r)
+	}
+}
