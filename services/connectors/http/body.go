@@ -94,7 +94,7 @@ func doubted(verdict fault.Verdict, kind content, effect connectors.Effect, r co
 		}
 		verdict.Outage = true
 		verdict.Cause.Code, verdict.Cause.Detail = "page-for-a-reply", reply.Excerpt(r.Header, r.Body)
-		verdict.Wait = reply.WaitOf(r, verdict.Class)
+		verdict.Wait, verdict.WaitSaid = reply.WaitOf(r, verdict.Class)
 		return connectors.Answer{Verdict: verdict}, true
 	case cut:
 		return reply.Unreadable(r, "a reply that is cut off: "+reply.Excerpt(r.Header, r.Body)), true

@@ -166,9 +166,11 @@ func TestSuccessByWhatTheConnectorSays(t *testing.T) {
 
 func TestAThrottleInTheBodyHasItsWait(t *testing.T) {
 	reply := told{"createByGraph", 200, asJSON, `{"errors":[{"extensions":{"code":"THROTTLED"}}]}`, understood{}}.reply()
-	reply.Header.Set("Retry-After", "3")
-	if answer := system().Check(t, call("createByGraph", ""), reply); answer.Class != fault.Throttled || answer.Wait != 3*time.Second {
-		t.Errorf("%s, wait %v", answer.Class, answer.Wait)
+	for after, want := range map[string]time.Duration{"3": 3 * time.Second, "0": 0} {
+		reply.Header.Set("Retry-After", after)
+		if answer := system().Check(t, call("createByGraph", ""), reply); answer.Class != fault.Throttled || answer.Wait != want || !answer.WaitSaid {
+			t.Errorf("Retry-After %s: %s, wait %v, said %v; want %v, said", after, answer.Class, answer.Wait, answer.WaitSaid, want)
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ func (w *words) otherwise(verdict fault.Verdict, effect connectors.Effect) (conn
 			verdict.Cause.Code, verdict.Cause.Detail = one.code, reply.Excerpt(w.reply.Header, w.reply.Body)
 		}
 		verdict.Class, verdict.Outage = one.class, false
-		verdict.Wait = reply.WaitOf(w.reply, one.class)
+		verdict.Wait, verdict.WaitSaid = reply.WaitOf(w.reply, one.class)
 		verdict.Cause = w.cause(causeOf(verdict.Cause, w.reply))
 		answer := connectors.Answer{Verdict: verdict}
 		if one.class == fault.AlreadyDone {
