@@ -29,3 +29,35 @@ func TestRefusalForNoTime(t *testing.T) {
 		})
 	}
 }
+
+// A system that refuses everything and asks for nothing is left alone for longer and
+// longer; a call that passes ends that.
+func TestPausesGrowWhileEverythingIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 50, time.Second)
+	refusedAgain := false
+	w.account.answer(func(http.ResponseWriter, *http.Request, string) int {
+		switch n := len(w.account.arrivals); {
+		case n < 3: // its pauses are 5, 5 to 10, and 10 to 20 s
+			return http.StatusTooManyRequests
+		case n > 3 && !refusedAgain:
+			refusedAgain = true
+			return http.StatusTooManyRequests
+		}
+		return http.StatusCreated
+	})
+	w.want(1, "")
+	w.start()
+	w.delivered(1)
+	w.want(2, "")
+	w.delivered(2)
+	var gaps []time.Duration
+	calls := w.account.seen()
+	for n := range calls[1:] {
+		gaps = append(gaps, calls[n+1].at.Sub(calls[n].at).Round(10*time.Millisecond))
+	}
+	t.Log("the time between the calls:", gaps)
+	if len(gaps) != 5 || gaps[2] < 10*time.Second || gaps[4] < 5*time.Second || gaps[4] > 9*time.Second {
+		t.Errorf("the time between the calls: %v, want 5, 5 to 10, 10 to 20, some, and 5 s again", gaps)
+	}
+}

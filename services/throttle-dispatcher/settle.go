@@ -80,6 +80,7 @@ func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time)
 	default:
 		w.accept(now)
 		w.passed(o, answer)
+		w.refusals.Passed(o.sentAt())
 	}
 	w.replies = true
 	since := w.breaker.Since()
@@ -119,13 +120,10 @@ func (w *worker) fail(o outcome, now time.Time) {
 	}
 }
 
-// throttle closes the connector for as long as the external system asked, and lowers
-// its pace.
+// throttle closes the connector for as long as the external system asked, longer and
+// longer while it refuses everything and asks for nothing, and lowers its pace.
 func (w *worker) throttle(o outcome, answer connectors.Answer, now time.Time) {
-	wait := answer.Wait
-	if !answer.WaitSaid {
-		wait = throttleWait
-	}
+	wait := w.refusals.Pause(o.sentAt(), now, answer.Wait, answer.WaitSaid, w.random)
 	w.pace.Throttled(o.sentAt(), now, now.Add(wait), w.others.Part(now))
 	// Calls that were under way together are refused together.
 	if !now.Before(w.budget.ClosedUntil()) {

@@ -38,9 +38,7 @@ const (
 	blockRetry   = 100 * time.Millisecond
 	// blockSlow is from when on a block's write is worth a line in the log.
 	blockSlow = 500 * time.Millisecond
-	// throttleWait is the pause after a throttled reply that names none.
-	throttleWait = 5 * time.Second
-	stopGrace    = 10 * time.Second
+	stopGrace = 10 * time.Second
 	// flushTime is for what came of the calls to be recorded after that.
 	flushTime = time.Second
 	// ackWait is how long JetStream waits for a sign of life of a message that is
@@ -140,12 +138,13 @@ type worker struct {
 	quietUntil    time.Time
 	maintenance   *maintenance.Watch
 	inMaintenance trouble
-	// pace and others are what replies teach about pace; shared: others use the
-	// account, which the log has been told.
-	pace   feedback.Pace
-	others *feedback.Others
-	shared trouble
-	sign   signIn
+	// pace, others and refusals are what replies teach about pace and pauses; shared:
+	// others use the account, which the log has been told.
+	pace     feedback.Pace
+	others   *feedback.Others
+	refusals feedback.Refusals
+	shared   trouble
+	sign     signIn
 	// left is what earlier owners have left in WAITING, until it is in line; away is
 	// how many deliveries are there or on their way; toMove are those whose move is
 	// to be begun; delayed is how many wait in each lane.

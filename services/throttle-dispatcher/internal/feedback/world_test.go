@@ -109,7 +109,10 @@ type client struct {
 	budget *budget.Budget
 	pace   feedback.Pace
 	others *feedback.Others
-	unsent map[int64]time.Time
+	// refusals are how it waits where nobody says how long.
+	refusals feedback.Refusals
+	random   *rand.Rand
+	unsent   map[int64]time.Time
 	// parts are those of the pace in use, every second.
 	parts []float64
 }
@@ -131,7 +134,7 @@ func play(t failer, s *server, limits budget.Limits, reply func() time.Duration,
 	for _, w := range limits.Windows {
 		windows = append(windows, feedback.Window{Name: w.Name, Calls: w.Calls, Headroom: w.Headroom, Per: w.Per})
 	}
-	c := &client{budget: b, others: feedback.NewOthers(windows), unsent: map[int64]time.Time{}}
+	c := &client{budget: b, others: feedback.NewOthers(windows), unsent: map[int64]time.Time{}, random: rand.New(rand.NewPCG(3, 4))}
 	var q timeline
 	at := func(when time.Time, do func(time.Time)) { heap.Push(&q, due{when, do}) }
 	var tick, foreign func(now time.Time)
@@ -194,13 +197,12 @@ func (c *client) learn(r feedback.Reply, wait time.Duration) {
 		c.budget.Close(until)
 	}
 	if r.Throttled {
-		if wait <= 0 {
-			wait = 5 * time.Second
-		}
+		wait = c.refusals.Pause(r.Sent, r.At, wait, wait > 0, c.random)
 		c.budget.Close(r.At.Add(wait))
 		c.pace.Throttled(r.Sent, r.At, r.At.Add(wait), c.others.Part(r.At))
 	} else {
 		c.pace.Passed(r.At)
+		c.refusals.Passed(r.Sent)
 	}
 }
 
