@@ -143,7 +143,7 @@ func (w *worker) show(now time.Time, rest time.Duration) time.Duration {
 	}
 	s := &snapshot{
 		at: now, spec: w.spec, state: w.state(now), downSince: w.breaker.Since(),
-		notBefore: latest(now, w.budget.NextSend(), w.budget.ClosedUntil(), w.quiet(now)),
+		notBefore: latest(now, w.budget.NextSend(), w.budget.ClosedUntil(), w.quiet(now), w.breaker.Resting()),
 		report:    w.auditor.Report(now), lanes: w.lanes(now),
 		flying: w.flying, unsent: len(w.unsent),
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	dispatcherv1 "github.com/peppasync/peppasync/proto/peppasync/dispatcher/v1"
 	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
@@ -25,6 +26,46 @@ func TestOutageIsAPause(t *testing.T) {
 	back := time.Now()
 	w.delivered(orders)
 	w.resumedWithin(back, time.Second)
+}
+
+// A system that throttles by 503 is left alone for as long as it asks.
+func TestAnOutageThatAsksIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	const rest = 4 * time.Second
+	w := newWorld(t, 600, time.Minute)
+	var free time.Time
+	w.account.answer(func(reply http.ResponseWriter, _ *http.Request, _ string) int {
+		switch now := time.Now(); {
+		case len(w.account.arrivals) < 2: // as many as it takes to count as down
+			free = now.Add(rest)
+			fallthrough
+		case now.Before(free):
+			reply.Header().Set("Retry-After", fmt.Sprint(rest.Seconds()))
+			return http.StatusServiceUnavailable
+		}
+		return http.StatusCreated
+	})
+	client, _ := w.served()
+	w.start()
+	const orders = 20
+	for i := range orders {
+		w.want(i, "")
+	}
+	w.until(client, "it is down until it may be asked again", func(c *dispatcherv1.Connector) bool {
+		return c.GetState() == dispatcherv1.State_STATE_DOWN && c.GetClosedUntil().AsTime().Sub(c.GetAsOf().AsTime()) > rest/2
+	})
+	w.delivered(orders)
+	w.resumedWithin(free, time.Second)
+	early := 0
+	for _, call := range w.account.seen() {
+		if call.at.Before(free) {
+			early++
+		}
+	}
+	// Two open the breaker, and some were on their way with them.
+	if early > 6 {
+		t.Errorf("%d calls in %v in which it asked for none", early, rest)
+	}
 }
 
 // resumedWithin demands that an order was accepted so soon after the outage.

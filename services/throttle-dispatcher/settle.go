@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/retryafter"
 	"github.com/peppasync/peppasync/services/internal/fault"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/outage"
 
@@ -111,12 +112,16 @@ func (w *worker) fail(o outcome, now time.Time) {
 		w.works.Failed(o.kind())
 		o.job.suspect.Met(o.result.At)
 	}
+	asked, said := retryafter.Asked(o.result.Header, now)
+	if said {
+		w.breaker.Rest(now, asked)
+	}
 	if w.breaker.Failure(now) {
 		w.questions.begin(now, w.connections)
 		w.works.Down()
 		w.recall()
 		w.log.Warn("the external system is down; everything for it is kept, and it is asked again and again",
-			"status", o.result.Status, "error", o.result.Err)
+			"status", o.result.Status, "error", o.result.Err, "asks_for", asked)
 	}
 }
 

@@ -79,6 +79,17 @@ func Wait(h http.Header, now time.Time) (time.Duration, bool) {
 	return 0, false
 }
 
+// Asked is Wait by those fields alone that say nothing but how long to wait. A reply
+// that does not refuse for its pace may tell of quotas as all others of its server do.
+func Asked(h http.Header, now time.Time) (time.Duration, bool) {
+	for _, spelling := range headers {
+		if wait, ok := spelling.wait(h, now); ok && spelling.left == "" && !spelling.list {
+			return wait, true
+		}
+	}
+	return 0, false
+}
+
 // Field returns what one of the fields that Wait knows says, whatever is left; false
 // for others.
 func Field(h http.Header, name string, now time.Time) (time.Duration, bool) {

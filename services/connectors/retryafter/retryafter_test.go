@@ -84,6 +84,18 @@ func TestWait(t *testing.T) {
 	}
 }
 
+// What a server tells of its quotas on every reply is no wish to be left alone.
+func TestAskedIsNoReset(t *testing.T) {
+	quotas := http.Header{"Ratelimit": {`"a";r=0;t=30`}, "X-Ratelimit-Reset": {"40"}}
+	if wait, said := retryafter.Asked(quotas, now); said {
+		t.Errorf("resets ask for %v", wait)
+	}
+	quotas.Set("X-Ms-Retry-After-Ms", "1500")
+	if wait, said := retryafter.Asked(quotas, now); !said || wait != 1500*time.Millisecond {
+		t.Errorf("asked for %v, %v; want 1.5 s", wait, said)
+	}
+}
+
 func TestSecondsNeverLeavesItsBounds(t *testing.T) {
 	for _, s := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), -1, 0, 1e300, 86400, 86399.9999} {
 		if got := retryafter.Seconds(s); got < 0 || got > retryafter.Max {

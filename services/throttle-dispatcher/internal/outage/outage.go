@@ -21,6 +21,11 @@ type Settings struct {
 	ProbeWindow time.Duration
 }
 
+// LongestRest bounds for how long a system that is down is left alone because its
+// replies ask for it. Pages of a maintenance ask for an hour by habit, and so long it
+// may be until it is noticed that the system is back.
+const LongestRest = 2 * time.Minute
+
 // Breaker is closed while calls go through and open during an outage.
 type Breaker struct {
 	settings Settings
@@ -30,6 +35,8 @@ type Breaker struct {
 	next     time.Time
 	// full is when the stock of probes will be whole again.
 	full time.Time
+	// rest is until when the system asked to be left alone.
+	rest time.Time
 }
 
 // New returns a closed breaker.
@@ -58,10 +65,27 @@ func (b *Breaker) Failure(now time.Time) bool {
 	return true
 }
 
+// Rest says that the system, which answers as if it were down, asks not to be asked
+// for so long. The newest wish counts, and only while the breaker is open: a system
+// that throttles in this way is down for all, and what one call alone is told must not
+// stop the others.
+func (b *Breaker) Rest(now time.Time, asked time.Duration) {
+	b.rest = now.Add(min(max(asked, 0), LongestRest))
+}
+
+// Resting returns until when an open breaker lets nothing be asked because the system
+// asked for it; zero where it did not.
+func (b *Breaker) Resting() time.Time {
+	if !b.open {
+		return time.Time{}
+	}
+	return b.rest
+}
+
 // Success says that a call or a probe was answered by a working system. It
 // returns true when this closes the breaker.
 func (b *Breaker) Success() bool {
-	b.failures = 0
+	b.failures, b.rest = 0, time.Time{}
 	if !b.open {
 		return false
 	}
@@ -80,6 +104,9 @@ func (b *Breaker) NextProbe() (time.Time, bool) {
 		if left := b.full.Add(-time.Duration(stock-1) * refill); left.After(at) {
 			at = left
 		}
+	}
+	if b.rest.After(at) {
+		at = b.rest
 	}
 	return at, true
 }

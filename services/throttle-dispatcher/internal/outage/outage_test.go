@@ -34,6 +34,40 @@ func TestOneBadReplyIsNotAnOutage(t *testing.T) {
 	}
 }
 
+// A system that throttles by 503 says for how long.
+func TestASystemThatAsksIsLeftAlone(t *testing.T) {
+	at := func(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
+	next := func(t *testing.T, b *outage.Breaker, want time.Time) {
+		t.Helper()
+		if got, _ := b.NextProbe(); !got.Equal(want) {
+			t.Errorf("the next probe is due after %v, want %v", got.Sub(start), want.Sub(start))
+		}
+	}
+	b := outage.New(outage.Settings{Threshold: 2, ProbeEvery: 500 * time.Millisecond})
+	b.Rest(start, 30*time.Second)
+	b.Failure(start)
+	if rest := b.Resting(); !rest.IsZero() {
+		t.Errorf("one reply stops the others until %v", rest)
+	}
+	b.Failure(at(0.1))
+	next(t, b, at(30))
+	b.Failure(at(0.2)) // one that does not say it was under way, or comes from a proxy
+	next(t, b, at(30))
+	b.Rest(at(0.3), 10*time.Second)
+	next(t, b, at(10.3))
+	b.Probed(at(10.3))
+	next(t, b, at(10.8)) // as often as ever where it asks for nothing
+	b.Rest(at(11), 24*time.Hour)
+	next(t, b, at(11).Add(outage.LongestRest))
+	if rest := b.Resting(); !rest.Equal(at(11).Add(outage.LongestRest)) {
+		t.Errorf("it rests until %v", rest)
+	}
+	b.Success()
+	b.Failure(at(200))
+	b.Failure(at(200))
+	next(t, b, at(200.5))
+}
+
 func TestProbesStayWithinTheirBudget(t *testing.T) {
 	b := outage.New(outage.Settings{Threshold: 1, ProbeEvery: 500 * time.Millisecond, ProbeBudget: 50, ProbeWindow: time.Minute})
 	b.Failure(start)
