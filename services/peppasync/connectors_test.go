@@ -87,7 +87,7 @@ func TestTable(t *testing.T) {
 		{
 			Name: "web", State: dispatcherv1.State_STATE_RUNNING,
 			Limits: []*dispatcherv1.Limit{
-				{Name: "rest", Calls: 40, LargestWindowCount: 31, Refill: &dispatcherv1.Refill{Amount: 2, Per: durationpb.New(time.Second)}},
+				{Name: "rest", Calls: 40, LargestWindowCount: 31, UsedByOthers: 4, Refill: &dispatcherv1.Refill{Amount: 2, Per: durationpb.New(time.Second)}},
 				{Name: "cost", Calls: 2000, LargestWindowCount: 1504, Refill: &dispatcherv1.Refill{Amount: 100, Per: durationpb.New(time.Second), Points: true}},
 			},
 		},
@@ -103,7 +103,7 @@ func TestTable(t *testing.T) {
 		"shop       fed by dispatcher-1      -                   -         -                 0                              -",
 		"warehouse  down since 1m30s         hourly 1000 per 1h  -         0 of 1000 in 1h   5                              5s once it goes on",
 		"wms        throttled for 5s         per-minute 50 per 1m  - at 58%  31 of 50 in 1m, others 20  0                   -",
-		"web        running                  rest 40, 2 per 1s     -         31 of 40, 9 left  0                            -",
+		"web        running                  rest 40, 2 per 1s     -         31 of 40, 9 left, others 4  0                            -",
 		"                                    cost 2000 points, 100 per 1s    1504 of 2000, 496 left",
 		"zoo        waiting for credentials  -                   -         -                 0                              -",
 	}, "\n")

@@ -66,15 +66,19 @@ func largestCell(l *dispatcherv1.Limit) string {
 	case l == nil:
 		return "-"
 	case l.GetRefill() != nil:
-		return fmt.Sprintf("%d of %d, %d left", l.GetLargestWindowCount(), l.GetCalls(), l.GetCalls()-l.GetLargestWindowCount())
+		cell := fmt.Sprintf("%d of %d, %d left", l.GetLargestWindowCount(), l.GetCalls(), l.GetCalls()-l.GetLargestWindowCount())
+		return cell + othersCell(l)
 	case l.GetPer() == nil:
 		return fmt.Sprintf("%d of %d at once", l.GetLargestWindowCount(), l.GetCalls())
 	}
-	cell := fmt.Sprintf("%d of %d in %s", l.GetLargestWindowCount(), l.GetCalls(), span(l.GetPer().AsDuration()))
+	return fmt.Sprintf("%d of %d in %s", l.GetLargestWindowCount(), l.GetCalls(), span(l.GetPer().AsDuration())) + othersCell(l)
+}
+
+func othersCell(l *dispatcherv1.Limit) string {
 	if n := l.GetUsedByOthers(); n > 0 {
-		cell += fmt.Sprintf(", others %d", n)
+		return fmt.Sprintf(", others %d", n)
 	}
-	return cell
+	return ""
 }
 
 // paceCell says beside the pace what part of the declared one may be used.

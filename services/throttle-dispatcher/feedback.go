@@ -12,12 +12,34 @@ import (
 )
 
 // othersOf returns what follows the use of the windows by others.
-func othersOf(limits budget.Limits) *feedback.Others {
+func othersOf(limits budget.Limits) *feedback.Others { return feedback.NewOthers(windowsOf(limits)) }
+
+func windowsOf(limits budget.Limits) []feedback.Window {
 	var windows []feedback.Window
 	for _, w := range limits.Windows {
 		windows = append(windows, feedback.Window{Name: w.Name, Calls: w.Calls, Headroom: w.Headroom, Per: w.Per})
 	}
-	return feedback.NewOthers(windows)
+	return windows
+}
+
+func bucketsOf(limits budget.Limits) []feedback.Bucket {
+	var buckets []feedback.Bucket
+	for _, k := range limits.Buckets {
+		buckets = append(buckets, feedback.Bucket{Name: k.Name, Capacity: k.Capacity, Points: k.Weighted})
+	}
+	return buckets
+}
+
+// taken returns, by limit, what others take of windows, and have put into buckets.
+func (w *worker) taken(now time.Time) map[string]feedback.Taken {
+	taken := w.others.Taken(now)
+	for name, amount := range w.budget.Foreign(now) {
+		if taken == nil {
+			taken = map[string]feedback.Taken{}
+		}
+		taken[name] = feedback.Taken{Others: int(amount)}
+	}
+	return taken
 }
 
 // standing is how many of our calls the server could have counted, by window, when
@@ -27,10 +49,13 @@ type standing struct {
 	others *feedback.Others
 	counts []int
 	last   int64
+	// mark is what they may have in the buckets.
+	mark budget.Mark
 }
 
 func (w *worker) standing() standing {
-	return standing{w.others, w.budget.Counted(time.Now()), w.budget.LastPermit()}
+	now := time.Now()
+	return standing{w.others, w.budget.Counted(now), w.budget.LastPermit(), w.budget.Mark(now)}
 }
 
 // own returns the most of our calls that the server can have counted by the time at
@@ -65,6 +90,7 @@ func (w *worker) heed(o outcome, answer connectors.Answer, now time.Time) {
 	if metered, ok := w.system.(connectors.Metered); ok {
 		figures = append(figures, metered.Quota(o.result.Reply)...)
 	}
+	w.keepLevels(figures, o, answer, now)
 	figures = slices.DeleteFunc(figures, func(f quota.Figure) bool { return w.ownDoing(f, o, now) })
 	if len(figures) == 0 {
 		return
@@ -80,6 +106,27 @@ func (w *worker) heed(o outcome, answer connectors.Answer, now time.Time) {
 	}
 	w.budget.Close(until)
 	w.recall()
+}
+
+// keepLevels lets the levels of buckets follow what the reply says of them. What waits for
+// its send time and has no room any more is called off.
+func (w *worker) keepLevels(figures []quota.Figure, o outcome, answer connectors.Answer, now time.Time) {
+	limits := w.budget.Limits()
+	if len(limits.Buckets) == 0 {
+		return
+	}
+	proven, windows, buckets := false, windowsOf(limits), bucketsOf(limits)
+	for _, f := range figures {
+		if name, available, ok := feedback.About(f, buckets, windows); ok {
+			proven = w.budget.Heed(now, budget.Said{
+				Bucket: name, Available: available, Mark: o.standing.mark, Cost: o.permit.Cost, Spent: w.spent(o),
+				Refused: answer.Class == fault.Throttled, At: o.result.At,
+			}) || proven
+		}
+	}
+	if proven && !w.budget.Room(now, 1) {
+		w.recall()
+	}
 }
 
 // ownDoing reports whether the figure says of a bucket what is known here: that our
@@ -107,7 +154,7 @@ func (w *worker) part(now time.Time) float64 {
 // take they are taken to go on taking, and what throttled replies took comes back.
 func (w *worker) expectPace(s *snapshot) {
 	others, start := w.others.Part(s.at), latest(s.at, s.notBefore)
-	s.gap, s.declared, s.taken = w.budget.GapAt(others), w.budget.GapAt(1), w.others.Taken(s.at)
+	s.gap, s.declared, s.taken = w.budget.GapAt(others), w.budget.GapAt(1), w.taken(s.at)
 	s.part = w.part(s.at)
 	if part := w.pace.Part(start); part < others {
 		s.growsFrom, s.whole = part/others, w.pace.Reaches(others)
@@ -116,7 +163,7 @@ func (w *worker) expectPace(s *snapshot) {
 
 // tellOthers tells the log when others begin and cease to use the account.
 func (w *worker) tellOthers(now time.Time) {
-	taken := w.others.Taken(now)
+	taken := w.taken(now)
 	if len(taken) == 0 {
 		if lasted, was := w.shared.ends(now); was {
 			w.log.Info("the external system's figures show nobody else any more; the whole pace is used again", "after", lasted)
@@ -128,7 +175,7 @@ func (w *worker) tellOthers(now time.Time) {
 	}
 	for name, t := range taken {
 		w.log.Warn("the external system counts calls that this connector did not make, or allows fewer than declared: somebody else uses the "+
-			"account, a call counts more than once there, or the limit is declared too high; the pace gives way",
+			"account, a call counts more than once there, or the limit is declared too high; the pace gives way, and a bucket's level follows",
 			"limit", name, "others", t.Others, "less", t.Gives, "part", w.others.Part(now))
 	}
 }

@@ -106,6 +106,8 @@ func (d *Dispatcher) observe(ctx context.Context, g *gauges, o metric.Observer, 
 		o.ObserveInt64(g.last, l.GetLastWindowCount(), limit)
 		if l.GetPer() != nil {
 			o.ObserveInt64(g.largestSent, l.GetLargestWindowSent(), limit)
+		}
+		if l.GetPer() != nil || l.GetRefill() != nil {
 			o.ObserveInt64(g.others, l.GetUsedByOthers(), limit)
 		}
 	}

@@ -41,6 +41,10 @@ type Figure struct {
 	// Bucket: what was used comes back all the time, or calls cost more than one. So
 	// Limit - Remaining is not how many calls were made in any window.
 	Bucket bool
+	// Capacity is what the bucket holds, and Available what there is room for: in points
+	// where Points, else in calls. 0 where it is none.
+	Capacity, Available int64
+	Points              bool
 }
 
 // Used is how many calls of the quota's window the server counts; false where the
@@ -129,6 +133,7 @@ func callLimit(value string) (Figure, bool) {
 		return Figure{}, false
 	}
 	figure := Figure{Name: "call-limit", Limit: limit, Remaining: max(limit-u, 0), Bucket: true}
+	figure.Capacity, figure.Available = figure.Limit, figure.Remaining
 	return figure, figure.valid()
 }
 
@@ -146,6 +151,7 @@ func Bucket(name string, size, available, restored, cost float64, now time.Time)
 		return Figure{}, false
 	}
 	figure := Figure{Name: name, Limit: int64(size / cost), Remaining: int64(max(available, 0) / cost), Bucket: true}
+	figure.Capacity, figure.Available, figure.Points = int64(size), int64(max(available, 0)), true
 	if figure.Remaining == 0 && restored > 0 {
 		figure.ResetsAt = now.Add(retryafter.Seconds((cost - available) / restored))
 	}

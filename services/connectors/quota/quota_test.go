@@ -93,9 +93,9 @@ func TestRead(t *testing.T) {
 		},
 		"Shopify's call limit": {
 			header("X-Shopify-Shop-Api-Call-Limit", "39/40"),
-			[]quota.Figure{{Name: "call-limit", Limit: 40, Remaining: 1, Bucket: true}},
+			[]quota.Figure{{Name: "call-limit", Limit: 40, Remaining: 1, Bucket: true, Capacity: 40, Available: 1}},
 		},
-		"a bucket that runs over":                     {header("X-Shopify-Shop-Api-Call-Limit", "41/40"), []quota.Figure{{Name: "call-limit", Limit: 40, Bucket: true}}},
+		"a bucket that runs over":                     {header("X-Shopify-Shop-Api-Call-Limit", "41/40"), []quota.Figure{{Name: "call-limit", Limit: 40, Bucket: true, Capacity: 40}}},
 		"a bucket without a bottom":                   {header("X-Shopify-Shop-Api-Call-Limit", "0/0"), nil},
 		"words":                                       {header("X-RateLimit-Limit", "60", "X-RateLimit-Remaining", "many"), nil},
 		"less than nothing":                           {header("X-RateLimit-Limit", "60", "X-RateLimit-Remaining", "-1"), nil},
@@ -121,11 +121,11 @@ func TestBucket(t *testing.T) {
 		want                            quota.Figure
 		ok                              bool
 	}{
-		"enough for twenty":     {2000, 1000, 100, 50, quota.Figure{Limit: 40, Remaining: 20}, true},
-		"not enough for one":    {2000, 52, 100, 752, quota.Figure{Limit: 2, ResetsAt: in(7 * time.Second)}, true},
-		"below empty":           {1000, -50, 50, 100, quota.Figure{Limit: 10, ResetsAt: in(3 * time.Second)}, true},
-		"nothing comes back":    {1000, 0, 0, 1, quota.Figure{Limit: 1000}, true},
-		"no cost given":         {1000, 10, 50, 0, quota.Figure{Limit: 1000, Remaining: 10}, true},
+		"enough for twenty":     {2000, 1000, 100, 50, quota.Figure{Limit: 40, Remaining: 20, Capacity: 2000, Available: 1000}, true},
+		"not enough for one":    {2000, 52, 100, 752, quota.Figure{Limit: 2, ResetsAt: in(7 * time.Second), Capacity: 2000, Available: 52}, true},
+		"below empty":           {1000, -50, 50, 100, quota.Figure{Limit: 10, ResetsAt: in(3 * time.Second), Capacity: 1000}, true},
+		"nothing comes back":    {1000, 0, 0, 1, quota.Figure{Limit: 1000, Capacity: 1000}, true},
+		"no cost given":         {1000, 10, 50, 0, quota.Figure{Limit: 1000, Remaining: 10, Capacity: 1000, Available: 10}, true},
 		"a call that never may": {1000, 1000, 50, 1001, quota.Figure{}, false},
 		"more than its size":    {1000, 1001, 50, 1, quota.Figure{}, false},
 		"no number":             {math.NaN(), 0, 1, 1, quota.Figure{}, false},
@@ -134,7 +134,7 @@ func TestBucket(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			if test.ok {
-				test.want.Name, test.want.Bucket = "b", true
+				test.want.Name, test.want.Bucket, test.want.Points = "b", true, true
 			}
 			got, ok := quota.Bucket("b", test.size, test.available, test.restored, test.cost, now)
 			if diff := cmp.Diff(test.want, got); diff != "" || ok != test.ok {

@@ -43,11 +43,11 @@ func TestQuota(t *testing.T) {
 		body string
 		want []quota.Figure
 	}{
-		"enough is left": {string(readAccepted), []quota.Figure{{Name: "throttleStatus", Limit: 2, Remaining: 2, Bucket: true}}},
+		"enough is left": {string(readAccepted), []quota.Figure{{Name: "throttleStatus", Limit: 2, Remaining: 2, Bucket: true, Capacity: 2000, Available: 1991, Points: true}}},
 		"another one like this would be throttled": {
 			`{"errors":[{"extensions":{"code":"THROTTLED"}}],"extensions":{"cost":{"requestedQueryCost":752,
 				"throttleStatus":{"maximumAvailable":2000,"currentlyAvailable":252,"restoreRate":100}}}}`,
-			[]quota.Figure{{Name: "throttleStatus", Limit: 2, ResetsAt: at.Add(5 * time.Second), Bucket: true}},
+			[]quota.Figure{{Name: "throttleStatus", Limit: 2, ResetsAt: at.Add(5 * time.Second), Bucket: true, Capacity: 2000, Available: 252, Points: true}},
 		},
 		"nothing is said":   {string(setAccepted), nil},
 		"not a bucket":      {`{"extensions":{"cost":{"requestedQueryCost":9,"throttleStatus":{}}}}`, nil},

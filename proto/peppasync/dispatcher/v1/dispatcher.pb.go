@@ -649,8 +649,8 @@ type Limit struct {
 	Since *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=since,proto3" json:"since,omitempty"`
 	// When the last call of the largest window was sent.
 	LargestWindowAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=largest_window_at,json=largestWindowAt,proto3" json:"largest_window_at,omitempty"`
-	// How many calls of a window others made with the account, by the external
-	// system's own figures; 0 where it tells none.
+	// How many calls of a window others made with the account, or how much of what is in
+	// a bucket they put there, by the external system's own figures; 0 where it tells none.
 	UsedByOthers int64 `protobuf:"varint,11,opt,name=used_by_others,json=usedByOthers,proto3" json:"used_by_others,omitempty"`
 	// Set for a bucket. Then calls is its capacity, largest_window_count the highest level
 	// that the calls can have made, rounded up, last_window_count the one at counted_through,

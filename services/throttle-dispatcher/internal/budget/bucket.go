@@ -2,6 +2,7 @@ package budget
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 	"time"
@@ -49,6 +50,17 @@ func (l Bucket) drain(amount int64, up bool) int64 {
 	return int64(min(quotient, uint64(longestDrain)))
 }
 
+// filled is how much drains away in a time.
+func (l Bucket) filled(drains int64) int64 {
+	per := uint64(max(l.Per, 1))
+	hi, lo := bits.Mul64(uint64(max(drains, 0)), uint64(max(l.Refill, 0)))
+	if hi >= per {
+		return math.MaxInt64
+	}
+	quotient, _ := bits.Div64(hi, lo, per)
+	return int64(min(quotient, math.MaxInt64))
+}
+
 // cost is what a call counts for.
 func (l Bucket) cost(points int64) int64 {
 	if !l.Weighted {
@@ -80,12 +92,19 @@ type bucket struct {
 	room int64
 	// open is what the permits cost that are in flight without a known end.
 	open int64
-	// drained is when what has settled will have drained away.
+	// drained is when what has settled, and what others put there, will have drained
+	// away.
 	drained int64
+	// handed is what all permits cost that were handed out and are not void, raised by
+	// what the level was raised beside them.
+	handed, raised int64
+	// foreign is when what others put there will have drained, as far as it is proven;
+	// until sharedUntil they are taken to go on.
+	foreign, sharedUntil int64
 }
 
 func newBucket(l Bucket) *bucket {
-	return &bucket{Bucket: l, room: l.drain(l.Most(), false), drained: -farthest}
+	return &bucket{Bucket: l, room: l.drain(l.Most(), false), drained: -farthest, foreign: -farthest, sharedUntil: -farthest}
 }
 
 // ending is a call that counts as in flight until a time that is known.
@@ -210,10 +229,11 @@ func (b *Budget) drain() {
 func (b *Budget) adoptBuckets(declared []Bucket) {
 	old := b.buckets
 	b.buckets = nil
+	b.adopted++
 	for _, l := range declared {
 		k := newBucket(l)
 		if same := slices.IndexFunc(old, func(o *bucket) bool { return o.like(l) }); same >= 0 {
-			k.drained = old[same].drained
+			k.drained, k.foreign, k.sharedUntil = old[same].drained, old[same].foreign, old[same].sharedUntil
 		} else {
 			k.fill(b.now)
 		}

@@ -33,6 +33,8 @@ type Budget struct {
 	spread  int64
 	windows []*window
 	buckets []*bucket
+	// adopted counts how often buckets were put in force.
+	adopted int
 	// endings holds the calls that count as in flight in the buckets until a time to
 	// come, by that time.
 	endings []ending
@@ -66,6 +68,7 @@ type use struct {
 	known  bool
 	cost   int64
 	dead   int64
+	sendAt int64
 }
 
 // window keeps the arrival bounds f of one Window.
@@ -122,12 +125,13 @@ func (b *Budget) reserve(now time.Time, horizon time.Duration, limit int, costOf
 		sendAt := b.time(at)
 		notAfter := sendAt.Add(b.limits.Tolerance)
 		permit := Permit{b.number, sendAt, notAfter, notAfter.Add(b.limits.CallTimeout), cost}
-		b.open[b.number] = use{cost: cost, dead: b.nanos(permit.Deadline.Add(b.limits.Grace))}
+		b.open[b.number] = use{cost: cost, dead: b.nanos(permit.Deadline.Add(b.limits.Grace)), sendAt: at}
 		for _, w := range b.windows {
 			w.unknown++
 		}
 		for _, k := range b.buckets {
 			k.open += k.cost(cost)
+			k.handed += k.cost(cost)
 		}
 		permits = append(permits, permit)
 	}
@@ -182,6 +186,9 @@ func (b *Budget) SettleFor(number int64, at time.Time, cost int64) {
 		return
 	}
 	b.free(number)
+	for _, k := range b.buckets {
+		k.raised += max(0, k.cost(cost)-k.cost(u.cost))
+	}
 	t := b.nanos(at)
 	b.end(t, cost)
 	if t > b.now {
@@ -204,6 +211,9 @@ func (b *Budget) Void(number int64) {
 		return
 	}
 	b.free(number)
+	for _, k := range b.buckets {
+		k.handed -= k.cost(u.cost)
+	}
 	for _, w := range b.windows {
 		w.unknown--
 	}

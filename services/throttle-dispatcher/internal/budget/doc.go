@@ -71,6 +71,10 @@
 // without a settlement is in flight for the next owner, and drains from its f of
 // above. Without a level on record a bucket starts full.
 //
+// Others may use the bucket as well. Where a server says what is in it, the level
+// is raised to that; see Heed. That changes nothing in the proof, of which every line
+// holds for a level that is higher.
+//
 // A bucket asks for no spacing: a burst goes as long as there is room, and after it
 // calls go as it drains. Of calls in flight for l each, r*l is the part of B that
 // does not drain: the rate is r as long as that is less than B - headroom.

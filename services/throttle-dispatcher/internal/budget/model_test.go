@@ -21,7 +21,9 @@ type scenario struct {
 	Parallel []int
 	// Ahead is what the owners give to Budget.Ahead.
 	Ahead int
-	Steps []step
+	// Figures: replies say what is available in the buckets.
+	Figures bool
+	Steps   []step
 }
 
 type kind int
@@ -37,6 +39,7 @@ const (
 	replace        // the first window becomes another one
 	closing        // the account asks for a pause
 	slow           // part of the pace is allowed
+	share          // others put something into the first bucket
 )
 
 type step struct {
@@ -85,6 +88,9 @@ const (
 	emptied
 	// undone settles for nothing.
 	undone
+	// deaf hears of others and its level does not follow; bare counts nothing on top.
+	deaf
+	bare
 )
 
 type arrival struct {
@@ -95,6 +101,10 @@ type arrival struct {
 	// cost is what it adds to buckets; back is given back at a time.
 	cost, back int64
 	backAt     time.Duration
+	// handed is when its permit was handed out; refused, by the bucket of that number, 1
+	// for the first.
+	handed  time.Duration
+	refused int
 }
 
 // event is something that an owner does; a report is heard by the owner in
@@ -126,6 +136,7 @@ type world struct {
 	events   []event
 	eras     []era
 	arrivals []arrival
+	foreign  foreign
 
 	history    History
 	names      []int               // of those who handed out history.Permits
@@ -157,7 +168,7 @@ func play(s scenario, f flaw) error {
 	if f == oneClock {
 		limits.ClockTolerance = 1
 	}
-	w := &world{flaw: f, limits: limits, offsets: s.Offsets, parallel: s.Parallel, ahead: s.Ahead, under: map[int]int{}, eras: []era{{limits, 0}}, settled: map[int64]time.Time{}, void: map[int64]bool{}}
+	w := &world{flaw: f, limits: limits, offsets: s.Offsets, parallel: s.Parallel, ahead: s.Ahead, foreign: foreign{figures: s.Figures}, under: map[int]int{}, eras: []era{{limits, 0}}, settled: map[int64]time.Time{}, void: map[int64]bool{}}
 	if w.budget, err = New(limits); err != nil {
 		return err
 	}
@@ -231,6 +242,8 @@ func (w *world) step(st step) error {
 		return w.budget.SetLimits(w.local(), limits)
 	case closing:
 		w.budget.Close(w.local().Add(st.Horizon))
+	case share:
+		w.share(int64(st.Max))
 	case slow:
 		w.budget.Slow(float64(st.Max) / 12)
 	}
@@ -341,7 +354,8 @@ func (w *world) takeOver(sameName bool) error {
 
 // use sends the call of a permit, or throws the permit away.
 func (w *world) use(p Permit, f fate) {
-	offset, era, owner := w.offset(), len(w.eras)-1, w.owner
+	offset, era, owner, handed := w.offset(), len(w.eras)-1, w.owner, w.now
+	talk := w.talk(p, f)
 	at := func(t time.Time) time.Duration { return t.Sub(epoch) - offset }
 	clock := func(d time.Duration) time.Time { return epoch.Add(d + offset) }
 	report := func(when time.Duration, do func()) { w.events = append(w.events, event{when, owner, true, do}) }
@@ -387,7 +401,8 @@ func (w *world) use(p Permit, f fate) {
 		w.under[owner]++
 		if !f.Lost {
 			back := f.Cost - spent
-			w.arrivals = append(w.arrivals, arrival{arrives, ends, era, owner, f.Cost, back, min(arrives+f.Refund, ends)})
+			w.arrivals = append(w.arrivals, arrival{arrives, ends, era, owner, f.Cost, back, min(arrives+f.Refund, ends), handed, 0})
+			talk.asks(len(w.arrivals)-1, ends < deadline)
 		}
 	}}, event{ends, owner, false, func() {
 		if sent {
@@ -409,7 +424,11 @@ func (w *world) use(p Permit, f fate) {
 		if w.flaw == undone {
 			settles = 0
 		}
+		if talk.refused() {
+			settles = f.Cost
+		}
 		w.budget.SettleFor(p.Number, clock(ends), settles)
+		talk.hears(clock(ends), settles)
 		w.unrecorded = append(w.unrecorded, func() { w.settled[p.Number] = clock(ends) })
 	})
 }
@@ -425,6 +444,9 @@ func (w *world) judgeBuckets() error {
 		var changes []change
 		for _, a := range w.arrivals {
 			cost, back := a.cost, a.back
+			if a.refused > 0 {
+				continue
+			}
 			if !l.Weighted {
 				cost, back = 1, 0
 			}
@@ -452,6 +474,9 @@ func (w *world) judgeBuckets() error {
 func (w *world) judge() error {
 	slices.SortFunc(w.arrivals, func(x, y arrival) int { return cmp.Compare(x.at, y.at) })
 	if err := w.judgeBuckets(); err != nil {
+		return err
+	}
+	if err := w.judgeForeign(); err != nil {
 		return err
 	}
 	for i := range w.eras[0].Windows {

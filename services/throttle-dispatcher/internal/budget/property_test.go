@@ -25,11 +25,13 @@ type universe struct {
 	crashes     bool
 	changes     bool
 	buckets     int
+	// figures: replies say what is in the buckets; foreign: others use them, too.
+	figures, foreign bool
 }
 
 func scenarios(o universe) *rapid.Generator[scenario] {
 	return rapid.Custom(func(t *rapid.T) scenario {
-		var s scenario
+		s := scenario{Figures: o.figures}
 		// Limits of a few calls per second reach every corner that large ones do.
 		const unit = time.Second
 		if rapid.Bool().Draw(t, "burst") {
@@ -87,6 +89,9 @@ func steps(o universe) *rapid.Generator[step] {
 	if o.changes {
 		kinds = append(kinds, change, replace)
 	}
+	if o.foreign {
+		kinds = append(kinds, share)
+	}
 	return rapid.Custom(func(t *rapid.T) step {
 		return step{
 			Kind:    rapid.SampledFrom(kinds).Draw(t, "kind"),
@@ -131,6 +136,9 @@ var worlds = map[string]universe{
 	"limits that change":   {windows: 2, arrives: true, changes: true},
 	"a bucket":             {windows: 1, buckets: 1},
 	"buckets and crashes":  {windows: 1, buckets: 2, crashes: true},
+	"figures":              {windows: 1, buckets: 2, figures: true},
+	"foreign use":          {windows: 1, buckets: 1, figures: true, foreign: true},
+	"foreign use of one":   {windows: 1, buckets: 2, figures: true, foreign: true},
 	"everything at a time": {windows: 3, arrives: true, concurrency: true, crashes: true, changes: true, buckets: 2},
 }
 
@@ -166,6 +174,8 @@ func TestTheJudgeNotices(t *testing.T) {
 		"forgetting what is in flight":      {forgetful, universe{windows: 1, buckets: 1, crashes: true}},
 		"starting with an empty bucket":     {emptied, universe{windows: 1, buckets: 1, crashes: true}},
 		"sending early into a bucket":       {early, universe{windows: 1, buckets: 1}},
+		"a level that follows nobody":       {deaf, universe{windows: 1, buckets: 1, figures: true, foreign: true}},
+		"nothing on top of what it says":    {bare, universe{windows: 1, buckets: 1, figures: true, foreign: true}},
 		"more under way than said":          {unbound, universe{windows: 1, concurrency: true, bounds: true, crashes: true}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,5 +4,6 @@
 // nothing. It is pure: time comes in as an argument. Not safe for concurrent use.
 //
 // Pace learns from throttled replies alone, Others from the server's own figures of
-// what is used.
+// what is used of windows. Figures of buckets go to the budget's level; About says of
+// which.
 package feedback
