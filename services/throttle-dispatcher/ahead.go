@@ -44,6 +44,17 @@ func (s *stalls) lead() time.Duration    { return blockLead + s.worst }
 func (s *stalls) horizon() time.Duration { return blockHorizon + 2*s.worst }
 func (s *stalls) flush() time.Duration   { return flushEvery + s.worst }
 
+// ahead returns how many permits may be out beside those of calls that are under way,
+// which the transport bounds: those that wait for their send time. They are a block's,
+// or what the pace makes of the horizon.
+func (w *worker) ahead() int {
+	gap := w.budget.Gap()
+	if gap == 0 {
+		return maxPerBlock
+	}
+	return max(maxPerBlock, int((blockHorizon+2*longestStall)/gap))
+}
+
 // sent takes in that a call is under way, or would be if there were room.
 func (w *worker) sent(i issue) {
 	if i.short {

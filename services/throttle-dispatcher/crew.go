@@ -137,7 +137,7 @@ func (c *crew) start(connector *v1alpha1.Connector, l lease.Lease) *runningWorke
 	revoked, cut := context.WithCancel(context.Background())
 	handle := &runningWorker{epoch: l.Epoch, connector: connector, stop: stop, cut: cut, newest: make(chan *v1alpha1.Connector, 1)}
 	desk := desk{
-		config: d.config, records: d.records, board: d.board, grace: d.grace,
+		config: d.config, records: d.records, results: d.results, board: d.board, grace: d.grace,
 		askAfter: d.askAfter, shortWait: d.shortWait, lookAfter: d.lookAfter, calendar: d.calendar,
 		binder: binder{records: d.records, catalog: d.config.Catalog, shards: c.shards},
 		epoch:  l.Epoch, seizure: newSeizure(!l.HandedOver), stopping: c.stopping, revoked: revoked,

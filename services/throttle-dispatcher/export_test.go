@@ -1,6 +1,7 @@
 package throttledispatcher
 
 import (
+	"context"
 	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -54,5 +55,31 @@ func Calling(systems map[string]connectors.System) func(*Dispatcher) {
 	return func(d *Dispatcher) { d.config.Systems = systems }
 }
 
-// PlacesPerLane is how many deliveries a lane holds beside so many connectors.
-func PlacesPerLane(connectors int) int { return placesPerLane(connectors) }
+// PlacesPerLane is how many deliveries a lane of a connector holds beside so many
+// connectors.
+func PlacesPerLane(connectors int, connector *v1alpha1.Connector) (int, error) {
+	limits, err := limitsOf(connector)
+	return placesPerLane(connectors, limits), err
+}
+
+// Together publishes together what comes at the same time.
+type Together = together
+
+// NewTogether returns one that writes to records.
+func NewTogether(records Records) *Together { return &together{records: records} }
+
+// Publish is publish.
+func (t *Together) Publish(ctx context.Context, m bus.Message) error { return t.publish(ctx, m) }
+
+// Wait returns when nothing is being published.
+func (t *Together) Wait() { t.wait() }
+
+// Waiting is how many messages wait for what is being published.
+func (t *Together) Waiting() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.waiting)
+}
+
+// OnBus are the records on the bus itself.
+func OnBus(b *bus.Bus) Records { return busRecords{b} }

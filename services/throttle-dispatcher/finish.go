@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/telemetry"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
@@ -62,8 +63,6 @@ func (w *worker) publishClose(ctx context.Context, closing *ledgerv1.Close) {
 }
 
 func (w *worker) finish(ctx context.Context, j *job, closing *ledgerv1.Close) {
-	w.finishing <- struct{}{}
-	defer func() { <-w.finishing }()
 	id := closing.GetResult().GetDeliveryId()
 	if j.span != nil {
 		ctx = trace.ContextWithSpan(ctx, j.span)
@@ -77,6 +76,8 @@ func (w *worker) finish(ctx context.Context, j *job, closing *ledgerv1.Close) {
 		if err := publish(ctx, closing); err != nil {
 			return err
 		}
+		w.finishing <- struct{}{}
+		defer func() { <-w.finishing }()
 		return w.acknowledge(ctx, j)
 	}) {
 		return
@@ -133,11 +134,17 @@ func (w *worker) acknowledgeMessage(ctx context.Context, j *job) error {
 func (w *worker) publishOnce(ctx context.Context, closing *ledgerv1.Close) error {
 	result := closing.GetResult()
 	if hold := closing.GetHold(); hold != nil {
-		if err := w.publishNew(ctx, bus.StreamErrorHold, bus.HoldSubject(result.GetConnector(), result.GetKey(), result.GetDeliveryId()), hold); err != nil {
+		if err := w.publishHold(ctx, hold, result); err != nil {
 			return err
 		}
 	}
-	return w.publishNew(ctx, bus.StreamResult, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()), result)
+	return w.publishResult(ctx, result)
+}
+
+func (w *worker) publishHold(ctx context.Context, hold *dispatchv1.Hold, result *dispatchv1.Result) error {
+	w.finishing <- struct{}{}
+	defer func() { <-w.finishing }()
+	return w.publishNew(ctx, bus.StreamErrorHold, bus.HoldSubject(result.GetConnector(), result.GetKey(), result.GetDeliveryId()), hold)
 }
 
 // publishUnlessThere is for what an earlier owner closed and may have published:
@@ -151,15 +158,31 @@ func (w *worker) publishUnlessThere(ctx context.Context, closing *ledgerv1.Close
 	return err
 }
 
+// publishResult publishes a result, together with others.
+func (w *worker) publishResult(ctx context.Context, result *dispatchv1.Result) error {
+	subject := bus.ResultSubject(result.GetRequester(), result.GetDeliveryId())
+	return w.publishBy(ctx, bus.StreamResult, subject, result, w.results.publish)
+}
+
 // publishNew publishes what must be there once; that it is there already is
 // success.
 func (w *worker) publishNew(ctx context.Context, stream, subject string, message proto.Message) error {
+	return w.publishBy(ctx, stream, subject, message, func(ctx context.Context, m bus.Message) error {
+		_, err := w.records.Publish(ctx, m)
+		return err
+	})
+}
+
+func (w *worker) publishBy(
+	ctx context.Context, stream, subject string, message proto.Message, publish func(context.Context, bus.Message) error,
+) error {
 	data, err := proto.Marshal(message)
 	if err != nil {
 		return err
 	}
-	m := bus.Message{Subject: subject, Data: data, ExpectLast: bus.Sequence(0)}
-	_, err = w.records.Publish(ctx, m)
+	// The trace goes along in any case: those published together are of others.
+	m := bus.Message{Subject: subject, Header: telemetry.Inject(ctx), Data: data, ExpectLast: bus.Sequence(0)}
+	err = publish(ctx, m)
 	if bus.IsConflict(err) {
 		_, err = bus.Instead(ctx, w.records, stream, m, err)
 	}

@@ -1,17 +1,69 @@
 package throttledispatcher_test
 
 import (
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
-// However many connectors have a backlog, what is held in memory of it is bounded, and
-// a lane has enough for a second at 100 a second.
+func concurrencyOf(calls int64) v1alpha1.Limit {
+	return v1alpha1.Limit{Name: "parallel", Concurrency: &v1alpha1.Concurrency{Calls: calls}}
+}
+
+// However many connectors have a backlog, what is held in memory of it is bounded, a
+// lane has enough for a second at 100 a second, and never fewer than two seconds of the
+// pace and the calls under way need.
 func TestManyConnectorsHoldNoMoreTogether(t *testing.T) {
-	for connectors, want := range map[int]int{0: 512, 1: 512, 50: 512, 100: 256, 200: 128, 1000: 128} {
-		if got := throttledispatcher.PlacesPerLane(connectors); got != want {
-			t.Errorf("%d connectors: %d places in each lane, want %d", connectors, got, want)
+	for name, test := range map[string]struct {
+		connectors, want int
+		limits           []v1alpha1.Limit
+	}{
+		"none":                       {0, 512, []v1alpha1.Limit{window(100, time.Minute)}},
+		"one":                        {1, 512, []v1alpha1.Limit{window(100, time.Minute)}},
+		"fifty":                      {50, 512, []v1alpha1.Limit{window(100, time.Minute)}},
+		"a hundred":                  {100, 256, []v1alpha1.Limit{window(100, time.Minute)}},
+		"two hundred":                {200, 128, []v1alpha1.Limit{window(100, time.Minute)}},
+		"a thousand":                 {1000, 128, []v1alpha1.Limit{window(100, time.Minute)}},
+		"one of 1,000 a second":      {1, 2400, []v1alpha1.Limit{window(1000, time.Second), concurrencyOf(400)}},
+		"quick ones among others":    {1000, 2400, []v1alpha1.Limit{window(1000, time.Second), concurrencyOf(400)}},
+		"the slower of two windows":  {200, 210, []v1alpha1.Limit{window(1000, time.Second), window(3000, time.Minute), concurrencyOf(110)}},
+		"no pace":                    {1, 512, []v1alpha1.Limit{concurrencyOf(400)}},
+		"more than anyone can store": {1, 8192, []v1alpha1.Limit{window(1_000_000, time.Second)}},
+	} {
+		connector := &v1alpha1.Connector{Spec: v1alpha1.ConnectorSpec{Limits: test.limits}}
+		got, err := throttledispatcher.PlacesPerLane(test.connectors, connector)
+		if err != nil || got != test.want {
+			t.Errorf("%s: %d places in each lane (%v), want %d", name, got, err, test.want)
 		}
+	}
+}
+
+// What comes from the stream one by one is not also sent one by one: a block has what
+// has come while the one before was bound and stored. Otherwise a connector whose line
+// has once run dry would never again be faster than one call to a block.
+func TestAStreamOfDeliveriesFillsBlocks(t *testing.T) {
+	t.Parallel()
+	const orders = 400
+	w := newWorld(t, 1_000_000, time.Minute)
+	var group sync.WaitGroup
+	for n := range orders {
+		group.Go(func() { w.want(n, "") })
+	}
+	group.Wait()
+	w.start()
+	w.delivered(orders)
+	claims, blocks := 0, 0
+	for _, block := range w.blocks() {
+		if n := len(block.GetClaims()); n > 0 {
+			claims += n
+			blocks++
+		}
+	}
+	t.Logf("%d claims in %d blocks", claims, blocks)
+	if claims != orders || blocks > orders/4 {
+		t.Errorf("%d claims are in %d blocks, want %d in at most %d", claims, blocks, orders, orders/4)
 	}
 }

@@ -2,6 +2,7 @@ package throttledispatcher
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -52,6 +53,19 @@ func limitsOf(connector *v1alpha1.Connector) (budget.Limits, error) {
 		}
 	}
 	return limits, nil
+}
+
+// callsPerSecond returns what windows and buckets allow over a long time; infinite
+// where there are none.
+func callsPerSecond(limits budget.Limits) float64 {
+	pace := math.Inf(1)
+	for _, window := range limits.Windows {
+		pace = min(pace, float64(window.Calls)/window.Per.Seconds())
+	}
+	for _, bucket := range limits.Buckets {
+		pace = min(pace, float64(bucket.Refill)/bucket.Per.Seconds())
+	}
+	return pace
 }
 
 // maxConcurrency returns the most calls that may be under way at a time; as many

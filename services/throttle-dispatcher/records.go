@@ -24,6 +24,8 @@ type reads interface {
 type writes interface {
 	// Publish writes a record and returns once it is on disk.
 	Publish(ctx context.Context, m bus.Message) (bus.Ack, error)
+	// PublishAtomic writes all of them or none, to one stream.
+	PublishAtomic(ctx context.Context, messages []bus.Message) (bus.Ack, error)
 	// Ack takes a message out of its queue.
 	Ack(ctx context.Context, m *bus.Incoming) error
 	// Remove takes what is on a subject out of a stream.

@@ -112,7 +112,7 @@ func (w *worker) tidy(ctx context.Context, left leftover) {
 				return err
 			}
 			// Not its hold: that may have been released meanwhile.
-			if err := w.publishNew(ctx, bus.StreamResult, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()), result); err != nil {
+			if err := w.publishResult(ctx, result); err != nil {
 				return err
 			}
 			select {

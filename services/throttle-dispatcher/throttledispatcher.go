@@ -61,6 +61,8 @@ const handoverTimeout = 2 * time.Second
 type Dispatcher struct {
 	config  Config
 	records records
+	// results are published through it, those of all connectors.
+	results *together
 	board   *board
 	grace   time.Duration
 	// askAfter is awaitedAgain.
@@ -114,6 +116,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer stopMeasuring()
 	stopServing := d.serve()
 	defer stopServing()
+	d.results = &together{records: d.records}
+	defer d.results.wait()
 	for d.work(ctx, shards) {
 		d.config.Logger.ErrorContext(ctx, "another dispatcher runs under this one's name, and this one stands by until it is free; give each its own --owner",
 			"owner", d.config.Owner)

@@ -47,12 +47,19 @@ const (
 	// maxPerBlock bounds a block: 128 claims with payloads of some kB stay well
 	// under the largest message.
 	maxPerBlock = 128
+	// maxTaken bounds what the loop takes in before it looks whether a block is due. Each
+	// call comes with four pieces of news: its delivery, its first byte, its outcome,
+	// and the end of it. While a block is bound and stored, those of more than one block
+	// gather, or blocks themselves bound the pace.
+	maxTaken = 16 * maxPerBlock
 )
 
 // desk is what all workers of a dispatcher share.
 type desk struct {
 	config  Config
 	records records
+	// results are published through it.
+	results *together
 	binder  binder
 	board   *board
 	// grace is how long calls under way may go on after a stop was asked.
@@ -198,7 +205,8 @@ type worker struct {
 	lost chan *ledgerv1.Claim
 
 	finishers sync.WaitGroup
-	// finishing bounds how many closes are made known at the same time.
+	// finishing bounds how many messages are acknowledged, and holds published, at the
+	// same time.
 	finishing chan struct{}
 	// movers bounds how many move to WAITING at the same time. They have places of
 	// their own: while WAITING takes nothing, results still go out.
@@ -232,14 +240,13 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{},
 		aside: map[string]*job{}, delayed: map[string]int{},
-		slot:   desk.board.slot(connector.Name),
-		places: placesPerLane(len(desk.config.Catalog.Connectors())),
-		queue:  queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
+		slot:  desk.board.slot(connector.Name),
+		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
 		callTimeout: connector.Spec.Timeout.Duration,
 		grant:       1, nextCost: 1, recalled: make(chan struct{}),
 		unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
 		parallel: parallelOf(maxConcurrency(limits), len(limits.Concurrency) > 0),
-		incoming: make(chan *bus.Incoming), outcomes: make(chan outcome), issued: make(chan issue, 1024),
+		incoming: make(chan *bus.Incoming, maxPerBlock), outcomes: make(chan outcome), issued: make(chan issue, 1024),
 		finished: make(chan string), moved: make(chan string), looks: make(chan look),
 		gone: make(chan string), lost: make(chan *ledgerv1.Claim), finishing: make(chan struct{}, 16), movers: make(chan struct{}, 16),
 	}
@@ -250,8 +257,8 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		return nil, err
 	}
 	w.others = othersOf(limits)
-	// The transport holds calls back that are too many at a time.
-	w.budget.Ahead(maxPerBlock)
+	w.places = w.placesFor(limits)
+	w.budget.Ahead(w.ahead())
 	if w.auditor, err = certificate.New(limits); err != nil {
 		return nil, fmt.Errorf("connector %s: %w", w.name, err)
 	}
@@ -387,7 +394,7 @@ func (w *worker) loop(ctx, calls context.Context) error {
 // takeWhatIsThere empties the channels, so that a block covers all that is
 // known.
 func (w *worker) takeWhatIsThere(calls context.Context) {
-	for range maxPerBlock {
+	for range maxTaken {
 		select {
 		case m := <-w.incoming:
 			w.take(calls, m)

@@ -147,6 +147,7 @@ func (t Topology) streams() []jetstream.StreamConfig {
 	waiting.MaxMsgsPerSubject = 1
 	ledger := bounded(base(StreamLedger, "ledger.v1.>"), 30*day, t.LedgerMaxBytes)
 	result := bounded(base(StreamResult, "result.v1.>"), 7*day, t.ResultMaxBytes)
+	result.AllowAtomicPublish = true
 	hold := bounded(base(StreamErrorHold, "hold.v1.>"), 0, t.ErrorHoldMaxBytes)
 	journal := bounded(base(StreamJournal, "journal.v1.>"), 0, t.JournalMaxBytes)
 	configs = append(configs, dispatch, waiting, ledger, result, hold, journal)
