@@ -118,7 +118,7 @@ func (w *worker) takeTurns(ctx context.Context, now time.Time, most int) []*job 
 func (w *worker) bindAll(ctx context.Context, taken []*job, now time.Time) []prepared {
 	all := make([]prepared, len(taken))
 	var group errgroup.Group
-	group.SetLimit(32)
+	group.SetLimit(8)
 	for i, j := range taken {
 		group.Go(func() error {
 			all[i] = w.bindOne(ctx, j, now)
