@@ -7,6 +7,7 @@ import (
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/reply"
 	"github.com/peppasync/peppasync/services/internal/fault"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/feedback"
 )
 
 // One bad order must stop only itself, and an outage must cost no order. A reply
@@ -36,16 +37,25 @@ func (o outcome) repliesAsDown(answer connectors.Answer) bool {
 	return answer.Outage || o.result.Status != 0 && o.isOutage(answer)
 }
 
-// failsAlone reports whether the delivery meets an outage while others pass.
-func (w *worker) failsAlone(o outcome, answer connectors.Answer) bool {
-	if o.job == nil || !o.isOutage(answer) {
-		return false
+// compare takes in whether others pass where the delivery meets an outage or is
+// throttled.
+func (w *worker) compare(o *outcome, answer connectors.Answer) {
+	if o.job == nil {
+		return
 	}
-	kinds := []string{o.call.Operation}
+	kinds := []string{o.kind()}
 	if o.lookUp {
-		kinds = append(kinds, o.kind())
+		kinds = append(kinds, o.call.Operation)
 	}
-	return o.job.suspect.Alone(&w.works, kinds...)
+	switch {
+	case answer.Class == fault.Throttled:
+		w.compareRefusal(o, answer, kinds)
+		return
+	case o.isOutage(answer):
+		o.alone = o.job.suspect.Alone(&w.works, kinds...)
+		return
+	}
+	o.job.refused = feedback.OwnRefusals{}
 }
 
 // kind is which calls are a proof for one another. A look-up that passes proves
@@ -65,6 +75,7 @@ func (w *worker) passed(o outcome, answer connectors.Answer) {
 		return
 	}
 	w.works.Accepted(o.kind(), o.result.FirstByteAt)
+	w.passing.Passed(o.kind(), o.result.FirstByteAt)
 	if o.lookUp {
 		return
 	}
@@ -108,8 +119,22 @@ func (w *worker) comeForward(now time.Time) {
 	}
 }
 
-// whileOthersPass says in a cause what its reply alone does not.
-func whileOthersPass(cause fault.Cause) fault.Cause {
-	cause.Detail = reply.Shorten("the external system answers this one as if it were down, while others pass: " + cause.Detail)
-	return cause
+// besideOthers returns what an answer means beside those that others get, and from when
+// on the delivery may go again.
+func (w *worker) besideOthers(o outcome, answer connectors.Answer, now time.Time) (connectors.Answer, time.Time) {
+	answer.Outage = o.repliesAsDown(answer) && !o.alone && answer.Class != fault.Throttled
+	at, own, as := now, o.alone, "answers this one as if it were down"
+	if answer.Class == fault.Throttled {
+		at, own, as = w.afterThrottle(o, now), o.refusal.Passed, "throttles this one"
+	}
+	if !own {
+		return answer, at
+	}
+	w.log.Warn("the external system does not take a delivery, while others pass; its attempts count",
+		"delivery", o.job.delivery.GetId(), "attempt", o.job.attempts, "status", answer.Cause.Status, "cause", answer.Cause.Code)
+	answer.Cause.Detail = reply.Shorten("the external system " + as + ", while others pass: " + answer.Cause.Detail)
+	if answer.Class == fault.Throttled {
+		answer.Class = fault.Transient // refused for certain
+	}
+	return answer, at
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/feedback"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/transport"
 )
 
@@ -40,8 +41,11 @@ type flight struct {
 type outcome struct {
 	flight
 	result transport.Outcome
-	// alone: it met an outage that others do not.
+	// alone: it met an outage, or was throttled, and others are not.
 	alone bool
+	// refusal is what it is where it was throttled, ownTrouble: no reason to pause.
+	refusal    feedback.Refusal
+	ownTrouble bool
 }
 
 // launch starts the flight; its outcome comes to the loop in any case.

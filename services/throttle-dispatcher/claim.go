@@ -16,6 +16,7 @@ import (
 	"github.com/peppasync/peppasync/services/internal/fault"
 	"github.com/peppasync/peppasync/services/internal/order"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/doubt"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/feedback"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/outage"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
@@ -54,7 +55,9 @@ type job struct {
 	// stepped aside for the newest.
 	suspect    outage.Suspect
 	asideUntil time.Time
-	span       trace.Span
+	// refused are the times in a row that it was throttled.
+	refused feedback.OwnRefusals
+	span    trace.Span
 }
 
 // prepared is what late binding made of a delivery: a claim to send, or its end

@@ -80,7 +80,7 @@ func (w *worker) own(o outcome) []int {
 
 // heed takes in what a reply says of the account's quota.
 func (w *worker) heed(o outcome, answer connectors.Answer, now time.Time) {
-	if o.result.Status == 0 {
+	if o.result.Status == 0 || o.ownTrouble {
 		return
 	}
 	if answer.Class != fault.Throttled {

@@ -156,7 +156,7 @@ func (w *worker) concludeLookUp(o outcome, now time.Time) {
 		return
 	}
 	finding := finder.ReadFound(&w.spec.Spec, j.lookup(), o.result.Reply)
-	o.alone = w.failsAlone(o, finding.Answer)
+	w.compare(&o, finding.Answer)
 	w.watchHealth(o, finding.Answer, now)
 	switch {
 	case finding.Class == fault.Auth && w.refusedAlone(j, now):
@@ -171,11 +171,14 @@ func (w *worker) concludeLookUp(o outcome, now time.Time) {
 		return
 	case finding.Class != fault.OK:
 		down := o.repliesAsDown(finding.Answer) && !o.alone
-		excused := finding.Class == fault.Throttled || finding.Class == fault.Auth || down || w.breaker.Open()
+		excused := finding.Class == fault.Throttled && !o.refusal.Passed || finding.Class == fault.Auth || down || w.breaker.Open()
 		next := j.doubt.Unanswered(now, excused)
 		if down {
 			w.stepAside(o, next, now)
 			return
+		}
+		if finding.Class == fault.Throttled {
+			next = latest(next, w.afterThrottle(o, now))
 		}
 		w.putBack(o, next)
 		return

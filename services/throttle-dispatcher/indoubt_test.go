@@ -351,6 +351,44 @@ func TestLookUpsWithoutAnAnswer(t *testing.T) {
 	}
 }
 
+// A look-up that is always throttled, while others pass, does not go on for ever.
+func TestALookUpThatAloneIsThrottledEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1200, time.Minute)
+	w.catalog.respec(findable(time.Second))
+	w.catalog.respec(attempts(2))
+	books := w.keepBooks(t, fate{cut: true})
+	w.account.answer(func(rw http.ResponseWriter, r *http.Request, body string) int {
+		if r.Method == http.MethodGet {
+			rw.Header().Set("Retry-After", "0.2")
+			return http.StatusTooManyRequests
+		}
+		return books.serve(rw, r, body)
+	})
+	w.ship(1)
+	w.start()
+	w.eventually("it is cut", func() bool { return len(w.account.seen()) > 0 })
+	others := 0
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	w.eventually("it is held", func() bool {
+		<-tick.C
+		others++
+		w.ship(10 + others)
+		return len(w.log.with("goes to the Error Hold")) > 0
+	})
+	results := w.results(1 + others)
+	if result := results[keyOf(1)]; result.GetCause().GetCode() != "outcome-unknown" || !w.hold(result).GetInDoubt() {
+		t.Errorf("%v, want it held in doubt", result)
+	}
+	for i := range others {
+		if got := results[keyOf(11+i)]; got.GetOutcome() != dispatchv1.Outcome_OUTCOME_DELIVERED {
+			t.Errorf("%v, want it delivered", got)
+		}
+	}
+	books.once(shipment(1))
+}
+
 // An upsert whose outcome is unknown is repeated at once; what follows in its key
 // waits until the first one cannot come after it, also over a restart.
 func TestALateUpsertUndoesNothing(t *testing.T) {

@@ -45,7 +45,7 @@ func (w *worker) settle(o outcome) {
 		w.concludeLookUp(o, now)
 	default:
 		answer := w.system.Read(&w.spec.Spec, o.call, o.result.Reply)
-		o.alone = w.failsAlone(o, answer)
+		w.compare(&o, answer)
 		w.watchHealth(o, answer, now)
 		if o.job != nil {
 			w.conclude(o, answer, now)
@@ -125,33 +125,13 @@ func (w *worker) fail(o outcome, now time.Time) {
 	}
 }
 
-// throttle closes the connector for as long as the external system asked, longer and
-// longer while it refuses everything and asks for nothing, and lowers its pace.
-func (w *worker) throttle(o outcome, answer connectors.Answer, now time.Time) {
-	wait := w.refusals.Pause(o.sentAt(), now, answer.Wait, answer.WaitSaid, w.random)
-	w.pace.Throttled(o.sentAt(), now, now.Add(wait), w.others.Part(now))
-	// Calls that were under way together are refused together.
-	if !now.Before(w.budget.ClosedUntil()) {
-		w.log.Warn("the external system throttled a call; the connector pauses and then goes on at a part of its pace",
-			"wait", wait, "part", w.part(now), "detail", answer.Cause.Detail)
-	}
-	w.budget.Close(now.Add(wait))
-	w.recall()
-}
-
 // conclude does with the delivery what the answer asks for.
 func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 	j := o.job
-	down := o.repliesAsDown(answer)
 	if !o.isOutage(answer) {
 		j.suspect = outage.Suspect{}
 	}
-	answer.Outage = down && !o.alone
-	if o.alone {
-		answer.Cause = whileOthersPass(answer.Cause)
-		w.log.Warn("a delivery is answered as if the system were down, while others pass; its attempts count",
-			"delivery", j.delivery.GetId(), "attempt", j.attempts, "status", answer.Cause.Status)
-	}
+	answer, at := w.besideOthers(o, answer, now)
 	answer = w.perhapsDone(o, answer)
 	if w.inDoubt(o, answer, now) {
 		w.putBack(o, now)
@@ -165,7 +145,6 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 	}
 	bounds := retryBounds{maxAttempts: int(w.spec.Spec.Retry.MaxAttempts), maxAge: w.spec.Spec.Retry.MaxAge.Duration}
 	act, inDoubt := decide(answer, j.operation.Effect, j.attempts, age, bounds)
-	at := now
 	if answer.Class == fault.Auth {
 		if w.refusedAlone(j, now) {
 			act = actionHold
@@ -189,7 +168,7 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 		}
 		w.putBack(o, at)
 	case actionRetry:
-		w.retry(o, answer, now.Add(bounds.wait(w.backoffFor(answer.Class, j.attempts), answer.Wait, age)), now)
+		w.retry(o, answer, at.Add(bounds.wait(w.backoffFor(answer.Class, j.attempts), answer.Wait, age)), now)
 	}
 }
 

@@ -31,8 +31,9 @@ const (
 	movingRetry = 100 * time.Millisecond
 	// lookAgainAfter is how often WAITING is read for what others wrote there.
 	lookAgainAfter = 10 * time.Second
-	// laneWaiting is where deliveries stand whose wait is over, whatever lane they
-	// came by. No connector can name a lane like this.
+	// laneWaiting is where deliveries stand whose wait is over, and those that were
+	// throttled again and again, whatever lane they came by. No connector can name a lane
+	// like this.
 	laneWaiting = "~waiting"
 	// waitingPart: of so many sends they get one while others are there to be sent.
 	waitingPart = 10
@@ -47,7 +48,9 @@ type place struct {
 	position uint64
 	// delayed: it waits in its lane and counts towards the crowd.
 	delayed bool
-	cause   *dispatchv1.Cause
+	// behind: it stands behind what is in its lane.
+	behind bool
+	cause  *dispatchv1.Cause
 	// parent is the span that it goes on in after a wait.
 	parent trace.SpanContext
 }
@@ -115,7 +118,11 @@ func (w *worker) waitFor(j *job, at, written, now time.Time) {
 		w.toMove = append(w.toMove, move{j, written})
 		w.leaveLane(j)
 	default:
-		w.queue.Retry(key, at)
+		if j.behind {
+			w.queue.Move(key, at, laneWaiting)
+		} else {
+			w.queue.Retry(key, at)
+		}
 		if at.After(now) && !j.delayed {
 			j.delayed = true
 			w.delayed[lane]++

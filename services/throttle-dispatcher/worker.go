@@ -117,11 +117,12 @@ type worker struct {
 	restoredAt time.Time
 	queue      *queue.Queue[*job]
 	breaker    *outage.Breaker
-	// works is which calls others pass with; aside are those that wait because they met
+	// works and passing are which calls others pass with; aside are those that wait because they met
 	// what looks like an outage.
-	works  outage.Works
-	aside  map[string]*job
-	random *rand.Rand
+	works   outage.Works
+	passing feedback.Passing
+	aside   map[string]*job
+	random  *rand.Rand
 
 	// places is how many deliveries each lane holds here.
 	places int

@@ -5,5 +5,6 @@
 //
 // Pace learns from throttled replies alone, Others from the server's own figures of
 // what is used of windows. Figures of buckets go to the budget's level; About says of
-// which.
+// which. Passing tells replies that throttle the account from those that refuse one
+// delivery.
 package feedback

@@ -1,0 +1,56 @@
+package throttledispatcher
+
+import (
+	"time"
+
+	"github.com/peppasync/peppasync/services/connectors"
+)
+
+// throttle closes the connector for as long as the external system asked, longer and
+// longer while it refuses everything and asks for nothing, and lowers its pace. A refusal
+// that is the delivery's own trouble does nothing of that.
+func (w *worker) throttle(o outcome, answer connectors.Answer, now time.Time) {
+	if o.job == nil {
+		w.passing.Throttled(o.result.At)
+	}
+	if o.ownTrouble {
+		return
+	}
+	wait := w.refusals.Pause(o.sentAt(), now, answer.Wait, answer.WaitSaid, w.random)
+	w.pace.Throttled(o.sentAt(), now, now.Add(wait), w.others.Part(now))
+	// Calls that were under way together are refused together.
+	if !now.Before(w.budget.ClosedUntil()) {
+		w.log.Warn("the external system throttled a call; the connector pauses and then goes on at a part of its pace",
+			"wait", wait, "part", w.part(now), "detail", answer.Cause.Detail)
+	}
+	w.budget.Close(now.Add(wait))
+	w.recall()
+}
+
+// compareRefusal takes in a throttled reply to a delivery, whose own trouble it may be.
+// A wait that the system names is heeded for longer than the one that is taken where it
+// names none.
+func (w *worker) compareRefusal(o *outcome, answer connectors.Answer, kinds []string) {
+	j := o.job
+	o.refusal = w.passing.Refused(&j.refused, o.result.At, kinds...)
+	o.alone = o.refusal.Alone
+	o.ownTrouble = o.alone && (answer.Wait <= 0 || o.refusal.Surely)
+	// After the first it only lets another go before it; from the second on it stands
+	// behind all: the oldest would be the first after each pause, and more than one of
+	// them would leave no turn to others.
+	j.behind = j.behind || o.refusal.Times > 1
+}
+
+// afterThrottle returns when a delivery that was throttled may go again: so long after
+// the pause that another goes before it, if one waits. What is alone with it, while
+// none passes, does so ever later.
+func (w *worker) afterThrottle(o outcome, now time.Time) time.Time {
+	resumes := latest(now, w.budget.ClosedUntil())
+	switch {
+	case o.refusal.Alone && !o.refusal.Passed:
+		return resumes.Add(w.backoff(o.refusal.Times))
+	case o.refusal.Alone || w.queue.Len() < 2:
+		return resumes
+	}
+	return resumes.Add(max(w.budget.Gap(), probeEvery))
+}
