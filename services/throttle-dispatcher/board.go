@@ -9,6 +9,7 @@ import (
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/certificate"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/feedback"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/promise"
@@ -107,6 +108,7 @@ type snapshot struct {
 	lanes     []queue.LaneState
 	gap       time.Duration
 	declared  time.Duration // the gap of the whole pace
+	fills     []budget.Fill
 	// growsFrom is the part of the pace that gap means at which the next call goes,
 	// until whole; 0 for all of it.
 	growsFrom float64
@@ -196,7 +198,7 @@ func (s *snapshot) promise(pending map[string]bus.Backlog) promise.State {
 	}
 	for n, limit := range s.report.Limits {
 		if limit.IsBucket() {
-			continue
+			continue // below
 		}
 		if limit.Per == 0 {
 			if places := limit.Calls - limit.Headroom; p.Parallel == 0 || places < p.Parallel {
@@ -215,6 +217,15 @@ func (s *snapshot) promise(pending map[string]bus.Backlog) promise.State {
 			w.Taken = append(w.Taken, promise.Release(r))
 		}
 		p.Windows = append(p.Windows, w)
+	}
+	cost, spent := max(s.report.CostPerCall, 1), s.report.SpentPerCall
+	if s.report.CostPerCall == 0 {
+		spent = cost
+	}
+	for _, k := range s.fills {
+		p.Buckets = append(p.Buckets, promise.Bucket{
+			Room: k.Room, Settled: k.Settled, Flying: k.Flying, Reserved: k.Takes(cost), Spent: k.Takes(spent),
+		})
 	}
 	for _, l := range s.lanes {
 		waiting := l.Waiting + int(pending[l.Name].Pending) //nolint:gosec // a stream holds fewer

@@ -66,10 +66,9 @@ func TestBucketIsFedAsItDrainsAndTakesABurst(t *testing.T) {
 	const capacity, rate = 20, 10
 	w, m := newWorld(t, 6000, time.Minute), watch(t)
 	w.withBucket(bucketOf(capacity, v1alpha1.Refill{Calls: rate}))
-	w.account.answer(func(reply http.ResponseWriter, _ *http.Request, _ string) int {
-		reply.Header().Set("X-Shopify-Shop-Api-Call-Limit", fmt.Sprintf("%d/%d", capacity, capacity))
-		return http.StatusCreated
-	})
+	// Full at first, as the connector takes it to be.
+	account := &leaking{capacity: capacity, rate: rate, level: capacity, at: time.Now()}
+	w.account.answer(account.reply)
 	const backlog, burst = 50, 20
 	for i := range backlog {
 		w.want(i, "")
@@ -79,11 +78,22 @@ func TestBucketIsFedAsItDrainsAndTakesABurst(t *testing.T) {
 	w.delivered(backlog)
 	fed := w.account.seen()
 	took := fed[backlog-1].at.Sub(fed[0].at)
-	w.account.answer(nil)
 	during(capacity * time.Second / rate)
+	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.Paused = true })
 	for i := range burst {
 		w.want(backlog+i, "")
 	}
+	c := w.until(client, "a burst waits", func(c *dispatcherv1.Connector) bool {
+		return c.GetWaiting() == burst && c.GetState() == dispatcherv1.State_STATE_PAUSED
+	})
+	// The backlog took a tenth of a second for each; a burst finds the bucket empty.
+	if in := c.GetDrainsIn().AsDuration(); in > time.Second/2 {
+		t.Errorf("a burst of %d into an empty bucket of %d is to take %v, want it to go at once", burst, capacity, in)
+	}
+	if rate := c.GetAllowedPerMinute(); rate < 599 || rate > 601 {
+		t.Errorf("%v calls a minute are allowed, want 600", rate)
+	}
+	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.Paused = false })
 	w.delivered(backlog + burst)
 	calls := w.account.seen()
 	// The last ones go as what was sent first drains.
@@ -92,6 +102,9 @@ func TestBucketIsFedAsItDrainsAndTakesABurst(t *testing.T) {
 	most := fullest(calls, 1, rate)
 	if most > capacity {
 		t.Errorf("%.3f in a bucket of %d", most, capacity)
+	}
+	if account.refused > 0 {
+		t.Errorf("%d calls were refused", account.refused)
 	}
 	w.certifies(client, most, 2*rate)
 	if !m.judges(t) {

@@ -154,10 +154,11 @@ func (w *worker) part(now time.Time) float64 {
 // take they are taken to go on taking, and what throttled replies took comes back.
 func (w *worker) expectPace(s *snapshot) {
 	others, start := w.others.Part(s.at), latest(s.at, s.notBefore)
-	s.gap, s.declared, s.taken = w.budget.GapAt(others), w.budget.GapAt(1), w.taken(s.at)
+	s.gap, s.declared, s.taken, s.fills = w.budget.SpacingAt(others), w.budget.GapAt(1), w.taken(s.at), w.budget.Fills(s.at)
 	s.part = w.part(s.at)
 	if part := w.pace.Part(start); part < others {
-		s.growsFrom, s.whole = part/others, w.pace.Reaches(others)
+		// While it is slowed, what a bucket refills is spread evenly, too.
+		s.gap, s.growsFrom, s.whole = w.budget.GapAt(others), part/others, w.pace.Reaches(others)
 	}
 }
 

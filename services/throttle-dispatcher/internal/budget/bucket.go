@@ -185,6 +185,34 @@ func (b *Budget) Levels(now time.Time) []Level {
 	return levels
 }
 
+// Fill is what is in a bucket, as the time in which it drains.
+type Fill struct {
+	Bucket
+	// Room is what there is room for when nothing is in it, Settled what drains now, and
+	// Flying what calls in flight hold.
+	Room, Settled, Flying time.Duration
+}
+
+// Takes is what so many points of cost fill, where that is a mean of calls.
+func (l Bucket) Takes(points float64) time.Duration {
+	if !l.Weighted {
+		points = 1
+	}
+	return time.Duration(points * float64(l.Per) / float64(l.Refill))
+}
+
+// Fills returns what is in each bucket now.
+func (b *Budget) Fills(now time.Time) []Fill {
+	b.advance(now)
+	fills := make([]Fill, 0, len(b.buckets))
+	for _, k := range b.buckets {
+		fills = append(fills, Fill{
+			k.Bucket, time.Duration(k.room), time.Duration(max(0, k.drained-b.now)), time.Duration(k.flying(b.endings)),
+		})
+	}
+	return fills
+}
+
 // Room reports whether every bucket has room for a call of that cost now.
 func (b *Budget) Room(now time.Time, cost int64) bool {
 	b.advance(now)

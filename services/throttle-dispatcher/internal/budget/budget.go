@@ -268,6 +268,10 @@ func (b *Budget) GapAt(part float64) time.Duration {
 	return time.Duration(max(b.spacingAt(part), int64(float64(b.refillGap())/part)))
 }
 
+// SpacingAt returns the least time between two send times at a part of the pace; 0 where
+// nothing spaces them. What buckets have room for goes at once.
+func (b *Budget) SpacingAt(part float64) time.Duration { return time.Duration(b.spacingAt(part)) }
+
 func (b *Budget) spacing() int64 {
 	if b.number == b.slowAfter {
 		return b.gap

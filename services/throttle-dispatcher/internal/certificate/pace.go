@@ -20,6 +20,9 @@ type pace struct {
 	waiting bool
 
 	latency float64
+	// cost and spent are the mean of what the latest calls were reserved for and did
+	// cost; 0 before the first.
+	cost, spent float64
 }
 
 // slot is a share of the span; number says which, counted from 1970.
@@ -29,6 +32,9 @@ type slot struct {
 	length int64
 	calls  int
 	closes int
+	// counted calls were reserved for cost and did cost spent, in all.
+	counted     int
+	cost, spent int64
 }
 
 // setSpan forgets what was measured over another one.
@@ -41,7 +47,7 @@ func (p *pace) setSpan(limits []Limit) {
 	}
 	span = max(span, int64(shortestSpan))
 	if span != p.span {
-		*p = pace{span: span, latency: p.latency}
+		*p = pace{span: span, latency: p.latency, cost: p.cost, spent: p.spent}
 	}
 }
 
@@ -61,6 +67,10 @@ func (p *pace) add(c *call) {
 		s.gaps++
 		s.length += gap
 	}
+	s := p.slot(c.sent)
+	s.counted++
+	s.cost += c.cost
+	s.spent += c.spent
 	p.sent, p.waiting = c.sent, c.waiting
 	if c.state != settled {
 		return
@@ -88,12 +98,16 @@ func (p *pace) last(now int64) slot {
 	var sum slot
 	newest := now / (p.span / slots)
 	for _, s := range &p.ring {
-		if s.number > newest-slots && s.number <= newest {
-			sum.gaps += s.gaps
-			sum.length += s.length
-			sum.calls += s.calls
-			sum.closes += s.closes
+		if s.number <= newest-slots || s.number > newest {
+			continue
 		}
+		sum.gaps += s.gaps
+		sum.length += s.length
+		sum.calls += s.calls
+		sum.closes += s.closes
+		sum.counted += s.counted
+		sum.cost += s.cost
+		sum.spent += s.spent
 	}
 	return sum
 }

@@ -19,6 +19,9 @@ type Report struct {
 	// CallsPerDelivery is how many calls it took to end a delivery, over the same
 	// time as Pace; 0 where too few ended.
 	CallsPerDelivery float64
+	// CostPerCall is what a call was reserved for in the mean, SpentPerCall what it did
+	// cost, over the same time, or when there were calls last; 0 before the first.
+	CostPerCall, SpentPerCall float64
 }
 
 // Standing is what the log says about one limit.
@@ -62,6 +65,10 @@ func (a *Auditor) Report(now time.Time) Report {
 	if lately.closes >= minCloses {
 		r.CallsPerDelivery = float64(lately.calls) / float64(lately.closes)
 	}
+	if n := float64(lately.counted); n > 0 {
+		a.pace.cost, a.pace.spent = float64(lately.cost)/n, float64(lately.spent)/n
+	}
+	r.CostPerCall, r.SpentPerCall = a.pace.cost, a.pace.spent
 	for _, j := range a.judges {
 		j.countTo(through)
 		s := Standing{Limit: j.limit, Largest: j.largest, LargestSent: j.sent, Last: running, Since: j.since}

@@ -24,6 +24,7 @@ type State struct {
 	Part    float64
 	Whole   time.Time
 	Windows []Window
+	Buckets []Bucket
 	// Parallel is how many calls may run at the same time; 0 for any number.
 	Parallel int
 	// Flying is how many do.
@@ -121,6 +122,9 @@ func (s State) PerMinute() float64 {
 	for _, w := range s.Windows {
 		rate = min(rate, float64(w.Calls)/(w.Per+w.Within).Seconds())
 	}
+	for _, k := range s.Buckets {
+		rate = min(rate, k.rate(s.Latency))
+	}
 	if s.Parallel > 0 && s.Latency > 0 {
 		rate = min(rate, float64(s.Parallel)/s.Latency.Seconds())
 	}
@@ -139,16 +143,24 @@ func (s State) call(n int) time.Time {
 			at = t
 		}
 	}
+	for _, k := range s.Buckets {
+		if t := s.fits(k, n); t.After(at) {
+			at = t
+		}
+	}
 	if s.Parallel > 0 {
-		// Places are free as calls end, which they do evenly.
-		if queued := n + s.Flying - s.Parallel; queued > 0 {
-			t := s.start().Add(time.Duration(float64(queued) / float64(s.Parallel) * float64(s.Latency)))
-			if t.After(at) {
-				at = t
-			}
+		if t := s.placed(s.Parallel, n); t.After(at) {
+			at = t
 		}
 	}
 	return at
+}
+
+// placed returns when the n-th call finds one of so many places: they are free as calls
+// end, which they do evenly.
+func (s State) placed(places, n int) time.Time {
+	queued := max(0, n+s.Flying-places)
+	return s.start().Add(time.Duration(float64(queued) / float64(places) * float64(s.Latency)))
 }
 
 func (s State) start() time.Time {

@@ -24,21 +24,28 @@ type feed struct {
 	latency time.Duration
 	lanes   []queue.Lane
 	waiting map[string]int
+	// cost returns what the n-th call is reserved for and did cost; nil for 1.
+	cost func(n int) (reserved, spent int64)
+	// full: nothing is known of the buckets when it begins.
+	full bool
 
-	ids     []string
-	random  *rand.Rand
-	now     time.Time
-	budget  *budget.Budget
-	queue   *queue.Queue[string]
-	flying  []flight
-	ends    map[string][]time.Time // of calls that have ended, by window
-	arrived map[string]time.Time
+	sent                   int
+	reserved, spent, ended float64
+	ids                    []string
+	random                 *rand.Rand
+	now                    time.Time
+	budget                 *budget.Budget
+	queue                  *queue.Queue[string]
+	flying                 []flight
+	ends                   map[string][]time.Time // of calls that have ended, by window
+	arrived                map[string]time.Time
 }
 
 type flight struct {
 	permit    budget.Permit
 	id, key   string
 	sent, end time.Time
+	spent     int64
 }
 
 const tick = 10 * time.Millisecond
@@ -48,6 +55,15 @@ func (f *feed) begin(t *testing.T) {
 	var err error
 	if f.budget, err = budget.New(f.limits); err != nil {
 		t.Fatal(err)
+	}
+	for n := range 30 { // what calls cost before
+		if f.cost != nil {
+			reserved, spent := f.cost(n)
+			f.reserved, f.spent, f.ended = f.reserved+float64(reserved), f.spent+float64(spent), f.ended+1
+		}
+	}
+	if f.full {
+		f.budget.Restore(epoch, budget.History{})
 	}
 	f.random = rand.New(rand.NewPCG(1, 2))
 	f.queue, f.now, f.arrived, f.ends = queue.New[string](f.lanes), epoch, map[string]time.Time{}, map[string][]time.Time{}
@@ -76,7 +92,8 @@ func (f *feed) step() {
 		if c.end.After(f.now) {
 			return false
 		}
-		f.budget.Settle(c.permit.Number, c.end)
+		f.budget.SettleFor(c.permit.Number, c.end, c.spent)
+		f.reserved, f.spent, f.ended = f.reserved+float64(c.permit.Cost), f.spent+float64(c.spent), f.ended+1
 		f.queue.Done(c.key)
 		f.arrived[c.id] = c.end
 		for _, w := range f.limits.Windows {
@@ -89,15 +106,20 @@ func (f *feed) step() {
 		return true
 	})
 	for f.queue.Ready(f.now) {
-		permits := f.budget.Reserve(f.now, tick, 1)
+		reserved, spent := int64(1), int64(1)
+		if f.cost != nil {
+			reserved, spent = f.cost(f.sent)
+		}
+		permits := f.budget.ReserveFor(f.now, tick, []int64{reserved})
 		if len(permits) == 0 {
 			break
 		}
+		f.sent++
 		item, _ := f.queue.Take(f.now)
 		sent := permits[0].SendAt
 		f.budget.Issued(permits[0].Number, sent)
 		took := time.Duration(float64(f.latency) * (0.8 + 0.4*f.random.Float64()))
-		f.flying = append(f.flying, flight{permit: permits[0], id: item.ID, key: item.Key, sent: sent, end: sent.Add(took)})
+		f.flying = append(f.flying, flight{permit: permits[0], id: item.ID, key: item.Key, sent: sent, end: sent.Add(took), spent: spent})
 	}
 	f.now = f.now.Add(tick)
 }
@@ -123,6 +145,13 @@ func (f *feed) state() State {
 			}
 		}
 		s.Windows = append(s.Windows, window)
+	}
+	reserved, spent := 1.0, 1.0
+	if f.ended > 0 {
+		reserved, spent = f.reserved/f.ended, f.spent/f.ended
+	}
+	for _, k := range f.budget.Fills(f.now) {
+		s.Buckets = append(s.Buckets, Bucket{Room: k.Room, Settled: k.Settled, Flying: k.Flying, Reserved: k.Takes(reserved), Spent: k.Takes(spent)})
 	}
 	for _, l := range f.queue.Lanes(f.now) {
 		s.Lanes = append(s.Lanes, Lane{Name: l.Name, Weight: l.Weight, Waiting: l.Waiting})
@@ -162,6 +191,9 @@ func TestPromisesAreKept(t *testing.T) {
 	window := func(calls int, per time.Duration) budget.Window {
 		return budget.Window{Name: fmt.Sprint(calls, per), Calls: calls, Per: per, Headroom: 1}
 	}
+	bucket := func(capacity, refill int64, points bool) budget.Bucket {
+		return budget.Bucket{Name: "bucket", Capacity: capacity, Refill: refill, Per: time.Second, Weighted: points}
+	}
 	for name, f := range map[string]*feed{
 		"100 a minute": {
 			limits: budget.Limits{Windows: []budget.Window{window(100, time.Minute)}}, latency: 200 * time.Millisecond,
@@ -191,6 +223,44 @@ func TestPromisesAreKept(t *testing.T) {
 			limits:  budget.Limits{Windows: []budget.Window{window(60, time.Minute), window(400, 10*time.Minute)}},
 			latency: 200 * time.Millisecond, waiting: map[string]int{"standard": 900},
 		},
+		"a bucket that was idle": {
+			limits: budget.Limits{Buckets: []budget.Bucket{bucket(40, 2, false)}}, latency: 200 * time.Millisecond,
+			waiting: map[string]int{"standard": 300, "express": 40},
+		},
+		"a bucket with room for all of it": {
+			limits: budget.Limits{Buckets: []budget.Bucket{bucket(400, 2, false)}}, latency: 200 * time.Millisecond,
+			waiting: map[string]int{"standard": 300, "express": 40},
+		},
+		"a bucket of which nothing is known": {
+			limits: budget.Limits{Buckets: []budget.Bucket{bucket(40, 2, false)}}, latency: 200 * time.Millisecond, full: true,
+			waiting: map[string]int{"standard": 300, "express": 40},
+		},
+		"a bucket, and replies as slow as it drains": {
+			limits: budget.Limits{Buckets: []budget.Bucket{bucket(40, 5, false)}}, latency: 6 * time.Second,
+			waiting: map[string]int{"standard": 600, "bulk": 100},
+		},
+		"a bucket of points that are given back in part": {
+			limits: budget.Limits{Buckets: []budget.Bucket{bucket(1000, 50, true)}}, latency: 400 * time.Millisecond,
+			waiting: map[string]int{"standard": 300, "bulk": 100}, cost: func(int) (int64, int64) { return 40, 25 },
+		},
+		"a bucket of points that are given back nearly all": {
+			limits: budget.Limits{Buckets: []budget.Bucket{bucket(2000, 100, true)}}, latency: 400 * time.Millisecond,
+			waiting: map[string]int{"standard": 300, "bulk": 100}, cost: func(int) (int64, int64) { return 752, 9 },
+		},
+		"a bucket of points that calls hold while they are slow": {
+			limits: budget.Limits{Buckets: []budget.Bucket{bucket(2000, 50, true)}}, latency: 2 * time.Second,
+			waiting: map[string]int{"standard": 600}, cost: func(int) (int64, int64) { return 100, 10 },
+		},
+		"a bucket of calls of unlike costs": {
+			limits: budget.Limits{Buckets: []budget.Bucket{bucket(500, 50, true)}}, latency: 300 * time.Millisecond,
+			waiting: map[string]int{"standard": 600}, cost: func(n int) (int64, int64) { return []int64{5, 60, 12}[n%3], []int64{5, 31, 12}[n%3] },
+		},
+		"a bucket behind a window": {
+			limits: budget.Limits{
+				Windows: []budget.Window{window(600, time.Minute)}, Buckets: []budget.Bucket{bucket(200, 2, false)},
+			}, latency: 200 * time.Millisecond,
+			waiting: map[string]int{"standard": 500},
+		},
 		"bursts": {
 			limits:  budget.Limits{Pacing: budget.Burst, Windows: []budget.Window{window(50, 10*time.Second)}},
 			latency: 300 * time.Millisecond, waiting: map[string]int{"standard": 600, "express": 100},
@@ -217,6 +287,9 @@ func TestPromisesAreKept(t *testing.T) {
 func (f *feed) keep(t *testing.T, said []promises) {
 	t.Helper()
 	slack := f.limits.Gap() + f.latency + tick
+	for _, k := range f.limits.Buckets {
+		slack += k.Takes(f.reserved / f.ended) // as a gap: calls go as this much has drained
+	}
 	worst, most := 0.0, time.Duration(0)
 	last := f.now.Add(-tick)
 	check := func(what string, at time.Time, promised [3]time.Time, came time.Time) {
@@ -241,6 +314,28 @@ func (f *feed) keep(t *testing.T, said []promises) {
 		}
 	}
 	t.Logf("%d moments over %v; a promise is at most %v off, beside a place or two %.2f%% of the time left", len(said), last.Sub(epoch), most, 100*worst)
+}
+
+// What is under way does not drain: after a burst into an empty bucket the next call
+// waits for the first replies.
+func TestABucketDrainsAsCallsEnd(t *testing.T) {
+	const call, latency = 200 * time.Millisecond, 6 * time.Second
+	s := State{Now: epoch, Latency: latency, Buckets: []Bucket{{Room: 40 * call, Reserved: call, Spent: call}}}
+	for n, want := range map[int]time.Duration{1: 0, 40: 0, 41: latency + call, 50: latency + 10*call} {
+		if got := s.call(n).Sub(epoch); got != want {
+			t.Errorf("call %d goes after %v, want %v", n, got, want)
+		}
+	}
+	// Of what has ended it drains at once, and as long as there is some.
+	s.Buckets[0].Settled = 4 * time.Second
+	for n, want := range map[int]time.Duration{20: 0, 21: call, 40: 4 * time.Second, 41: latency + call} {
+		if got := s.call(n).Sub(epoch); got != want {
+			t.Errorf("beside what is in it, call %d goes after %v, want %v", n, got, want)
+		}
+	}
+	if got := s.PerMinute(); got != 300 {
+		t.Errorf("%v calls a minute, want 300", got)
+	}
 }
 
 func TestNothingWaits(t *testing.T) {
