@@ -48,8 +48,10 @@ func fullest(arrivals []arrival, cost, rate float64) float64 {
 // than what a server saw, and no more than slack above it and than what the bucket holds.
 func (w *world) certifies(client dispatcherv1.DispatcherServiceClient, most, slack float64) {
 	w.t.Helper()
+	calls := w.account.seen()
+	last := calls[len(calls)-1].at
 	c := w.until(client, "all are counted", func(c *dispatcherv1.Connector) bool {
-		return c.GetWaiting() == 0 && c.GetInFlight() == 0 && limitNamed(w.t, c, "bucket").GetLastWindowCount() == 0
+		return c.GetCountedThrough().AsTime().After(last) && limitNamed(w.t, c, "bucket").GetLastWindowCount() == 0
 	})
 	l := limitNamed(w.t, c, "bucket")
 	w.t.Logf("a server saw a level of %.2f at most, the certificate says %d of %d", most, l.GetLargestWindowCount(), l.GetCalls())
@@ -250,4 +252,47 @@ func TestPointsThatWereNotSpentAreGivenBack(t *testing.T) {
 	if took := calls[len(calls)-1].at.Sub(calls[0].at); took > 8*time.Second {
 		t.Errorf("%d queries in %v, want it far below %v", len(calls), took, time.Duration(reads-1)*requested*time.Second/rate)
 	}
+}
+
+// While a system is silent it is asked by a harmless question, which costs what the
+// operation does that is the same request.
+func TestAQuestionCostsWhatItsOperationDoes(t *testing.T) {
+	t.Parallel()
+	const capacity, rate, cost = 30, 10, 10
+	w := newWorld(t, 6000, time.Minute)
+	w.withBucket(bucketOf(capacity, v1alpha1.Refill{Points: rate}))
+	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) {
+		read := &spec.HTTP.Operations[2]
+		read.Path, read.Cost = spec.HTTP.ProbePath, cost
+	})
+	w.account.answer(func(_ http.ResponseWriter, r *http.Request, _ string) int {
+		w.account.arrivals = append(w.account.arrivals, arrival{at: time.Now(), method: r.Method}) // its lock is held
+		panic(http.ErrAbortHandler)
+	})
+	w.start()
+	for i := range 5 {
+		w.want(i, "")
+	}
+	w.eventually("it is asked for a while", func() bool {
+		calls := w.account.seen()
+		return len(calls) > 0 && time.Since(calls[0].at) > 8*time.Second
+	})
+	calls, questions := w.account.seen(), 0
+	level, most := 0.0, 0.0
+	for i, call := range calls {
+		if i > 0 {
+			level = max(0, level-rate*call.at.Sub(calls[i-1].at).Seconds())
+		}
+		if level++; call.method == http.MethodGet {
+			questions++
+			level += cost - 1
+		}
+		most = max(most, level)
+	}
+	t.Logf("%d questions among %d calls; at most %.1f in the bucket", questions, len(calls), most)
+	if questions < 3 || most > capacity {
+		t.Errorf("%d questions; at most %.1f points in a bucket of %d", questions, most, capacity)
+	}
+	w.account.answer(nil)
+	w.delivered(5)
 }

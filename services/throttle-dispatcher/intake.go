@@ -216,7 +216,7 @@ func (w *worker) respec(connector *v1alpha1.Connector) error {
 	if err := w.watchMaintenance(time.Now()); err != nil {
 		return err
 	}
-	w.breaker.Set(outageSettings(limits))
+	w.breaker.Set(outageSettings(limits, w.question().Cost))
 	// What was handed out and is not on its way is handed out anew, if at all, by
 	// the limits that hold now.
 	w.recall()

@@ -83,8 +83,9 @@ func maxConcurrency(limits budget.Limits) int {
 // outageSettings returns how often a connector that is down may be asked: twice a
 // second, and with at most half of each window that is not paced and of each bucket,
 // so that the other half is there when it is back. Where the pace spreads calls evenly, a
-// probe takes nothing from those that come after it.
-func outageSettings(limits budget.Limits) outage.Settings {
+// probe takes nothing from those that come after it. cost is what a probe counts for
+// where points are counted.
+func outageSettings(limits budget.Limits, cost int64) outage.Settings {
 	settings := outage.Settings{Threshold: outageThreshold, ProbeEvery: probeEvery}
 	half := func(calls int, per time.Duration) {
 		half := max(1, calls/2)
@@ -98,7 +99,11 @@ func outageSettings(limits budget.Limits) outage.Settings {
 		}
 	}
 	for _, bucket := range limits.Buckets {
-		half(int(bucket.Most()), bucket.DrainTime())
+		probes := bucket.Most()
+		if bucket.Weighted {
+			probes /= max(cost, 1)
+		}
+		half(int(probes), bucket.DrainTime())
 	}
 	return settings
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 )
 
@@ -22,7 +23,7 @@ func (w *worker) mayProbe(now time.Time) bool {
 	if !w.mayAsk() || w.spec.Spec.Paused || now.Before(w.quiet(now)) || now.Before(at) {
 		return false
 	}
-	free, ok := w.budget.Next(now)
+	free, ok := w.budget.NextFor(now, w.askCost())
 	return ok && free.Sub(now) <= w.stalls.lead()
 }
 
@@ -71,10 +72,20 @@ func (w *worker) probe(ctx context.Context, now time.Time) error {
 	}})
 }
 
+// askCost is what the next probe counts for in buckets.
+func (w *worker) askCost() int64 {
+	if question := w.question(); question.Path != "" && !w.byCall() {
+		return w.costOf(question)
+	}
+	return w.nextCost
+}
+
 // question is the system's harmless request; without a path where it has none.
-func (w *worker) question() connectors.Request {
-	if prober, ok := w.system.(connectors.Prober); ok {
-		return prober.Probe(&w.spec.Spec)
+func (w *worker) question() connectors.Request { return questionOf(w.system, w.spec) }
+
+func questionOf(system connectors.System, connector *v1alpha1.Connector) connectors.Request {
+	if prober, ok := system.(connectors.Prober); ok {
+		return prober.Probe(&connector.Spec)
 	}
 	return connectors.Request{}
 }

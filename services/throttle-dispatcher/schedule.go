@@ -86,12 +86,12 @@ func (w *worker) nextSend(now time.Time) (time.Time, bool) {
 	if w.spec.Spec.Paused {
 		return time.Time{}, false
 	}
-	at := now
+	at, cost := now, w.nextCost
 	switch probe, asks := w.nextProbe(now); {
 	case asks && !w.mayAsk(), !asks && (w.sign.onTrial() && w.flying > 0 || w.room(now) == 0):
 		return time.Time{}, false
 	case asks:
-		at = probe
+		at, cost = probe, w.askCost()
 	}
 	if !w.breaker.Open() && !w.queue.Ready(now) {
 		ready, waits := w.queue.NextReady()
@@ -100,7 +100,7 @@ func (w *worker) nextSend(now time.Time) (time.Time, bool) {
 		}
 		at = latest(at, ready)
 	}
-	free, ok := w.budget.NextFor(now, w.nextCost)
+	free, ok := w.budget.NextFor(now, cost)
 	if !ok {
 		return time.Time{}, false
 	}

@@ -242,7 +242,7 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		jobs:   map[string]*job{}, open: map[string]*ledgerv1.Claim{}, closed: map[string]*ledgerv1.Close{},
 		aside: map[string]*job{}, delayed: map[string]int{},
 		slot:  desk.board.slot(connector.Name),
-		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits)),
+		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits, questionOf(system, connector).Cost)),
 		callTimeout: connector.Spec.Timeout.Duration,
 		grant:       1, nextCost: 1, recalled: make(chan struct{}),
 		unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),

@@ -360,8 +360,8 @@ type HTTPOperation struct {
 	Path string `json:"path"`
 	// What a repetition would do.
 	Effect HTTPEffect `json:"effect"`
-	// What a call counts for in buckets of points, and so does a look-up by find; 1
-	// where it is not written.
+	// What a call counts for in buckets of points, and so does a look-up by find, and a
+	// probe where it is a GET of probePath; 1 where it is not written.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000000
 	// +optional

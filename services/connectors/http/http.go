@@ -121,13 +121,22 @@ func (HTTP) Request(spec *v1alpha1.ConnectorSpec, call connectors.Call) (connect
 }
 
 // Probe asks probePath, or the root where there is none: any answer of the
-// system itself shows that it is back.
+// system itself shows that it is back. It costs what the operation does that is the same
+// request.
 func (HTTP) Probe(spec *v1alpha1.ConnectorSpec) connectors.Request {
-	path := "/"
-	if spec.HTTP != nil && inside(spec.HTTP.ProbePath) {
-		path = spec.HTTP.ProbePath
+	probe := connectors.Request{Method: nethttp.MethodGet, Path: "/", Header: nethttp.Header{"Accept": {"*/*"}}}
+	if spec.HTTP == nil {
+		return probe
 	}
-	return connectors.Request{Method: nethttp.MethodGet, Path: path, Header: nethttp.Header{"Accept": {"*/*"}}}
+	if inside(spec.HTTP.ProbePath) {
+		probe.Path = spec.HTTP.ProbePath
+	}
+	for _, operation := range spec.HTTP.Operations {
+		if operation.Method == probe.Method && operation.Path == probe.Path {
+			probe.Cost = operation.Cost
+		}
+	}
+	return probe
 }
 
 // described returns the operation as the Connector describes it.

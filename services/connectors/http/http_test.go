@@ -158,6 +158,13 @@ func TestPathsThatLeaveTheEndpointAreRefused(t *testing.T) {
 		}
 	}
 	s := spec()
+	if got := (http.HTTP{}).Probe(s).Cost; got != 0 {
+		t.Errorf("a probe of no operation costs %d", got)
+	}
+	s.HTTP.Operations = append(s.HTTP.Operations, v1alpha1.HTTPOperation{Name: "health", Method: "GET", Path: "/health", Effect: v1alpha1.HTTPEffectNone, Cost: 12})
+	if got := (http.HTTP{}).Probe(s).Cost; got != 12 {
+		t.Errorf("a probe costs %d, and the operation that is the same 12", got)
+	}
 	s.HTTP.ProbePath = "//evil.example/"
 	if got := (http.HTTP{}).Probe(s).Path; got != "/" {
 		t.Errorf("the probe goes to %q", got)
