@@ -172,6 +172,7 @@ type addresses struct {
 	Webhooks string `json:"webhooks"`
 	NATS     string `json:"nats"`
 	GRPC     string `json:"grpc,omitempty"`
+	Monitor  string `json:"monitor,omitempty"`
 }
 
 // writeReady writes the file in one step, so that a reader never sees half of
@@ -248,7 +249,7 @@ Runs this role alone. The streams and the catalog must be there: make them with
 }
 
 func registerNATS(c *cobra.Command, nats, creds *string) {
-	c.Flags().StringVar(nats, "nats", "", "URL of NATS, such as nats://nats:4222 (required)")
+	c.Flags().StringVar(nats, "nats", "", "URL of NATS, such as nats://nats:4222; of a cluster all, separated by commas (required)")
 	c.Flags().StringVar(creds, "nats-credentials", "", "file with NATS credentials")
 	required(c, "nats")
 }

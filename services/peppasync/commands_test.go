@@ -50,6 +50,8 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"a format that is not":     {[]string{"up", "-f", demo, "--log-format", "xml"}, `--log-format is "xml", it must be text or json`},
 		"an address that is not":   {[]string{"up", "-f", demo, "--listen", "here"}, "--listen here:"},
 		"a store below nothing":    {[]string{"up", "-f", demo, "--max-store", "-1"}, "--max-store is -1, it must be at least 4194304 bytes"},
+		"a member of no cluster":   {[]string{"nats", "--routes", "a:6222"}, "--routes is for a member of a cluster: add --cluster"},
+		"a member of nobody's":     {[]string{"nats", "--cluster", "orders", "--cluster-listen", "a:6222"}, "--cluster needs --cluster-listen"},
 		"a store of nothing":       {[]string{"nats", "--max-store", "1000"}, "--max-store is 1000"},
 		"no address for gRPC":      {[]string{"up", "-f", demo, "--listen", "127.0.0.1:0", "--grpc-listen", "here"}, "--grpc-listen here:"},
 		"no address for metrics":   {[]string{"up", "-f", demo, "--metrics-listen", "here"}, "--metrics-listen here:"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -41,20 +39,13 @@ func RunNode() {
 		return
 	}
 	routes := strings.Split(os.Getenv(nodeRoutes), ",")
-	_, err := embed.Start(context.Background(), embed.Options{
-		DataDir: os.Getenv(nodeFolder), Listen: os.Getenv(nodeClients), MaxStore: 1 << 30,
-		Configure: func(o *server.Options) {
-			o.ServerName = "node-" + number
-			o.Cluster.Name, o.Cluster.Host = "bustest", "127.0.0.1"
-			for i, route := range routes {
-				if strconv.Itoa(i) == number {
-					_, _ = fmt.Sscanf(route, "127.0.0.1:%d", &o.Cluster.Port)
-					continue
-				}
-				o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: route})
-			}
-		},
-	})
+	i, err := strconv.Atoi(number)
+	if err == nil {
+		_, err = embed.Start(context.Background(), embed.Options{
+			DataDir: os.Getenv(nodeFolder), Listen: os.Getenv(nodeClients), MaxStore: 1 << 30,
+			Cluster: &embed.Cluster{Name: "bustest", Member: "node-" + number, Listen: routes[i], Routes: routes},
+		})
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bustest: node", number, err)
 		os.Exit(1)
@@ -78,15 +69,7 @@ type Cluster struct {
 // with the test. TestMain must call RunNode.
 func NewCluster(t testing.TB) *Cluster {
 	t.Helper()
-	c := &Cluster{dir: t.TempDir()}
-	for range nodes {
-		c.clients, c.routes = append(c.clients, freeAddress(t)), append(c.routes, freeAddress(t))
-	}
-	t.Cleanup(func() {
-		for i := range nodes {
-			c.Kill(i)
-		}
-	})
+	c := newCluster(t)
 	for i := range nodes {
 		c.StartAgain(t, i)
 	}
@@ -96,6 +79,34 @@ func NewCluster(t testing.TB) *Cluster {
 		return b.Apply(ctx, bus.Topology{IngestShards: 2, OrderShards: 2, Replicas: nodes})
 	})
 	b.Close()
+	return c
+}
+
+// NewGathering returns a cluster whose last server, the number of which is returned,
+// is not there yet: StartAgain starts it. It has no topology, and answers.
+func NewGathering(t testing.TB) (c *Cluster, last int) {
+	t.Helper()
+	c, last = newCluster(t), nodes-1
+	for i := range last {
+		c.StartAgain(t, i)
+	}
+	b := c.Connect(t, "bustest")
+	c.until(t, "the servers that are there answer", b.Healthy)
+	b.Close()
+	return c, last
+}
+
+func newCluster(t testing.TB) *Cluster {
+	t.Helper()
+	c := &Cluster{dir: t.TempDir()}
+	for range nodes {
+		c.clients, c.routes = append(c.clients, freeAddress(t)), append(c.routes, freeAddress(t))
+	}
+	t.Cleanup(func() {
+		for i := range nodes {
+			c.Kill(i)
+		}
+	})
 	return c
 }
 

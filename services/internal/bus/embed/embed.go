@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -36,6 +35,12 @@ type Options struct {
 	// Listen is the TCP address to serve on, such as "127.0.0.1:4222"; port 0
 	// takes a free one. Empty serves connections of this process only.
 	Listen string
+	// Monitor is where the server's HTTP monitoring listens, such as
+	// "127.0.0.1:8222". Empty for nowhere.
+	Monitor string
+	// Cluster makes it a member of one; nil for a server alone. A member is ready
+	// before it has met the others: streams are served once most of them are there.
+	Cluster *Cluster
 	// MaxStore bounds the bytes on disk; 0 takes 80% of what the disk has free,
 	// together with what the folder holds already.
 	MaxStore int64
@@ -159,17 +164,20 @@ func serverOptions(o Options) (*server.Options, error) {
 		DontListen: o.Listen == "",
 	}
 	if o.Listen != "" {
-		host, portText, err := net.SplitHostPort(o.Listen)
-		if err != nil {
-			return nil, fmt.Errorf("embedded NATS: listen address %q is not host:port: %w", o.Listen, err)
+		var err error
+		if options.Host, options.Port, err = splitAddress("listen address", o.Listen); err != nil {
+			return nil, err
 		}
-		port, err := strconv.Atoi(portText)
-		if err != nil || port < 0 || port > 65535 {
-			return nil, fmt.Errorf("embedded NATS: listen address %q: %q is not a port number", o.Listen, portText)
+	}
+	if o.Monitor != "" {
+		var err error
+		if options.HTTPHost, options.HTTPPort, err = splitAddress("monitoring address", o.Monitor); err != nil {
+			return nil, err
 		}
-		options.Host, options.Port = host, port
-		if port == 0 {
-			options.Port = server.RANDOM_PORT
+	}
+	if o.Cluster != nil {
+		if err := o.Cluster.join(options); err != nil {
+			return nil, err
 		}
 	}
 	if o.Configure != nil {
@@ -215,8 +223,7 @@ func (s *Server) URL() string {
 	return s.ns.ClientURL()
 }
 
-// MonitorURL returns the base of the HTTP monitoring, or "" where it is off (it
-// is, unless Configure turns it on).
+// MonitorURL returns the base of the HTTP monitoring, or "" where it is off.
 func (s *Server) MonitorURL() string {
 	address := s.ns.MonitorAddr()
 	if address == nil {

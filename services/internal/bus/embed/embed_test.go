@@ -95,11 +95,17 @@ func TestMistakesGetClearErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, o := range map[string]Options{
-		"no data folder":         {},
-		"not a directory":        {DataDir: filepath.Join(file, "below")},
-		"host:port":              {DataDir: t.TempDir(), Listen: "localhost"},
-		"not a port number":      {DataDir: t.TempDir(), Listen: "127.0.0.1:http"},
-		"address already in use": {DataDir: t.TempDir(), Listen: taken.Addr().String()},
+		"no data folder":          {},
+		"not a directory":         {DataDir: filepath.Join(file, "below")},
+		"host:port":               {DataDir: t.TempDir(), Listen: "localhost"},
+		"not a port number":       {DataDir: t.TempDir(), Listen: "127.0.0.1:http"},
+		"address already in use":  {DataDir: t.TempDir(), Listen: taken.Addr().String()},
+		"monitoring address":      {DataDir: t.TempDir(), Monitor: "8222"},
+		"name of the cluster":     {DataDir: t.TempDir(), Cluster: &Cluster{Member: "a", Listen: "a:1", Routes: []string{"a:1"}}},
+		"name of the member":      {DataDir: t.TempDir(), Cluster: &Cluster{Name: "c", Member: "a b", Listen: "a:1", Routes: []string{"a:1"}}},
+		"cluster address":         {DataDir: t.TempDir(), Cluster: &Cluster{Name: "c", Member: "a", Listen: "a", Routes: []string{"b:1"}}},
+		"route":                   {DataDir: t.TempDir(), Cluster: &Cluster{Name: "c", Member: "a", Listen: "a:1", Routes: []string{"b"}}},
+		"addresses of the others": {DataDir: t.TempDir(), Cluster: &Cluster{Name: "c", Member: "a", Listen: "a:1"}},
 	} {
 		s, err := Start(t.Context(), o)
 		if err == nil {
