@@ -26,7 +26,7 @@ func newApply() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "apply -f DIR --nats URL",
 		Short:   "Make the streams and publish the catalog from a folder of YAML",
-		Example: "  peppasync apply -f ./config --nats nats://127.0.0.1:4222 --replicas 3",
+		Example: "  peppasync apply -f ./config --nats nats://a:4222,nats://b:4222,nats://c:4222 --replicas 3 --ingest-shards 3",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if topology.StoreBytes != 0 && topology.StoreBytes < minStore {
@@ -53,7 +53,7 @@ func newApply() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVarP(&files, "files", "f", "", "folder of YAML files (required)")
-	f.IntVar(&topology.IngestShards, "ingest-shards", 1, "streams that events are spread over")
+	f.IntVar(&topology.IngestShards, "ingest-shards", 1, "streams that events are spread over: 3 on a cluster of three")
 	f.IntVar(&topology.OrderShards, "order-shards", 4, "streams that orders are spread over; cannot be changed later")
 	f.IntVar(&topology.Replicas, "replicas", 1, "copies of each stream: 3 on a cluster of three")
 	f.Int64Var(&topology.StoreBytes, "store-bytes", 0,

@@ -20,6 +20,7 @@ var errDisconnected = errors.New("connection lost before the reply came; the out
 
 // Codes that nats.go has no name for, from nats-server's server/errors.json.
 const (
+	codeNoPeers                   jetstream.ErrorCode = 10005
 	codeClusterNotAvailable       jetstream.ErrorCode = 10008
 	codeInsufficientResources     jetstream.ErrorCode = 10023
 	codeStorageExceeded           jetstream.ErrorCode = 10047

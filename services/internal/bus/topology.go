@@ -76,14 +76,41 @@ func (b *Bus) Apply(ctx context.Context, t Topology) error {
 		}
 	}
 	for _, config := range t.streams() {
-		bounded, cancel := context.WithTimeout(ctx, 2*requestTimeout)
-		_, err := b.js.CreateOrUpdateStream(bounded, config)
-		cancel()
-		if err != nil {
+		if err := b.applyStream(ctx, config); err != nil {
 			return describe(err, "apply stream %s", config.Name)
 		}
 	}
 	return nil
+}
+
+const (
+	// gatherPatience is how long the servers of a cluster may take to know each other
+	// when one was started just now. Each tells of itself as soon as it is there.
+	gatherPatience = 10 * time.Second
+	gatherEvery    = 250 * time.Millisecond
+)
+
+// applyStream makes or changes a stream. A cluster that has just met refuses one,
+// because it has not heard of each server yet.
+func (b *Bus) applyStream(ctx context.Context, config jetstream.StreamConfig) error {
+	tick := time.NewTicker(gatherEvery)
+	defer tick.Stop()
+	for end := time.Now().Add(gatherPatience); ; {
+		bounded, cancel := context.WithTimeout(ctx, 2*requestTimeout)
+		_, err := b.js.CreateOrUpdateStream(bounded, config)
+		cancel()
+		if !hasCode(err, codeNoPeers, codeClusterNotAvailable) {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%w; of %d servers, as many as copies were asked for, not all are there", err, config.Replicas)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
+	}
 }
 
 // Shards returns how many shards PrefixIngest or PrefixOrder has. ErrNotFound
