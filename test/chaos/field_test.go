@@ -42,6 +42,8 @@ type terms struct {
 	// spec is more of the Connector's.
 	spec     map[string]any
 	replicas int
+	// nodes is how many NATS servers there are, in a cluster; 0 for one by itself.
+	nodes int
 	// cut puts a network between the product and the ERP that can be cut.
 	cut bool
 }
@@ -116,7 +118,7 @@ func open(t *testing.T, what terms) *field {
 	}
 	f.product = &runner.Product{
 		Binary: binary(t), Files: filepath.Join(folder, "config"), Secrets: secretsDir, Data: filepath.Join(folder, "data"),
-		Apart: true, Replicas: max(what.replicas, 1), Log: log,
+		Apart: true, Nodes: what.nodes, Replicas: max(what.replicas, 1), Log: log,
 	}
 	t.Cleanup(func() { _ = log.Close() })
 	t.Cleanup(f.end)
@@ -196,11 +198,28 @@ func (f *field) sell(count int) {
 // sellOf sells orders of an item and returns their names.
 func (f *field) sellOf(item string, count int) []string {
 	f.t.Helper()
-	before := len(f.sold)
-	sale, err := f.world.Shop.Sell(shopify.Burst{Count: count, SKU: item, Quantity: 1, Seed: f.random.Uint64()})
+	return f.sold[f.begin(shopify.Burst{Count: count, SKU: item, Quantity: 1})():]
+}
+
+// begin begins a sale. What it returns waits for its end, and returns how many orders
+// were known before.
+func (f *field) begin(burst shopify.Burst) func() int {
+	f.t.Helper()
+	burst.Seed = f.random.Uint64()
+	sale, err := f.world.Shop.Sell(burst)
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	return func() int {
+		f.t.Helper()
+		return f.take(sale, burst.Count)
+	}
+}
+
+// take waits until all orders of a sale are taken in.
+func (f *field) take(sale *shopify.Sale, count int) int {
+	f.t.Helper()
+	before := len(f.sold)
 	select {
 	case <-sale.Done():
 	case <-time.After(2 * time.Minute):
@@ -215,7 +234,7 @@ func (f *field) sellOf(item string, count int) []string {
 			f.sold = append(f.sold, name)
 		}
 	}
-	return f.sold[before:]
+	return before
 }
 
 // backlog sells orders while the connector is paused, waits until all of them wait

@@ -29,13 +29,16 @@ type Product struct {
 	Arguments []string
 	// Apart runs NATS and each role as processes of their own.
 	Apart bool
+	// Nodes is how many NATS servers make a cluster, apart; 0 for one by itself.
+	Nodes int
 	// Replicas is how many throttle-dispatchers run apart; 0 for one.
 	Replicas int
 	// Log receives what the processes write.
 	Log io.Writer
 
-	listen, nats string
-	processes    []*process
+	listen    string
+	nodes     []*node
+	processes []*process
 	// replicas are the throttle-dispatchers that run apart, nil where one is dead.
 	replicas []*process
 	// told is where each of them tells about its connectors.
@@ -84,13 +87,9 @@ func (p *Product) together(ctx context.Context) error {
 }
 
 func (p *Product) apart(ctx context.Context) error {
-	var addresses struct {
-		NATS string `json:"nats"`
-	}
-	if err := p.ready(ctx, &addresses, "nats", "--data", p.Data, "--listen", "127.0.0.1:0"); err != nil {
+	if err := p.startNATS(ctx); err != nil {
 		return err
 	}
-	p.nats = addresses.NATS
 	if err := p.Apply(ctx); err != nil {
 		return err
 	}
@@ -116,7 +115,7 @@ func (p *Product) apart(ctx context.Context) error {
 
 // flags are those of every role that runs apart.
 func (p *Product) flags() []string {
-	return append([]string{"--nats", p.nats, "--secrets-dir", p.Secrets}, p.Arguments...)
+	return append([]string{"--nats", p.URL(), "--secrets-dir", p.Secrets}, p.Arguments...)
 }
 
 // ready starts a process and reads the file that it writes when it is ready.
@@ -172,22 +171,42 @@ func answers(ctx context.Context, address string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// freeAddress returns an address of loopback that nobody listens on. Its port
-// lies below those that the system gives to outgoing connections: one of them
-// could take it while the product is down, and a sender that calls a port of
-// that range when nobody listens may be connected to itself.
+// freeAddress returns an address of loopback that nobody listens on.
 func freeAddress(ctx context.Context) (string, error) {
+	addresses, err := freeAddresses(ctx, 1)
+	if err != nil {
+		return "", err
+	}
+	return addresses[0], nil
+}
+
+// freeAddresses returns several, all of them different. Their ports lie below those
+// that the system gives to outgoing connections: one of them could take it while the
+// product is down, and a sender that calls a port of that range when nobody listens
+// may be connected to itself.
+func freeAddresses(ctx context.Context, count int) ([]string, error) {
 	var config net.ListenConfig
+	var found []net.Listener // open until all are found, so that none is found twice
 	var last error
-	for range 100 {
+	for try := 0; try < 100 && len(found) < count; try++ {
 		listener, err := config.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
 		if err != nil {
 			last = err
 			continue
 		}
-		return listener.Addr().String(), listener.Close()
+		found = append(found, listener)
 	}
-	return "", fmt.Errorf("no free port: %w", last)
+	var addresses []string
+	for _, listener := range found {
+		addresses = append(addresses, listener.Addr().String())
+		if err := listener.Close(); err != nil {
+			return nil, err
+		}
+	}
+	if len(found) < count {
+		return nil, fmt.Errorf("no %d free ports: %w", count, last)
+	}
+	return addresses, nil
 }
 
 // WebhookURL returns where a connector's webhooks go.
@@ -204,8 +223,16 @@ func (p *Product) Kill() error {
 	for _, running := range p.running() {
 		failed = errors.Join(failed, running.kill())
 	}
-	p.processes, p.replicas = nil, nil
+	p.forget()
 	return failed
+}
+
+// forget takes all processes for dead.
+func (p *Product) forget() {
+	p.processes, p.replicas = nil, nil
+	for _, n := range p.nodes {
+		n.process = nil
+	}
 }
 
 // Stop asks the processes to end, NATS as the last, and returns how they ended
@@ -215,7 +242,7 @@ func (p *Product) Stop() error {
 	for _, running := range slices.Backward(p.running()) {
 		failed = errors.Join(failed, running.stop())
 	}
-	p.processes, p.replicas = nil, nil
+	p.forget()
 	return failed
 }
 

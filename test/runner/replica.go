@@ -3,16 +3,22 @@ package runner
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"time"
 )
 
 // running returns all processes that are not meant to be dead.
 func (p *Product) running() []*process {
-	all := append([]*process(nil), p.processes...)
+	var all []*process
+	for _, n := range p.nodes {
+		if n.process != nil {
+			all = append(all, n.process)
+		}
+	}
+	all = append(all, p.processes...)
 	for _, replica := range p.replicas {
 		if replica != nil {
 			all = append(all, replica)
@@ -24,7 +30,7 @@ func (p *Product) running() []*process {
 // Apply gives the files to a product whose roles run apart, and which does not watch
 // them.
 func (p *Product) Apply(ctx context.Context) error {
-	apply, err := start(ctx, p.Binary, p.Log, "apply", "-f", p.Files, "--nats", p.nats)
+	apply, err := start(ctx, p.Binary, p.Log, append([]string{"apply", "-f", p.Files, "--nats", p.URL()}, p.topology()...)...)
 	if err != nil {
 		return err
 	}
@@ -33,6 +39,16 @@ func (p *Product) Apply(ctx context.Context) error {
 		return apply.exit()
 	}
 	return nil
+}
+
+// topology is what apply is told of the streams. Each node of a cluster leads one of
+// the ingest shards, so that the loss of one closes no door.
+func (p *Product) topology() []string {
+	if p.Nodes == 0 {
+		return nil
+	}
+	copies := strconv.Itoa(p.Nodes)
+	return []string{"--replicas", copies, "--ingest-shards", copies}
 }
 
 // Waiting asks the replicas, all of which must run, how much waits for a connector.
@@ -57,7 +73,19 @@ func (p *Product) Fed(ctx context.Context) (int, error) {
 	return fed, err
 }
 
+// Owners asks the replicas, all of which must run, which of them feeds each connector.
+func (p *Product) Owners(ctx context.Context) (map[string]string, error) {
+	told, err := p.connectors(ctx)
+	owners := make(map[string]string)
+	for _, c := range told {
+		owners[c.Name] = c.Owner
+	}
+	return owners, err
+}
+
 type connector struct {
+	Name    string `json:"name"`
+	Owner   string `json:"owner"`
 	State   string `json:"state"`
 	Waiting int    `json:"waiting,string"`
 }
@@ -96,17 +124,6 @@ func (p *Product) Dispatcher(i int) (Usage, error) {
 	}
 	return replica.usage()
 }
-
-// NATS returns what the server has used, where it is a process of its own.
-func (p *Product) NATS() (Usage, error) {
-	if !p.Apart || len(p.processes) == 0 {
-		return Usage{}, errors.New("NATS does not run as a process of its own")
-	}
-	return p.processes[0].usage()
-}
-
-// URL returns where NATS listens, where it is a process of its own.
-func (p *Product) URL() string { return p.nats }
 
 // StartReplica starts a throttle-dispatcher that is dead, under the name that it
 // always has. It does not wait until it works.

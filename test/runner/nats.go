@@ -1,0 +1,180 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// node is a NATS server that runs as a process of its own; process is nil while it
+// is dead. Where it listens stays the same.
+type node struct {
+	data                   string
+	client, route, monitor string
+	process                *process
+}
+
+// startNATS starts the server, or all of them, and waits until they serve streams.
+func (p *Product) startNATS(ctx context.Context) error {
+	if len(p.nodes) == 0 {
+		addresses, err := freeAddresses(ctx, 3*max(p.Nodes, 1))
+		if err != nil {
+			return err
+		}
+		for i := range max(p.Nodes, 1) {
+			n := &node{data: p.Data, client: addresses[3*i], route: addresses[3*i+1], monitor: addresses[3*i+2]}
+			if p.Nodes > 0 {
+				n.data = filepath.Join(p.Data, strconv.Itoa(i))
+			}
+			p.nodes = append(p.nodes, n)
+		}
+	}
+	for i := range p.nodes {
+		if err := p.StartNode(ctx, i); err != nil {
+			return err
+		}
+	}
+	return p.InSync(ctx)
+}
+
+// StartNode starts a NATS server that is dead, on its data. It does not wait until it
+// works.
+func (p *Product) StartNode(ctx context.Context, i int) error {
+	n := p.nodes[i]
+	if n.process != nil {
+		return fmt.Errorf("node %d of NATS runs", i)
+	}
+	arguments := []string{"nats", "--data", n.data, "--listen", n.client, "--monitor-listen", n.monitor}
+	if p.Nodes > 0 {
+		arguments = append(arguments, "--cluster", "orders", "--name", member(i), "--cluster-listen", n.route, "--routes", p.routes())
+	}
+	started, err := start(ctx, p.Binary, p.Log, arguments...)
+	if err != nil {
+		return err
+	}
+	n.process = started
+	return nil
+}
+
+func member(i int) string { return fmt.Sprint("node-", i) }
+
+func (p *Product) routes() string {
+	var routes []string
+	for _, n := range p.nodes {
+		routes = append(routes, n.route)
+	}
+	return strings.Join(routes, ",")
+}
+
+// KillNode ends a NATS server at once, as kill -9 does.
+func (p *Product) KillNode(i int) error {
+	n := p.nodes[i]
+	if n.process == nil {
+		return fmt.Errorf("node %d of NATS is dead", i)
+	}
+	killed := n.process
+	n.process = nil
+	return killed.kill()
+}
+
+// InSync waits until all NATS servers run and have all that they should have.
+func (p *Product) InSync(ctx context.Context) error {
+	for i, n := range p.nodes {
+		err := p.await(ctx, member(i)+" of NATS is in sync", func() bool { return answers(ctx, "http://"+n.monitor+"/healthz") })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Leaders returns which node leads each stream, by its name, and each of its
+// consumers, by "stream/consumer", as a node that runs sees it.
+func (p *Product) Leaders(ctx context.Context) (map[string]int, error) {
+	for _, n := range p.nodes {
+		if n.process == nil {
+			continue
+		}
+		var told struct {
+			Accounts []struct {
+				Streams []struct {
+					Name      string  `json:"name"`
+					Cluster   cluster `json:"cluster"`
+					Consumers []struct {
+						Name    string  `json:"name"`
+						Cluster cluster `json:"cluster"`
+					} `json:"consumer_detail"`
+				} `json:"stream_detail"`
+			} `json:"account_details"`
+		}
+		if err := get(ctx, "http://"+n.monitor+"/jsz?streams=1&consumers=1", &told); err != nil {
+			return nil, err
+		}
+		leaders := make(map[string]int)
+		for _, account := range told.Accounts {
+			for _, stream := range account.Streams {
+				stream.Cluster.leads(leaders, stream.Name)
+				for _, consumer := range stream.Consumers {
+					consumer.Cluster.leads(leaders, stream.Name+"/"+consumer.Name)
+				}
+			}
+		}
+		return leaders, nil
+	}
+	return nil, errors.New("no node of NATS runs")
+}
+
+// cluster is who has copies of something.
+type cluster struct {
+	Leader string `json:"leader"`
+}
+
+// leads notes the leader, if there is one.
+func (c cluster) leads(leaders map[string]int, what string) {
+	var i int
+	if _, err := fmt.Sscanf(c.Leader, "node-%d", &i); err == nil {
+		leaders[what] = i
+	}
+}
+
+func get(ctx context.Context, address string, into any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", address, response.Status)
+	}
+	return json.NewDecoder(response.Body).Decode(into)
+}
+
+// NATS returns what the server has used, where it is a process of its own; of a
+// cluster the first.
+func (p *Product) NATS() (Usage, error) {
+	if len(p.nodes) == 0 || p.nodes[0].process == nil {
+		return Usage{}, errors.New("NATS does not run as a process of its own")
+	}
+	return p.nodes[0].process.usage()
+}
+
+// URL returns where NATS listens, where it is a process of its own: all of its
+// servers.
+func (p *Product) URL() string {
+	var urls []string
+	for _, n := range p.nodes {
+		urls = append(urls, "nats://"+n.client)
+	}
+	return strings.Join(urls, ",")
+}
