@@ -1,0 +1,186 @@
+package chaos
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peppasync/peppasync/test/sim/arrivals"
+	"github.com/peppasync/peppasync/test/sim/jsontime"
+	"github.com/peppasync/peppasync/test/sim/shopify"
+)
+
+const (
+	// longestPause is what the loss of a NATS server may cost: an election takes the
+	// cluster 4 to 9 s.
+	longestPause = 10 * time.Second
+	// ownersEvery is how often owners are asked for. Less than a death takes to be
+	// noticed, so that none changes there and back unseen.
+	ownersEvery = 500 * time.Millisecond
+)
+
+// TestNATSNodeKilled kills a server of a NATS cluster of three, one that leads what
+// the connector needs or any, while there is a backlog and orders come in; and starts
+// it again. It is one pause, and no change of owner.
+func TestNATSNodeKilled(t *testing.T) {
+	what := fifty()
+	what.nodes = 3
+	f := open(t, what)
+	o := f.owners()
+	f.backlog(atOnce)
+	// The ledger is what no call goes without.
+	victims := []string{"LEDGER"}
+	if *long {
+		victims = append(victims, "DISPATCH", "DISPATCH/dispatch_netsuite_standard", "KV_lease", "INGEST_0", "", "", "")
+		f.random.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
+	}
+	for round, asset := range victims {
+		if round > 0 {
+			f.sell(2 * atOnce / 3)
+		}
+		f.lose(o, f.leader(asset), asset)
+	}
+	f.settled(2 * time.Minute)
+	o.unchanged()
+	t.Logf("webhooks: %+v", f.world.Shop.Report().Webhooks)
+}
+
+const (
+	// atOnce is how many orders wait when a node is lost: after is how many calls are
+	// waited for until it comes back, and again for all of its return.
+	atOnce, after = 600, 150
+)
+
+// leader returns the node that leads something, a random one for "".
+func (f *field) leader(asset string) int {
+	f.t.Helper()
+	if asset == "" {
+		return f.random.IntN(f.terms.nodes)
+	}
+	leaders, err := f.product.Leaders(f.t.Context())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	node, ok := leaders[asset]
+	if !ok {
+		f.t.Fatalf("nobody leads %s; there are %v", asset, leaders)
+	}
+	return node
+}
+
+// lose kills a node and starts it again, while orders wait, and returns when it is in
+// sync.
+func (f *field) lose(o *owners, node int, why string) {
+	f.t.Helper()
+	before := f.world.ERP.Arrivals().Tally()["accepted"]
+	f.accepted(before+after, 30*time.Second)
+	before += after
+	if err := f.product.KillNode(node); err != nil {
+		f.t.Fatal(err)
+	}
+	killed := time.Now()
+	sold := f.begin(shopify.Burst{Count: 60, SKU: sku, Quantity: 1, Over: jsontime.Duration(6 * time.Second)})
+	f.calls(o, before+after)
+	if err := f.product.StartNode(f.t.Context(), node); err != nil {
+		f.t.Fatal(err)
+	}
+	f.calls(o, before+2*after)
+	pause := f.gap(killed, time.Now())
+	if err := f.product.InSync(f.t.Context()); err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Logf("node %d lost, the leader of %q: no call for %v; in sync after %v", node, why, pause, time.Since(killed))
+	if pause > longestPause {
+		f.t.Errorf("the loss of node %d, the leader of %q, was a pause of %v, want %v at most", node, why, pause, longestPause)
+	}
+	sold()
+}
+
+// calls waits for so many accepted calls, and looks at the owners meanwhile.
+func (f *field) calls(o *owners, count int) {
+	f.t.Helper()
+	looked := time.Time{}
+	f.until(time.Minute, "calls are accepted after the loss of a node", func() bool {
+		if time.Since(looked) > ownersEvery {
+			o.look()
+			looked = time.Now()
+		}
+		return f.world.ERP.Arrivals().Tally()["accepted"] >= count
+	})
+}
+
+// gap returns the longest time without an accepted call.
+func (f *field) gap(from, to time.Time) time.Duration {
+	longest, last := time.Duration(0), from
+	log := f.world.ERP.Arrivals()
+	for _, a := range log.Snapshot() {
+		if at := log.Origin().Add(a.At); a.Outcome == arrivals.Accepted && at.After(from) && at.Before(to) {
+			longest, last = max(longest, at.Sub(last)), at
+		}
+	}
+	return max(longest, to.Sub(last))
+}
+
+// owners says which replica feeds which connector, and must not change.
+type owners struct {
+	f     *field
+	want  map[string]string
+	looks int
+	// log is how much of the product's log there was.
+	log int
+}
+
+// owners returns who feeds what, once that is spread over the replicas.
+func (f *field) owners() *owners {
+	f.t.Helper()
+	o := &owners{f: f}
+	f.until(time.Minute, "two replicas feed a connector each", func() bool {
+		now, err := f.product.Owners(f.t.Context())
+		o.want = now
+		return err == nil && now["netsuite"] != "" && now["shopify"] != "" && now["netsuite"] != now["shopify"]
+	})
+	o.log = len(o.read())
+	return o
+}
+
+func (o *owners) read() string {
+	o.f.t.Helper()
+	data, err := os.ReadFile(o.f.log)
+	if err != nil {
+		o.f.t.Fatal(err)
+	}
+	return string(data)
+}
+
+// look compares. Who is not known at the moment, because NATS is silent, has not
+// changed.
+func (o *owners) look() {
+	o.f.t.Helper()
+	now, err := o.f.product.Owners(o.f.t.Context())
+	if err != nil {
+		return
+	}
+	o.looks++
+	for connector, owner := range now {
+		if owner != "" && owner != o.want[connector] {
+			o.f.t.Errorf("%s went from %s to %s", connector, o.want[connector], owner)
+			o.want[connector] = owner
+		}
+	}
+}
+
+// unchanged looks a last time, and for what replicas say when they take something
+// over.
+func (o *owners) unchanged() {
+	o.f.t.Helper()
+	o.look()
+	if o.looks < 3 {
+		o.f.t.Errorf("the replicas told %d times who feeds what, want more", o.looks)
+	}
+	for line := range strings.Lines(o.read()[o.log:]) {
+		if strings.Contains(line, "a replica fell silent") || strings.Contains(line, "connectors are handed over") {
+			o.f.t.Errorf("a replica says that an owner changed: %s", line)
+		}
+	}
+}
