@@ -25,6 +25,10 @@ type Cluster struct {
 	Routes []string
 }
 
+// routeReports is how many attempts to reach a member, a second apart, make one line
+// of the log.
+const routeReports = 60
+
 // join writes the membership into the server's options.
 func (c *Cluster) join(o *server.Options) error {
 	for what, name := range map[string]string{"cluster": c.Name, "member": c.Member} {
@@ -39,6 +43,9 @@ func (c *Cluster) join(o *server.Options) error {
 	if err != nil {
 		return err
 	}
+	// Once a minute for each connection to a member that is away, where the server's
+	// own choice is once a second.
+	o.ConnectErrorReports, o.ReconnectErrorReports = routeReports, routeReports
 	o.ServerName = c.Member
 	o.Cluster.Name, o.Cluster.Host, o.Cluster.Port = c.Name, host, port
 	for _, route := range c.Routes {
