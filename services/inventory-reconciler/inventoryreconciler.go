@@ -49,7 +49,7 @@ func New(config Config) (*Reconciler, error) {
 // pools of the catalog change it does the same, because orders of a new SKU or
 // channel have to be looked for from the beginning.
 func (r *Reconciler) Run(ctx context.Context) error {
-	shards, err := r.config.Bus.Shards(ctx, bus.PrefixOrder)
+	shards, err := r.config.Bus.AwaitShards(ctx, bus.PrefixOrder)
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("inventory-reconciler: counting the order shards: %w", err)
 	}

@@ -152,10 +152,10 @@ func (g *Gate) Run(ctx context.Context) error {
 // countShards looks up where orders go, and returns how many streams of events
 // there are.
 func (g *Gate) countShards(ctx context.Context) (ingest int, err error) {
-	if ingest, err = g.bus.Shards(ctx, bus.PrefixIngest); err != nil {
+	if ingest, err = g.bus.AwaitShards(ctx, bus.PrefixIngest); err != nil {
 		return 0, fmt.Errorf("logic-gate: counting the ingest shards: %w", err)
 	}
-	if g.settler.shards, err = g.bus.Shards(ctx, bus.PrefixOrder); err != nil {
+	if g.settler.shards, err = g.bus.AwaitShards(ctx, bus.PrefixOrder); err != nil {
 		return 0, fmt.Errorf("logic-gate: counting the order shards: %w", err)
 	}
 	return ingest, nil

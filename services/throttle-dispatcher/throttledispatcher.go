@@ -102,7 +102,7 @@ func New(config Config) (*Dispatcher, error) {
 // nil. Connectors come and go with the catalog and with the number of replicas; a
 // worker that fails is started again from the ledger.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	shards, err := d.config.Bus.Shards(ctx, bus.PrefixOrder)
+	shards, err := d.config.Bus.AwaitShards(ctx, bus.PrefixOrder)
 	if ctx.Err() != nil {
 		return nil // told to stop before it had begun
 	}

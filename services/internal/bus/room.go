@@ -76,15 +76,21 @@ func (b *Bus) IngestRoom(ctx context.Context, shards int) (Room, error) {
 	return room, nil
 }
 
-// knownStore returns the StoreBytes of an earlier Apply, 0 where there is none.
-func (b *Bus) knownStore(ctx context.Context) int64 {
-	bounded, cancel := b.bound(ctx)
+// knownStore returns the StoreBytes of an earlier Apply, 0 where there is none. Who
+// took silence for none would take the bound of the ingest shards away.
+func (b *Bus) knownStore(ctx context.Context) (int64, error) {
+	bounded, cancel := context.WithTimeout(ctx, 2*requestTimeout)
 	defer cancel()
-	s, err := b.js.Stream(bounded, IngestStream(0))
-	if err != nil {
-		return 0 // not there yet; a server that does not answer fails what follows
+	bounded, end := b.bound(bounded)
+	defer end()
+	config, err := b.streamConfig(bounded, IngestStream(0))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0, nil
 	}
-	return storeOf(s.CachedInfo().Config)
+	if err != nil {
+		return 0, describe(because(bounded, err), "ask what may be stored")
+	}
+	return storeOf(config), nil
 }
 
 func storeOf(config jetstream.StreamConfig) int64 {

@@ -52,7 +52,11 @@ func (t Topology) withDefaults() Topology {
 // changes: an order's home follows from it.
 func (b *Bus) Apply(ctx context.Context, t Topology) error {
 	if t.StoreBytes == 0 {
-		t.StoreBytes = b.knownStore(ctx)
+		known, err := b.knownStore(ctx)
+		if err != nil {
+			return err
+		}
+		t.StoreBytes = known
 	}
 	t = t.withDefaults()
 	if t.OrderShards > orderPartitions {
@@ -63,7 +67,9 @@ func (b *Bus) Apply(ctx context.Context, t Topology) error {
 		want   int
 		fixed  bool
 	}{{PrefixIngest, t.IngestShards, false}, {PrefixOrder, t.OrderShards, true}} {
-		have, err := b.Shards(ctx, counted.prefix)
+		bounded, cancel := context.WithTimeout(ctx, 2*requestTimeout)
+		have, err := b.Shards(bounded, counted.prefix)
+		cancel()
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
@@ -85,25 +91,28 @@ func (b *Bus) Apply(ctx context.Context, t Topology) error {
 
 const (
 	// gatherPatience is how long the servers of a cluster may take to know each other
-	// when one was started just now. Each tells of itself as soon as it is there.
-	gatherPatience = 10 * time.Second
+	// when one was started just now, and to elect a leader (4 to 9 s) when one was lost.
+	gatherPatience = 15 * time.Second
 	gatherEvery    = 250 * time.Millisecond
+	// awaitEvery is how often AwaitShards asks, at most.
+	awaitEvery = 250 * time.Millisecond
 )
 
 // applyStream makes or changes a stream. A cluster that has just met refuses one,
-// because it has not heard of each server yet.
+// because it has not heard of each server yet, and one that elects a leader may not
+// answer: it is asked again, which changes nothing that is as it should be.
 func (b *Bus) applyStream(ctx context.Context, config jetstream.StreamConfig) error {
 	tick := time.NewTicker(gatherEvery)
 	defer tick.Stop()
 	for end := time.Now().Add(gatherPatience); ; {
-		bounded, cancel := context.WithTimeout(ctx, 2*requestTimeout)
+		bounded, cancel := context.WithTimeout(ctx, requestTimeout)
 		_, err := b.js.CreateOrUpdateStream(bounded, config)
 		cancel()
-		if !hasCode(err, codeNoPeers, codeClusterNotAvailable) {
+		if !hasCode(err, codeNoPeers) && !IsUnavailable(err) || ctx.Err() != nil {
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%w; of %d servers, as many as copies were asked for, not all are there", err, config.Replicas)
+			return fmt.Errorf("%w; of %d servers, as many as copies were asked for, not all are there, or most are silent", err, config.Replicas)
 		}
 		select {
 		case <-tick.C:
@@ -119,17 +128,49 @@ func (b *Bus) Shards(ctx context.Context, prefix string) (int, error) {
 	bounded, cancel := b.bound(ctx)
 	defer cancel()
 	name := shardStream(prefix, 0)
-	// Not from the handles that are kept: the count may have grown.
-	s, err := b.js.Stream(bounded, name)
+	config, err := b.streamConfig(bounded, name)
 	if err != nil {
 		return 0, describe(because(bounded, err), "count the shards of %s", prefix)
 	}
-	text := s.CachedInfo().Config.Metadata[metadataShards]
+	text := config.Metadata[metadataShards]
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
 		return 0, fmt.Errorf("bus: stream %s says %q for its number of shards; it was not made by apply", name, text)
 	}
 	return n, nil
+}
+
+// AwaitShards does as Shards, and asks again while the bus is unavailable, until ctx
+// is done: for who cannot begin without.
+func (b *Bus) AwaitShards(ctx context.Context, prefix string) (int, error) {
+	tick := time.NewTicker(awaitEvery)
+	defer tick.Stop()
+	for told := false; ; told = true {
+		n, err := b.Shards(ctx, prefix)
+		if err == nil || ctx.Err() != nil || !IsUnavailable(err) {
+			return n, err
+		}
+		if !told {
+			b.log.WarnContext(ctx, "the bus does not say how many shards there are; it is asked until it does", "shards", prefix, "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+// streamConfig asks how a stream is made. Not the handles that are kept: it may have
+// changed.
+func (b *Bus) streamConfig(ctx context.Context, name string) (jetstream.StreamConfig, error) {
+	return hedged(ctx, func(ctx context.Context) (jetstream.StreamConfig, error) {
+		s, err := b.js.Stream(ctx, name)
+		if err != nil {
+			return jetstream.StreamConfig{}, err
+		}
+		return s.CachedInfo().Config, nil
+	})
 }
 
 const (
