@@ -1,11 +1,14 @@
 package chaos
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/peppasync/peppasync/test/runner"
 	"github.com/peppasync/peppasync/test/sim/arrivals"
 	"github.com/peppasync/peppasync/test/sim/jsontime"
 	"github.com/peppasync/peppasync/test/sim/shopify"
@@ -15,6 +18,11 @@ const (
 	// longestPause is what the loss of a NATS server may cost: an election takes the
 	// cluster 4 to 9 s.
 	longestPause = 10 * time.Second
+	// soonElsewhere is what the loss of a connection may cost: it is made anew within
+	// 0.2 s, consumers within a second, and the rest is a busy machine.
+	soonElsewhere = 2 * time.Second
+	// settledFor is longer than replicas wait before they spread connectors.
+	settledFor = 3 * time.Second
 	// ownersEvery is how often owners are asked for. Less than a death takes to be
 	// noticed, so that none changes there and back unseen.
 	ownersEvery = 500 * time.Millisecond
@@ -46,6 +54,69 @@ func TestNATSNodeKilled(t *testing.T) {
 	t.Logf("webhooks: %+v", f.world.Shop.Report().Webhooks)
 }
 
+// TestNodeOfTheDispatchersKilled kills the one server that all replicas are connected
+// to, and were told of, when it leads no stream: they know the others from it, and go
+// on by those at once.
+func TestNodeOfTheDispatchersKilled(t *testing.T) {
+	what := fifty()
+	what.nodes = 3
+	f := open(t, what)
+	f.product.Known = 1
+	f.depose(0)
+	for i := range what.replicas {
+		if err := f.product.KillReplica(i); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.product.StartReplica(t.Context(), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := f.owners()
+	f.backlog(atOnce)
+	if leads := f.leads(0); len(leads) > 0 {
+		t.Fatalf("node 0 leads %v, want only connections to be lost with it", leads)
+	}
+	if pause := f.lose(o, 0, ""); pause > soonElsewhere {
+		t.Errorf("no call for %v, want %v at most where only connections are lost", pause, soonElsewhere)
+	}
+	f.settled(2 * time.Minute)
+	o.unchanged()
+}
+
+// depose kills a node until others lead what it led, starts it again, and returns when
+// it is in sync.
+func (f *field) depose(node int) {
+	f.t.Helper()
+	if err := f.product.KillNode(node); err != nil {
+		f.t.Fatal(err)
+	}
+	f.until(time.Minute, "others lead what the node led", func() bool { return len(f.leads(node, runner.Nobody)) == 0 })
+	if err := f.product.StartNode(f.t.Context(), node); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.product.InSync(f.t.Context()); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// leads returns what these nodes lead of the streams, and of the consumers that do not
+// go with a connection.
+func (f *field) leads(nodes ...int) []string {
+	f.t.Helper()
+	leaders, err := f.product.Leaders(f.t.Context())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var led []string
+	for what, leader := range leaders {
+		watch := strings.HasPrefix(what, "KV_") && strings.Contains(what, "/")
+		if slices.Contains(nodes, leader) && !watch {
+			led = append(led, what)
+		}
+	}
+	return led
+}
+
 const (
 	// atOnce is how many orders wait when a node is lost: after is how many calls are
 	// waited for until it comes back, and again for all of its return.
@@ -70,8 +141,8 @@ func (f *field) leader(asset string) int {
 }
 
 // lose kills a node and starts it again, while orders wait, and returns when it is in
-// sync.
-func (f *field) lose(o *owners, node int, why string) {
+// sync, with the longest time without a call.
+func (f *field) lose(o *owners, node int, why string) time.Duration {
 	f.t.Helper()
 	before := f.world.ERP.Arrivals().Tally()["accepted"]
 	f.accepted(before+after, 30*time.Second)
@@ -95,6 +166,7 @@ func (f *field) lose(o *owners, node int, why string) {
 		f.t.Errorf("the loss of node %d, the leader of %q, was a pause of %v, want %v at most", node, why, pause, longestPause)
 	}
 	sold()
+	return pause
 }
 
 // calls waits for so many accepted calls, and looks at the owners meanwhile.
@@ -131,14 +203,20 @@ type owners struct {
 	log int
 }
 
-// owners returns who feeds what, once that is spread over the replicas.
+// owners returns who feeds what, once each works and nothing has moved for a while:
+// what is given out at a start is spread a moment later.
 func (f *field) owners() *owners {
 	f.t.Helper()
 	o := &owners{f: f}
-	f.until(time.Minute, "two replicas feed a connector each", func() bool {
+	var since time.Time
+	f.until(time.Minute, "two replicas feed a connector each, and go on", func() bool {
 		now, err := f.product.Owners(f.t.Context())
-		o.want = now
-		return err == nil && now["netsuite"] != "" && now["shopify"] != "" && now["netsuite"] != now["shopify"]
+		fed, failed := f.product.Fed(f.t.Context())
+		if err != nil || failed != nil || fed != 2 || now["netsuite"] == now["shopify"] || !maps.Equal(now, o.want) {
+			o.want, since = now, time.Now()
+			return false
+		}
+		return time.Since(since) > settledFor
 	})
 	o.log = len(o.read())
 	return o

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,10 +85,17 @@ func (p *Product) KillNode(i int) error {
 	return killed.kill()
 }
 
-// InSync waits until all NATS servers run and have all that they should have.
+// InSync waits until all NATS servers run and have all that they should have, and
+// know who leads it.
 func (p *Product) InSync(ctx context.Context) error {
 	for i, n := range p.nodes {
-		err := p.await(ctx, member(i)+" of NATS is in sync", func() bool { return answers(ctx, "http://"+n.monitor+"/healthz") })
+		err := p.await(ctx, member(i)+" of NATS is in sync", func() bool {
+			if !answers(ctx, "http://"+n.monitor+"/healthz") {
+				return false
+			}
+			leaders, err := n.leaders(ctx)
+			return err == nil && (p.Nodes == 0 || !slices.Contains(slices.Collect(maps.Values(leaders)), Nobody))
+		})
 		if err != nil {
 			return err
 		}
@@ -94,40 +103,46 @@ func (p *Product) InSync(ctx context.Context) error {
 	return nil
 }
 
+// Nobody leads what has no leader at the moment.
+const Nobody = -1
+
 // Leaders returns which node leads each stream, by its name, and each of its
-// consumers, by "stream/consumer", as a node that runs sees it.
+// consumers, by "stream/consumer", as a node that runs sees it; or Nobody.
 func (p *Product) Leaders(ctx context.Context) (map[string]int, error) {
 	for _, n := range p.nodes {
-		if n.process == nil {
-			continue
+		if n.process != nil {
+			return n.leaders(ctx)
 		}
-		var told struct {
-			Accounts []struct {
-				Streams []struct {
-					Name      string  `json:"name"`
-					Cluster   cluster `json:"cluster"`
-					Consumers []struct {
-						Name    string  `json:"name"`
-						Cluster cluster `json:"cluster"`
-					} `json:"consumer_detail"`
-				} `json:"stream_detail"`
-			} `json:"account_details"`
-		}
-		if err := get(ctx, "http://"+n.monitor+"/jsz?streams=1&consumers=1", &told); err != nil {
-			return nil, err
-		}
-		leaders := make(map[string]int)
-		for _, account := range told.Accounts {
-			for _, stream := range account.Streams {
-				stream.Cluster.leads(leaders, stream.Name)
-				for _, consumer := range stream.Consumers {
-					consumer.Cluster.leads(leaders, stream.Name+"/"+consumer.Name)
-				}
-			}
-		}
-		return leaders, nil
 	}
 	return nil, errors.New("no node of NATS runs")
+}
+
+func (n *node) leaders(ctx context.Context) (map[string]int, error) {
+	var told struct {
+		Accounts []struct {
+			Streams []struct {
+				Name      string  `json:"name"`
+				Cluster   cluster `json:"cluster"`
+				Consumers []struct {
+					Name    string  `json:"name"`
+					Cluster cluster `json:"cluster"`
+				} `json:"consumer_detail"`
+			} `json:"stream_detail"`
+		} `json:"account_details"`
+	}
+	if err := get(ctx, "http://"+n.monitor+"/jsz?streams=1&consumers=1", &told); err != nil {
+		return nil, err
+	}
+	leaders := make(map[string]int)
+	for _, account := range told.Accounts {
+		for _, stream := range account.Streams {
+			leaders[stream.Name] = stream.Cluster.leader()
+			for _, consumer := range stream.Consumers {
+				leaders[stream.Name+"/"+consumer.Name] = consumer.Cluster.leader()
+			}
+		}
+	}
+	return leaders, nil
 }
 
 // cluster is who has copies of something.
@@ -135,12 +150,12 @@ type cluster struct {
 	Leader string `json:"leader"`
 }
 
-// leads notes the leader, if there is one.
-func (c cluster) leads(leaders map[string]int, what string) {
+func (c cluster) leader() int {
 	var i int
-	if _, err := fmt.Sscanf(c.Leader, "node-%d", &i); err == nil {
-		leaders[what] = i
+	if _, err := fmt.Sscanf(c.Leader, "node-%d", &i); err != nil {
+		return Nobody
 	}
+	return i
 }
 
 func get(ctx context.Context, address string, into any) error {
@@ -171,9 +186,11 @@ func (p *Product) NATS() (Usage, error) {
 
 // URL returns where NATS listens, where it is a process of its own: all of its
 // servers.
-func (p *Product) URL() string {
+func (p *Product) URL() string { return urls(p.nodes) }
+
+func urls(nodes []*node) string {
 	var urls []string
-	for _, n := range p.nodes {
+	for _, n := range nodes {
 		urls = append(urls, "nats://"+n.client)
 	}
 	return strings.Join(urls, ",")

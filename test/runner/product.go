@@ -31,6 +31,9 @@ type Product struct {
 	Apart bool
 	// Nodes is how many NATS servers make a cluster, apart; 0 for one by itself.
 	Nodes int
+	// Known is how many of them each throttle-dispatcher is told of, the first ones; 0
+	// for all. It learns of the others from those.
+	Known int
 	// Replicas is how many throttle-dispatchers run apart; 0 for one.
 	Replicas int
 	// Log receives what the processes write.
@@ -115,7 +118,11 @@ func (p *Product) apart(ctx context.Context) error {
 
 // flags are those of every role that runs apart.
 func (p *Product) flags() []string {
-	return append([]string{"--nats", p.URL(), "--secrets-dir", p.Secrets}, p.Arguments...)
+	return p.flagsWith(p.URL())
+}
+
+func (p *Product) flagsWith(nats string) []string {
+	return append([]string{"--nats", nats, "--secrets-dir", p.Secrets}, p.Arguments...)
 }
 
 // ready starts a process and reads the file that it writes when it is ready.

@@ -138,7 +138,12 @@ func (p *Product) StartReplica(ctx context.Context, i int) error {
 		}
 		p.told = append(p.told, address)
 	}
-	arguments := append([]string{"throttle-dispatcher", "--owner", fmt.Sprint("dispatcher-", i), "--grpc-listen", p.told[i]}, p.flags()...)
+	known := p.nodes
+	if p.Known > 0 {
+		known = known[:p.Known]
+	}
+	arguments := append([]string{"throttle-dispatcher", "--owner", fmt.Sprint("dispatcher-", i), "--grpc-listen", p.told[i]},
+		p.flagsWith(urls(known))...)
 	started, err := start(ctx, p.Binary, p.Log, arguments...)
 	if err != nil {
 		return err
