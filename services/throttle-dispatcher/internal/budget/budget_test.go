@@ -265,7 +265,7 @@ func TestRestoreCountsNoMoreThanTheOwnersBound(t *testing.T) {
 	}
 	before := newBudget(t, l)
 	before.Ahead(20)
-	h := History{LastPermit: 12, Parallel: map[string]int{"two": 2, "one": 1}}
+	h := History{LastPermit: 12, Parallel: map[string]Bound{"two": {Calls: 2}, "one": {Calls: 1}}}
 	for i, p := range before.Reserve(epoch, 0, 12) {
 		p.Deadline = p.Deadline.Add(time.Duration(i) * 100 * millisecond)
 		h.Permits = append(h.Permits, Past{Permit: p, Holder: []string{"two", "one", "none"}[i/5]})

@@ -38,6 +38,36 @@
 // Grace + twice the clock tolerance (under J: by NotAfter + J + twice the clock
 // tolerance), and the proof holds with that f.
 //
+// # What a bound on calls under way is worth to the next owner
+//
+// An owner may say on record that from a time b on it has at most P calls under way at
+// a time, a call being under way from before its first byte until f. Of its permits
+// let U be those without a settlement on record, L(i) the f of above of i in U, and
+//
+//	e = max(b, NotAfter of all in U).
+//
+// After e no call of U begins. So each one that is not under way at e was never
+// written, or had ended: a(i) <= f(i) <= e. At most P are under way at e, and a(i) <=
+// L(i) holds for each. Nobody knows which they are. The next owner therefore takes
+// f(i) = L(i) for the P of U with the largest L, and f(i) = min(L(i), e) for the others.
+//
+// In the proof, take of the N calls those of U, which all have a(i) + W >= s(k). If
+// e + W >= s(k), each of them has f(i) + W >= s(k), since a(i) <= L(i), and is counted.
+// Otherwise a(i) > e: they were under way at e, so they are at most P, and no more than
+// there are in U with L(i) + W >= s(k); the smaller of both is how many of U are counted.
+// So no fewer permits of U are live at s(k) than the proof needs, though not the same
+// ones. Where several owners left permits, this holds for each. Where the owner was
+// dead by d, no call of it began after d: then e is the smaller one of e and d.
+//
+// It does not matter whether the owner is dead, was stopped, or goes on with what it
+// holds; only that it keeps the bound. Clocks count for e as for L. A stop inside the
+// system call is covered: the call is under way by then.
+//
+// This is not done for windows with ArrivesWithin, where each call has a bound of its
+// own that is mostly earlier, nor for buckets: calls have different costs, so that the
+// P with the largest L are not those with the largest costs, and a level on record has
+// to mean the same to the owner after the next one.
+//
 // # Buckets
 //
 // A bucket of capacity B drains at r. The server adds a call's cost when it arrives,

@@ -40,6 +40,8 @@ const (
 	closing        // the account asks for a pause
 	slow           // part of the pace is allowed
 	share          // others put something into the first bucket
+	rebound        // another number of calls may be under way at a time
+	flush          // a block without permits
 )
 
 type step struct {
@@ -80,8 +82,13 @@ const (
 	early
 	// namesake gives a zombie's successor its name.
 	namesake
-	// unbound has as many calls under way as the limit allows, beyond the owner's bound.
+	// unbound has as many calls under way as the limit allows, or any number where none
+	// does, beyond the owner's bound.
 	unbound
+	// hasty takes a bound for one that held from the start.
+	hasty
+	// final has nobody begin a call after it was taken over.
+	final
 	// priceless takes permits of cost 1 for calls of any cost.
 	priceless
 	// emptied restores the buckets as empty.
@@ -130,6 +137,11 @@ type world struct {
 	parallel []int
 	ahead    int
 	under    map[int]int // calls under way, by owner
+	// gate is how many calls an owner lets be under way, 0 for any number, and said what
+	// is on record of it; wanted is what the owner in office wants.
+	gate     map[int]int
+	said     map[int]Bound
+	wanted   int
 	owner    int
 	name     int // of the owner
 	budget   *Budget
@@ -151,12 +163,13 @@ func (w *world) local() time.Time { return epoch.Add(w.now + w.offset()) }
 
 func (w *world) offset() time.Duration { return w.offsets[w.owner%len(w.offsets)] }
 
-// bound is how many calls an owner has under way at most, 0 for no bound.
-func (w *world) bound(owner int) int {
-	if len(w.parallel) == 0 {
-		return 0
+// office gives the owner in office its bound, 0 for none.
+func (w *world) office() {
+	w.wanted = 0
+	if len(w.parallel) > 0 {
+		w.wanted = w.parallel[w.owner%len(w.parallel)]
 	}
-	return w.parallel[owner%len(w.parallel)]
+	w.gate[w.owner] = w.wanted
 }
 
 // play returns what the server's log says against the limits.
@@ -168,11 +181,12 @@ func play(s scenario, f flaw) error {
 	if f == oneClock {
 		limits.ClockTolerance = 1
 	}
-	w := &world{flaw: f, limits: limits, offsets: s.Offsets, parallel: s.Parallel, ahead: s.Ahead, foreign: foreign{figures: s.Figures}, under: map[int]int{}, eras: []era{{limits, 0}}, settled: map[int64]time.Time{}, void: map[int64]bool{}}
+	w := &world{flaw: f, limits: limits, offsets: s.Offsets, parallel: s.Parallel, ahead: s.Ahead, foreign: foreign{figures: s.Figures}, under: map[int]int{}, gate: map[int]int{}, said: map[int]Bound{}, eras: []era{{limits, 0}}, settled: map[int64]time.Time{}, void: map[int64]bool{}}
 	if w.budget, err = New(limits); err != nil {
 		return err
 	}
 	w.budget.Ahead(w.ahead)
+	w.office()
 	for _, st := range s.Steps {
 		w.pass(st.Wait)
 		if err := w.step(st); err != nil {
@@ -246,6 +260,13 @@ func (w *world) step(st step) error {
 		w.share(int64(st.Max))
 	case slow:
 		w.budget.Slow(float64(st.Max) / 12)
+	case flush:
+		w.record(nil)
+	case rebound:
+		if w.wanted > 0 {
+			w.wanted = 1 + (st.Calls-1)%slices.Max(w.parallel)
+			w.gate[w.owner] = min(w.said[w.owner].Calls, w.wanted)
+		}
 	}
 	return nil
 }
@@ -296,6 +317,14 @@ func (w *world) record(permits []Permit) {
 		f()
 	}
 	w.unrecorded = nil
+	if w.wanted > 0 {
+		says := w.said[w.owner].Calls
+		if says == 0 || w.wanted > says || w.under[w.owner] <= w.wanted { // a lower one once it holds
+			says = w.wanted
+		}
+		w.said[w.owner] = Bound{Calls: says, Since: w.local()}
+		w.gate[w.owner] = min(says, w.wanted)
+	}
 	for _, p := range permits {
 		w.history.Permits = append(w.history.Permits, Past{Permit: p, Holder: fmt.Sprint(w.owner)})
 		w.names = append(w.names, w.name)
@@ -323,14 +352,18 @@ func (w *world) takeOver(sameName bool) error {
 	}
 	w.unrecorded = nil
 	h := w.history
-	h.Permits, h.Parallel = nil, map[string]int{}
-	for before := range w.owner {
-		if bound := w.bound(before); bound > 0 {
-			h.Parallel[fmt.Sprint(before)] = bound
+	h.Permits, h.Parallel = nil, map[string]Bound{}
+	for before, bound := range w.said {
+		if w.flaw == hasty {
+			bound.Since = time.Time{}
 		}
+		h.Parallel[fmt.Sprint(before)] = bound
 	}
 	for i, p := range w.history.Permits {
 		p.SettledAt, p.Gone = w.settled[p.Number], w.names[i] == w.name
+		if w.flaw == final && p.NotAfter.After(w.local()) {
+			p.NotAfter = w.local()
+		}
 		if w.void[p.Number] || w.flaw == forgetful && p.SettledAt.IsZero() {
 			continue
 		}
@@ -349,6 +382,7 @@ func (w *world) takeOver(sameName bool) error {
 	b.Restore(w.local(), h)
 	b.Ahead(w.ahead)
 	w.budget = b
+	w.office()
 	return nil
 }
 
@@ -376,61 +410,69 @@ func (w *world) use(p Permit, f fate) {
 			out = min(out, l.ArrivesWithin)
 		}
 	}
-	arrives, deadline := write+out, at(p.Deadline)+w.limits.Grace
-	arrives = min(arrives, deadline)
-	ends := arrives + f.Back
-	if f.Lost || ends > deadline {
-		ends = deadline
-	}
-	// A server that never replied may not have given anything back.
-	spent := f.Cost * f.Spent / 1000
-	if f.Lost || ends == deadline {
-		spent = f.Cost
-	}
-	// Sending needs a living owner, or a zombie; what is sent arrives in any case.
-	sent := false
-	w.events = append(w.events, event{write, owner, false, func() {
-		bound := w.bound(owner)
-		if bound > 0 && w.flaw == unbound {
-			bound = w.limits.Concurrency[0].Calls
+	latest, deadline := at(p.NotAfter), at(p.Deadline)+w.limits.Grace
+	send := func() {
+		write := w.now
+		arrives := min(write+out, deadline)
+		ends := arrives + f.Back
+		if f.Lost || ends > deadline {
+			ends = deadline
 		}
-		if bound > 0 && w.under[owner] >= bound {
-			return
+		// A server that never replied may not have given anything back.
+		spent := f.Cost * f.Spent / 1000
+		if f.Lost || ends == deadline {
+			spent = f.Cost
 		}
-		sent = true
 		w.under[owner]++
 		if !f.Lost {
 			back := f.Cost - spent
 			w.arrivals = append(w.arrivals, arrival{arrives, ends, era, owner, f.Cost, back, min(arrives+f.Refund, ends), handed, 0})
 			talk.asks(len(w.arrivals)-1, ends < deadline)
 		}
-	}}, event{ends, owner, false, func() {
-		if sent {
-			w.under[owner]--
+		w.events = append(w.events, event{ends, owner, false, func() { w.under[owner]-- }})
+		report(write+f.Report/8, func() { w.budget.Issued(p.Number, clock(w.now)) })
+		report(ends+f.Report, func() {
+			settles := spent
+			if w.flaw == undone {
+				settles = 0
+			}
+			if talk.refused() {
+				settles = f.Cost
+			}
+			w.budget.SettleFor(p.Number, clock(ends), settles)
+			talk.hears(clock(ends), settles)
+			w.unrecorded = append(w.unrecorded, func() { w.settled[p.Number] = clock(ends) })
+		})
+	}
+	// Sending needs a living owner, or a zombie; what is sent arrives in any case. What
+	// finds no room waits for it as long as its permit is good.
+	var try func()
+	try = func() {
+		switch {
+		case w.lets(owner):
+			send()
+		case w.now < latest:
+			w.events = append(w.events, event{min(w.now+w.limits.Tolerance/8+1, latest), owner, false, try})
+		default:
+			report(w.now+f.Report, func() {
+				w.budget.Void(p.Number)
+				w.unrecorded = append(w.unrecorded, func() { w.void[p.Number] = true })
+			})
 		}
-	}})
-	report(write+f.Report/8, func() {
-		if sent {
-			w.budget.Issued(p.Number, clock(w.now))
+	}
+	w.events = append(w.events, event{write, owner, false, try})
+}
+
+// lets reports whether an owner may have one more call under way.
+func (w *world) lets(owner int) bool {
+	bound := w.gate[owner]
+	if w.flaw == unbound {
+		bound = 0
+		for _, l := range w.limits.Concurrency {
+			bound = l.Calls
 		}
-	})
-	report(ends+f.Report, func() {
-		if !sent {
-			w.budget.Void(p.Number)
-			w.unrecorded = append(w.unrecorded, func() { w.void[p.Number] = true })
-			return
-		}
-		settles := spent
-		if w.flaw == undone {
-			settles = 0
-		}
-		if talk.refused() {
-			settles = f.Cost
-		}
-		w.budget.SettleFor(p.Number, clock(ends), settles)
-		talk.hears(clock(ends), settles)
-		w.unrecorded = append(w.unrecorded, func() { w.settled[p.Number] = clock(ends) })
-	})
+	}
+	return bound == 0 || w.under[owner] < bound
 }
 
 // judgeBuckets fills each bucket with the arrivals, in whole numbers: a cost is so

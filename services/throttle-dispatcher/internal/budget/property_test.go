@@ -22,9 +22,13 @@ type universe struct {
 	arrives     bool
 	concurrency bool
 	bounds      bool
-	crashes     bool
-	changes     bool
-	buckets     int
+	// leftovers: owners of bounds are taken over again and again, and windows are full.
+	leftovers bool
+	// lowers: likewise, just after they said a lower bound.
+	lowers  bool
+	crashes bool
+	changes bool
+	buckets int
 	// figures: replies say what is in the buckets; foreign: others use them, too.
 	figures, foreign bool
 }
@@ -64,10 +68,22 @@ func scenarios(o universe) *rapid.Generator[scenario] {
 			s.Limits.Concurrency[0].Calls = rapid.IntRange(2, 4).Draw(t, "parallel")
 			s.Parallel = rapid.SliceOfN(rapid.IntRange(1, s.Limits.Concurrency[0].Calls), 1, 3).Draw(t, "bounds")
 		}
+		if o.leftovers {
+			// Several calls at once without a limit of them, so that windows are what counts.
+			s.Limits.Pacing, s.Limits.Windows[0].Calls, s.Limits.Windows[0].Headroom = Burst, rapid.IntRange(2, 8).Draw(t, "calls left"), 0
+			s.Parallel = rapid.SliceOfN(rapid.IntRange(1, 4), 1, 3).Draw(t, "bounds")
+		}
 		s.Limits.Tolerance = between(t, 1, unit/2, "tolerance")
 		s.Limits.CallTimeout = between(t, 1, 3*unit, "timeout")
 		s.Limits.Grace = between(t, 1, unit/4, "grace")
 		s.Limits.ClockTolerance = between(t, 1, unit/8, "clockTolerance")
+		if o.lowers {
+			// Permits run out long before their calls end, and a lower bound comes between.
+			s.Limits.Tolerance, s.Limits.CallTimeout, s.Parallel = s.Limits.Tolerance/20+1, 3*unit, []int{4}
+		}
+		if o.leftovers {
+			s.Limits.ClockTolerance = s.Limits.ClockTolerance/10 + 1 // so that it does not cover what else may be wrong
+		}
 		tolerance := int64(s.Limits.ClockTolerance)
 		s.Offsets = []time.Duration{0}
 		if o.crashes {
@@ -76,7 +92,13 @@ func scenarios(o universe) *rapid.Generator[scenario] {
 				s.Offsets = append(s.Offsets, time.Duration(rapid.SampledFrom([]int64{-tolerance, 0, tolerance}).Draw(t, "offset")))
 			}
 		}
-		s.Steps = rapid.SliceOfN(steps(o), 1, 40).Draw(t, "steps")
+		if !o.lowers {
+			s.Steps = rapid.SliceOfN(steps(o), 1, 40).Draw(t, "steps")
+		} else {
+			for range rapid.IntRange(1, 4).Draw(t, "rounds") {
+				s.Steps = append(s.Steps, round(t, steps(o))...)
+			}
+		}
 		return s
 	})
 }
@@ -85,6 +107,12 @@ func steps(o universe) *rapid.Generator[step] {
 	kinds := []kind{reserve, reserve, reserve, reserve, pause, closing, slow}
 	if o.crashes {
 		kinds = append(kinds, kill, restart, zombie, unwritten)
+	}
+	if o.bounds {
+		kinds = append(kinds, rebound)
+	}
+	if o.leftovers {
+		kinds = []kind{reserve, reserve, reserve, flush, pause, rebound, rebound, kill, restart, zombie, zombie}
 	}
 	if o.changes {
 		kinds = append(kinds, change, replace)
@@ -101,20 +129,47 @@ func steps(o universe) *rapid.Generator[step] {
 			Per:     between(t, time.Second/4, 3*time.Second, "per"),
 			Calls:   rapid.IntRange(1, 8).Draw(t, "to"),
 			Fates: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) fate {
-				return fate{
+				f := fate{
 					Void:   rapid.IntRange(0, 9).Draw(t, "void") == 9,
 					Lost:   rapid.IntRange(0, 9).Draw(t, "lost") == 9,
 					Late:   rapid.IntRange(0, 1000).Draw(t, "late"),
 					Out:    between(t, 0, 4*time.Second, "out"),
 					Back:   between(t, 0, 2*time.Second, "back"),
-					Report: between(t, 0, time.Second/2, "report"),
+					Report: between(t, 0, reports(o), "report"),
 					Cost:   rapid.Int64Range(1, costly(o)).Draw(t, "cost"),
 					Spent:  rapid.SampledFrom([]int64{0, 400, 1000}).Draw(t, "spent"),
 					Refund: between(t, 0, time.Second, "refund"),
 				}
+				if o.lowers {
+					f.Out, f.Back = time.Second+f.Out/8, f.Back/100
+				} else if o.leftovers && rapid.Bool().Draw(t, "quick") {
+					// One after the other, in the time of few.
+					f.Out, f.Back = f.Out/100, f.Back/100
+				}
+				return f
 			}), 1, 8).Draw(t, "fates"),
 		}
 	})
+}
+
+// round is a history in which calls end after a lower bound was wanted, and their
+// owner is taken over when that has just come to be on record.
+func round(t *rapid.T, one *rapid.Generator[step]) []step {
+	steps := rapid.SliceOfN(one, 5, 5).Draw(t, "round")
+	for i, k := range []kind{reserve, rebound, flush, zombie, reserve} {
+		steps[i].Kind, steps[i].Max = k, 12
+	}
+	steps[2].Wait += time.Second
+	steps[3].Wait, steps[4].Wait = steps[3].Wait/20, steps[4].Wait/4
+	return steps
+}
+
+// reports is how late an owner hears of a call's end at most.
+func reports(o universe) time.Duration {
+	if o.leftovers {
+		return 2 * time.Second
+	}
+	return time.Second / 2
 }
 
 // costly is the largest cost of a call.
@@ -126,20 +181,23 @@ func costly(o universe) int64 {
 }
 
 var worlds = map[string]universe{
-	"one window":           {windows: 1},
-	"several windows":      {windows: 3},
-	"declared arrival":     {windows: 3, arrives: true},
-	"owners with bounds":   {windows: 1, concurrency: true, bounds: true, crashes: true},
-	"concurrency":          {windows: 1, concurrency: true},
-	"crashes":              {windows: 1, crashes: true},
-	"crashes and clocks":   {windows: 3, arrives: true, concurrency: true, crashes: true},
-	"limits that change":   {windows: 2, arrives: true, changes: true},
-	"a bucket":             {windows: 1, buckets: 1},
-	"buckets and crashes":  {windows: 1, buckets: 2, crashes: true},
-	"figures":              {windows: 1, buckets: 2, figures: true},
-	"foreign use":          {windows: 1, buckets: 1, figures: true, foreign: true},
-	"foreign use of one":   {windows: 1, buckets: 2, figures: true, foreign: true},
-	"everything at a time": {windows: 3, arrives: true, concurrency: true, crashes: true, changes: true, buckets: 2},
+	"one window":            {windows: 1},
+	"several windows":       {windows: 3},
+	"declared arrival":      {windows: 3, arrives: true},
+	"owners with bounds":    {windows: 1, concurrency: true, bounds: true, crashes: true},
+	"windows with bounds":   {windows: 1, leftovers: true, crashes: true},
+	"bounds that are lower": {windows: 1, leftovers: true, lowers: true, crashes: true},
+	"bounds and declared":   {windows: 3, arrives: true, leftovers: true, crashes: true, changes: true},
+	"concurrency":           {windows: 1, concurrency: true},
+	"crashes":               {windows: 1, crashes: true},
+	"crashes and clocks":    {windows: 3, arrives: true, concurrency: true, crashes: true},
+	"limits that change":    {windows: 2, arrives: true, changes: true},
+	"a bucket":              {windows: 1, buckets: 1},
+	"buckets and crashes":   {windows: 1, buckets: 2, crashes: true},
+	"figures":               {windows: 1, buckets: 2, figures: true},
+	"foreign use":           {windows: 1, buckets: 1, figures: true, foreign: true},
+	"foreign use of one":    {windows: 1, buckets: 2, figures: true, foreign: true},
+	"everything at a time":  {windows: 3, arrives: true, concurrency: true, crashes: true, changes: true, buckets: 2},
 }
 
 // TestNeverOverALimit drives the budget through random histories; the server's
@@ -177,6 +235,9 @@ func TestTheJudgeNotices(t *testing.T) {
 		"a level that follows nobody":       {deaf, universe{windows: 1, buckets: 1, figures: true, foreign: true}},
 		"nothing on top of what it says":    {bare, universe{windows: 1, buckets: 1, figures: true, foreign: true}},
 		"more under way than said":          {unbound, universe{windows: 1, concurrency: true, bounds: true, crashes: true}},
+		"more on the way than said":         {unbound, universe{windows: 1, leftovers: true, crashes: true}},
+		"a bound before it held":            {hasty, universe{windows: 1, leftovers: true, lowers: true, crashes: true}},
+		"over once it is taken over":        {final, universe{windows: 1, leftovers: true, crashes: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := scenarios(c.world)

@@ -10,11 +10,17 @@ type History struct {
 	Permits []Past
 	// Parallel is how many calls a holder had under way at most at a time, however
 	// many permits it held; one that is not in it, as many as it held.
-	Parallel map[string]int
+	Parallel map[string]Bound
 	// Levels is what the newest record says of the buckets, and Writer the holder who
 	// wrote it.
 	Levels []Level
 	Writer string
+}
+
+// Bound is how many calls a holder had under way at most at a time, from Since on.
+type Bound struct {
+	Calls int
+	Since time.Time
 }
 
 // Past is one permit of an owner before.
@@ -42,8 +48,10 @@ const patience = 3
 // died: it has arrived by a grace from now or never, and is worked on for no
 // longer than replies were seen to take. At no time had a holder more calls under
 // way than its bound, so that of its calls without a settlement only as many count
-// as in flight: those that may last the longest. A bucket of which no level is on
-// record starts full: nobody knows what was sent before.
+// as in flight, and in windows for as long: those that may last the longest. The
+// others had arrived or were void when the last permit ran out; see the package
+// comment. A bucket of which no level is on record starts full: nobody knows what was
+// sent before.
 func (b *Budget) Restore(now time.Time, history History) {
 	b.advance(now)
 	skew := 2 * b.limits.ClockTolerance
@@ -58,25 +66,31 @@ func (b *Budget) Restore(now time.Time, history History) {
 		}
 	}
 	longest := longestReply(history.Permits)
-	underWay := make(holders)
+	underWay, left := make(holders), make(leftovers)
 	for _, p := range history.Permits {
 		b.number = max(b.number, p.Number)
 		arrived, done := p.SettledAt, p.SettledAt
 		if arrived.IsZero() {
 			arrived, done = b.ends(now, p, longest)
+			left.of(p.Holder).add(b.nanos(arrived.Add(skew)), b.nanos(p.NotAfter.Add(skew)))
+			if p.Gone {
+				left.of(p.Holder).died = b.nanos(now.Add(skew))
+			}
 		}
 		if p.SettledAt.IsZero() || done.Add(skew).After(now) { // a call that was cut has its grace
 			underWay.add(p.Holder, b.nanos(done.Add(skew)))
 		}
 		for _, w := range b.windows {
-			bound := arrived
-			if w.ArrivesWithin > 0 && p.NotAfter.Add(w.ArrivesWithin).Before(bound) {
-				bound = p.NotAfter.Add(w.ArrivesWithin)
+			switch declared := p.NotAfter.Add(w.ArrivesWithin); {
+			case w.ArrivesWithin > 0 && declared.Before(arrived):
+				w.bounds.add(b.nanos(declared.Add(skew)))
+			case w.ArrivesWithin > 0 || !p.SettledAt.IsZero():
+				w.bounds.add(b.nanos(arrived.Add(skew)))
 			}
-			w.bounds.add(b.nanos(bound.Add(skew)))
 		}
 	}
 	underWay.bounded(history.Parallel, b.abandoned.add)
+	b.restoreLeft(left, history.Parallel, skew)
 	b.restoreBuckets(history, skew, func(p Past) time.Time {
 		if !p.SettledAt.IsZero() {
 			return p.SettledAt
@@ -85,6 +99,19 @@ func (b *Budget) Restore(now time.Time, history History) {
 		return arrived
 	})
 	b.advance(now)
+}
+
+// restoreLeft adds to the windows what has no settlement.
+func (b *Budget) restoreLeft(left leftovers, bounds map[string]Bound, skew time.Duration) {
+	for holder, l := range left {
+		bound := bounds[holder]
+		l.over = max(l.over, b.nanos(bound.Since.Add(skew)))
+		for _, w := range b.windows {
+			if w.ArrivesWithin == 0 {
+				l.bounded(bound.Calls, w.bounds.add)
+			}
+		}
+	}
 }
 
 // holders has, for each holder, when its calls end that may be under way.
@@ -98,15 +125,53 @@ func (h holders) add(holder string, end int64) {
 }
 
 // bounded gives add the last ends of each holder, no more than its bound.
-func (h holders) bounded(bounds map[string]int, add func(end int64)) {
+func (h holders) bounded(bounds map[string]Bound, add func(end int64)) {
 	for holder, ends := range h {
 		n := ends.len()
-		if bound, ok := bounds[holder]; ok {
+		if bound := bounds[holder].Calls; bound > 0 {
 			n = min(n, bound)
 		}
 		for i := range n {
 			add(ends.largest(i))
 		}
+	}
+}
+
+// leftovers has, for each holder, what it left without a settlement.
+type leftovers map[string]*leftover
+
+type leftover struct {
+	// arrived is by when each call has arrived or never will.
+	arrived instants
+	// over is a time at which all of its permits had run out and its bound held; died
+	// one at which it was dead.
+	over, died int64
+}
+
+func (l leftovers) of(holder string) *leftover {
+	if l[holder] == nil {
+		l[holder] = &leftover{over: -farthest, died: farthest}
+	}
+	return l[holder]
+}
+
+func (l *leftover) add(arrived, notAfter int64) {
+	l.arrived.add(arrived)
+	l.over = max(l.over, notAfter)
+}
+
+// bounded gives add by when calls have arrived: the last of them by their own times,
+// no more than the bound, 0 for none; the others had ended when no call could begin
+// any more.
+func (l *leftover) bounded(bound int, add func(at int64)) {
+	over := min(l.over, l.died)
+	n := l.arrived.len()
+	for i := n - 1; i >= 0; i-- {
+		at := l.arrived.largest(i)
+		if bound > 0 && i >= bound {
+			at = min(at, over)
+		}
+		add(at)
 	}
 }
 

@@ -1,6 +1,7 @@
 package certificate
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 	"time"
@@ -35,6 +36,10 @@ type Auditor struct {
 
 	owner    string
 	restored int64 // when that owner began
+	// parallel is how many calls that owner has under way at a time at most since
+	// written, when its newest block was built; 0 where nothing bounds them.
+	parallel int
+	written  int64
 	clock    int64 // the newest time seen
 	pace     pace
 	total    int64
@@ -57,8 +62,9 @@ type call struct {
 	// No byte left before began; the first had left by issued. 0 where that is not
 	// on record.
 	began, issued int64
-	// ended is f of the package comment but for the declared bound.
-	ended int64
+	// ended is f of the package comment but for the declared bound; over is a time by
+	// which it has arrived if it counts as one of those that were over then, 0 for none.
+	ended, over int64
 	// cost is what it was reserved for in buckets of points, spent what it did cost.
 	cost, spent int64
 	state       state
@@ -121,6 +127,7 @@ func (a *Auditor) Add(block *ledgerv1.Block, waiting bool) {
 		a.takeOver(block.GetOwner() != a.owner, restored)
 		a.owner, a.restored = block.GetOwner(), restored
 	}
+	a.parallel, a.written = int(block.GetParallel()), block.GetWrittenAt().AsTime().UnixNano()
 	for i, p := range block.GetPermits() {
 		if p.GetNumber() <= a.last {
 			continue
@@ -166,6 +173,8 @@ func (a *Auditor) settle(s *ledgerv1.Settlement) {
 // without a settlement. Another process may have another clock; one of the same
 // name was dead by then, and its connections with it.
 func (a *Auditor) takeOver(other bool, restored int64) {
+	var left []*call
+	over := a.written
 	for i := range a.tail[a.head:] {
 		c := &a.tail[a.head+i]
 		if c.state != open {
@@ -174,6 +183,16 @@ func (a *Auditor) takeOver(other bool, restored int64) {
 		a.abandon(c)
 		if dead := restored + int64(a.limits.Grace); !other && restored != 0 {
 			c.ended = min(c.ended, dead)
+		}
+		left, over = append(left, c), max(over, c.notAfter)
+	}
+	if !other && restored != 0 {
+		over = min(over, restored)
+	}
+	if a.parallel > 0 && len(left) > a.parallel {
+		slices.SortStableFunc(left, func(x, y *call) int { return cmp.Compare(y.ended, x.ended) })
+		for _, c := range left[a.parallel:] {
+			c.over = over
 		}
 	}
 	// Until here all was by one clock.

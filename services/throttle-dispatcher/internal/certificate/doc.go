@@ -13,6 +13,12 @@
 // start of the next process of its name. It arrived somewhere in
 // [s(i), f(i)], or never. A void permit wrote no byte and is not counted.
 //
+// Where an owner that is gone had said how many calls it has under way at most (P), no
+// more than P of those that it left open count with that f, the ones with the latest;
+// the others had arrived when the last of its permits ran out, and when the block was
+// built that says P, whichever is later. That time is e. A start of the next process of
+// its name is one by which no call of it begins, so e is no later.
+//
 // For a window of W the figure is
 //
 //	largest = max over k of | { i : s(i) <= s(k) <= f(i) + W } |
@@ -22,6 +28,10 @@
 // Take the calls that arrived within any closed span of length W, and of them k,
 // the one with the latest s. Each other one, i, has s(i) <= s(k), and arrived at
 // most W before k, so f(i) + W >= a(i) + W >= a(k) >= s(k): it is in the set of k.
+// Of calls that an owner left open nobody knows which are the P. But if s(k) - W <= e each
+// of them in the span is in the set of k, whatever it counts as; and if it is later, those
+// in the span arrived after e, so they were under way at e: at most P, and no more than
+// have their f of above that late, and that many are in the set.
 // So no server can have counted more in any closed window, by any clock, however
 // long requests were under way. And the bound is tight: all calls in the set of k
 // can have arrived within the window that ends at s(k).

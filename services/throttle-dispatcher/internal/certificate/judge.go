@@ -165,6 +165,8 @@ func (j *judge) until(c *call) int64 {
 		return c.ended
 	case j.limit.Per == 0:
 		return c.ended - 1 // over before the next one begins
+	case within == 0 && c.over != 0:
+		arrived = min(arrived, c.over)
 	case within == 0:
 	case c.issued != 0:
 		arrived = min(arrived, c.issued+within)

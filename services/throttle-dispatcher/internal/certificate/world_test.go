@@ -32,7 +32,12 @@ type world struct {
 	reply   time.Duration
 	pending []pending
 	// arrivals in true time, of calls handed out since the limits were changed last.
-	arrivals []time.Duration
+	arrivals []landing
+	// parallel is how many calls the owner has under way at most, 0 for any number,
+	// drawn from bounds; under are those that are.
+	bounds   *rand.Rand
+	parallel int
+	under    []landing
 	// changes are what our calls do to a bucket of points: their costs as they arrive,
 	// and what is given back.
 	changes []change
@@ -44,6 +49,9 @@ type world struct {
 	// reads is how far back an owner reads.
 	reads time.Duration
 }
+
+// landing is a call that left at a time; in under, at is when it ends.
+type landing struct{ sent, at time.Duration }
 
 type change struct {
 	at     time.Duration
@@ -77,13 +85,16 @@ func (w *world) takeOver(t *testing.T) {
 	w.pending = nil
 	if w.random.IntN(2) == 0 {
 		// A process of the same name: the one before is dead, and its connections.
-		w.arrivals = slices.DeleteFunc(w.arrivals, func(a time.Duration) bool { return a > w.now+w.limits.Grace })
+		w.arrivals = slices.DeleteFunc(w.arrivals, func(a landing) bool { return a.sent > w.now || a.at > w.now+w.limits.Grace })
 		w.changes = slices.DeleteFunc(w.changes, func(c change) bool { return c.points > 0 && c.at > w.now+w.limits.Grace })
 	} else {
 		w.owner++
 		w.offset = time.Duration(w.random.Int64N(2*int64(w.limits.ClockTolerance)+1)) - w.limits.ClockTolerance
 	}
 	w.began = w.local(w.now)
+	if w.parallel, w.under = 0, nil; w.bounds != nil {
+		w.parallel = max(0, w.bounds.IntN(12)-2)
+	}
 	var err error
 	if w.budget, err = budget.New(w.limits); err != nil {
 		t.Fatal(err)
@@ -91,7 +102,7 @@ func (w *world) takeOver(t *testing.T) {
 	if w.auditor, err = New(w.limits); err != nil {
 		t.Fatal(err)
 	}
-	history := budget.History{Levels: w.levels}
+	history := budget.History{Levels: w.levels, Parallel: map[string]budget.Bound{}}
 	permits := map[int64]budget.Past{}
 	name := fmt.Sprint(w.owner)
 	for _, b := range w.log {
@@ -108,6 +119,7 @@ func (w *world) takeOver(t *testing.T) {
 			}, Gone: b.GetOwner() == name, Holder: holder(b)}
 		}
 		history.Writer = holder(b)
+		history.Parallel[holder(b)] = budget.Bound{Calls: int(b.GetParallel()), Since: b.GetWrittenAt().AsTime()}
 		for _, s := range b.GetSettlements() {
 			p := permits[s.GetPermit()]
 			p.SettledAt = s.GetSettledAt().AsTime()
@@ -127,6 +139,7 @@ func (w *world) takeOver(t *testing.T) {
 func (w *world) tick() {
 	now := w.local(w.now)
 	block := &ledgerv1.Block{Connector: "erp", Owner: fmt.Sprint(w.owner), WrittenAt: timestamppb.New(now), RestoredAt: timestamppb.New(w.began), Peaks: w.auditor.Peaks()}
+	block.Parallel = int32(w.parallel)
 	w.pending = slices.DeleteFunc(w.pending, func(p pending) bool {
 		if p.at > w.now {
 			return false
@@ -168,6 +181,11 @@ func (w *world) send(p budget.Permit) {
 		return
 	}
 	reply := time.Duration(float64(w.reply) * (0.5 + w.random.ExpFloat64()))
+	sent, room := w.room(sent, reply, p.NotAfter.Sub(epoch)-w.offset)
+	if !room {
+		w.pending = append(w.pending, pending{sent, &ledgerv1.Settlement{Permit: p.Number, Void: true}})
+		return
+	}
 	arrived := sent + reply/4
 	for _, l := range w.limits.Windows {
 		if l.ArrivesWithin > 0 {
@@ -177,7 +195,8 @@ func (w *world) send(p budget.Permit) {
 	settled := sent + reply
 	latest := p.Deadline.Sub(epoch) - w.offset
 	arrived, settled = min(arrived, latest), min(settled, latest)
-	w.arrivals = append(w.arrivals, arrived)
+	w.arrivals = append(w.arrivals, landing{sent, arrived})
+	w.under = append(w.under, landing{sent, settled})
 	spent := p.Cost * w.spends / 8
 	w.changes = append(w.changes, change{arrived, p.Cost})
 	if spent < p.Cost {
@@ -188,6 +207,27 @@ func (w *world) send(p budget.Permit) {
 		Permit: p.Number, SettledAt: timestamppb.New(w.local(settled)),
 		FirstByteAt: timestamppb.New(w.local(sent)), IssuedAt: timestamppb.New(w.local(sent)), Spent: &spent,
 	}})
+}
+
+// room returns when a call can leave that may leave then and takes so long, and false
+// where as many are under way until its permit runs out.
+func (w *world) room(sent, takes, notAfter time.Duration) (time.Duration, bool) {
+	w.under = slices.DeleteFunc(w.under, func(c landing) bool { return c.at < w.now })
+	for ; w.parallel > 0; sent += time.Millisecond {
+		met := 0
+		for _, c := range w.under {
+			if c.at > sent && c.sent < sent+takes {
+				met++
+			}
+		}
+		if met < w.parallel {
+			break
+		}
+		if sent >= notAfter {
+			return sent, false
+		}
+	}
+	return sent, sent <= notAfter
 }
 
 func holder(b *ledgerv1.Block) string {
@@ -240,8 +280,8 @@ func (w *world) judge(t *testing.T, when string) {
 				continue
 			}
 			for _, a := range w.arrivals {
-				if epoch.Add(a).Before(through) {
-					seen = append(seen, a)
+				if epoch.Add(a.at).Before(through) {
+					seen = append(seen, a.at)
 				}
 			}
 			if n := closed(seen, s.Per); s.Per > 0 && n > s.Largest {
@@ -276,6 +316,9 @@ func TestNeverOverNorUnderTheServersCount(t *testing.T) {
 					w.reply = 700 * time.Millisecond
 				}
 				w.spends = 8 - int64(seed%3)*3
+				if seed%4 > 1 {
+					w.bounds = rand.New(rand.NewPCG(seed, 2))
+				}
 				if len(limits.Buckets) > 0 {
 					w.rests, w.reads = 20*time.Second, 2*w.limits.Retention()
 				}
@@ -336,7 +379,11 @@ func TestFindsALimiterThatCountsFromTheSendTime(t *testing.T) {
 		w.tick()
 	}
 	s := w.whole.Report(w.local(w.now)).Limits[0]
-	if seen := closed(w.arrivals, time.Second); s.Largest <= s.Calls || s.Largest < seen {
+	var arrivals []time.Duration
+	for _, a := range w.arrivals {
+		arrivals = append(arrivals, a.at)
+	}
+	if seen := closed(arrivals, time.Second); s.Largest <= s.Calls || s.Largest < seen {
 		t.Errorf("the certificate says at most %d of %d; %d arrived", s.Largest, s.Calls, seen)
 	}
 }

@@ -33,7 +33,7 @@ type State struct {
 	Permits []Permit
 	// Parallel is how many calls a holder of permits had under way at most at a time;
 	// a holder that is not in it, as many as it held.
-	Parallel map[string]int
+	Parallel map[string]budget.Bound
 	// Levels is what the newest block says of buckets, and Writer its holder.
 	Levels []budget.Level
 	Writer string
@@ -98,7 +98,7 @@ type Folder struct {
 // NewFolder returns an empty one.
 func NewFolder() *Folder {
 	return &Folder{
-		state:   State{Parallel: make(map[string]int)},
+		state:   State{Parallel: make(map[string]budget.Bound)},
 		permits: make(map[int64]*Permit), claims: make(map[string]*Claim), order: make(map[string]uint64), parts: make(map[string]uint64),
 		deferrals: make(map[string]Deferral),
 	}
@@ -115,7 +115,8 @@ func (f *Folder) Add(r Record) error {
 		return fmt.Errorf("%w at sequence %d: it was read after sequence %d", ErrMalformed, r.Sequence, s.LastSequence)
 	}
 	holder := holderOf(b)
-	if s.Parallel[holder] = int(b.GetParallel()); b.GetParallel() == 0 {
+	// It held when the block was built: before that another one may have.
+	if s.Parallel[holder] = (budget.Bound{Calls: int(b.GetParallel()), Since: b.GetWrittenAt().AsTime()}); b.GetParallel() == 0 {
 		delete(s.Parallel, holder)
 	}
 	for _, p := range b.GetPermits() {

@@ -232,7 +232,7 @@ func TestTheBoundOfEachTermIsFound(t *testing.T) {
 		t.Helper()
 		r.Bound(parallel)
 		must(t, r.Permit(b.Reserve(epoch, time.Hour, 1)[0], "d"))
-		block := proto.CloneOf(r.Build(epoch, b))
+		block := proto.CloneOf(r.Build(epoch.Add(time.Duration(len(records))*time.Second), b))
 		block.RestoredAt = restored
 		sequence := uint64(len(records) + 1)
 		records = append(records, Record{sequence, block})
@@ -263,10 +263,14 @@ func TestTheBoundOfEachTermIsFound(t *testing.T) {
 	history := state.History("")
 	var bounds []int
 	for _, p := range history.Permits {
-		bounds = append(bounds, history.Parallel[p.Holder])
+		bounds = append(bounds, history.Parallel[p.Holder].Calls)
 	}
 	if want := []int{3, 3, 3, 5, 0}; !slices.Equal(bounds, want) {
 		t.Errorf("the permits are bounded by %v, want %v", bounds, want)
+	}
+	// Before its newest block was built another bound may have held.
+	if since := history.Parallel[history.Permits[0].Holder].Since; !since.Equal(epoch.Add(2 * time.Second)) {
+		t.Errorf("the first term's bound holds since %v, want %v", since, epoch.Add(2*time.Second))
 	}
 }
 
