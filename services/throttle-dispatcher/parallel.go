@@ -18,8 +18,8 @@ const heldLong = time.Second
 // crash would stop a connector of few parallel calls for the grace at least, and
 // where another replica takes over for the longest time that a call may take.
 type parallel struct {
-	// declared: a limit bounds them. Otherwise nobody counts them, and all may be.
-	declared  bool
+	// half is all where no limit bounds them but the connections: whoever takes over then
+	// needs to know it for the windows alone.
 	half, all int
 	// allowed is what the transport lets through: never more than is on record, so
 	// none before the first block.
@@ -31,11 +31,10 @@ type parallel struct {
 }
 
 func parallelOf(all int, declared bool) parallel {
-	p := parallel{declared: declared, half: max(1, all/2), all: all}
 	if !declared {
-		p.half, p.allowed = all, all
+		return parallel{half: all, all: all}
 	}
-	return p
+	return parallel{half: max(1, all/2), all: all}
 }
 
 // needed takes in that half is too few. A mean above four fifths of it does so too:
@@ -51,9 +50,6 @@ func (p *parallel) needed(now time.Time) {
 // holds from when it is on record, and a lower one goes on record once it holds.
 func (w *worker) keepParallel(now time.Time) {
 	p := &w.parallel
-	if !p.declared {
-		return
-	}
 	want, recorded := p.half, w.ledger.OnRecord()
 	if needed := now.Sub(p.neededAt); p.allowed > p.half && needed >= halfEnough && p.busy > needed*time.Duration(p.half)*4/5 {
 		p.needed(now)

@@ -13,6 +13,7 @@ import (
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/bus/bustest"
 	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/transport"
 )
 
 // leftAtOnce is how soon the next owner calls; what it takes for under way counts
@@ -77,6 +78,19 @@ func TestAnotherOwnerGoesOnAtOnce(t *testing.T) {
 	}
 }
 
+// Where no limit says how many calls may run at a time, connections do, and the ledger
+// says so.
+func TestConnectionsBoundTheCallsOnRecord(t *testing.T) {
+	w := newWorld(t, 6000, time.Minute)
+	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.Limits = spec.Limits[:1] })
+	w.want(0, "")
+	w.start()
+	w.delivered(1)
+	if bounds := w.bounds(); len(bounds) != 1 || bounds[0] != transport.DefaultMaxConnections {
+		t.Errorf("the blocks bound the calls under way by %v, want %d", bounds, transport.DefaultMaxConnections)
+	}
+}
+
 // Where half of the calls is not enough, all that the limit allows are made, and the
 // ledger says so before the first that is beyond half of them.
 func TestAllTheCallsThatAreNeededAreOnRecord(t *testing.T) {
@@ -92,22 +106,30 @@ func TestAllTheCallsThatAreNeededAreOnRecord(t *testing.T) {
 	if most := w.account.atOnce(); most != parallel {
 		t.Errorf("%d calls at a time, want %d", most, parallel)
 	}
+	bounds := w.bounds()
+	if len(bounds) != 2 || bounds[0] != parallel/2 || bounds[1] != parallel {
+		t.Errorf("the blocks bound the calls under way by %v, want %d and then %d", bounds, parallel/2, parallel)
+	}
+}
+
+// bounds returns what the blocks say of the calls under way at a time, each once as long
+// as it stays.
+func (w *world) bounds() []int32 {
+	w.t.Helper()
 	var bounds []int32
-	for record, err := range w.bus.Read(t.Context(), bus.StreamLedger, bus.LedgerSubject("wms"), 0) {
+	for record, err := range w.bus.Read(w.t.Context(), bus.StreamLedger, bus.LedgerSubject("wms"), 0) {
 		if err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		block := &ledgerv1.Block{}
 		if err := proto.Unmarshal(record.Data, block); err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 		if n := len(bounds); n == 0 || bounds[n-1] != block.GetParallel() {
 			bounds = append(bounds, block.GetParallel())
 		}
 	}
-	if len(bounds) != 2 || bounds[0] != parallel/2 || bounds[1] != parallel {
-		t.Errorf("the blocks bound the calls under way by %v, want %d and then %d", bounds, parallel/2, parallel)
-	}
+	return bounds
 }
 
 // An order whose call hangs holds up only itself, also before any reply and where
