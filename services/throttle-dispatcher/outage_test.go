@@ -153,6 +153,10 @@ func TestASilentSystemIsAskedAndNotFilled(t *testing.T) {
 	if took := time.Since(back); took > 15*time.Second {
 		t.Errorf("50 calls after it was back took %v", took)
 	}
+	// Two seconds are less than the five of an outage.
+	if told := w.log.with("is down"); len(told) > 0 {
+		t.Errorf("it counts as down: %v", told)
+	}
 }
 
 // orders returns how many orders the account has answered.
