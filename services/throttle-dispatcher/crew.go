@@ -3,7 +3,9 @@ package throttledispatcher
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"sync"
@@ -12,6 +14,17 @@ import (
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/run"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/lease"
+)
+
+const (
+	// takeoverLasts is for how long a ledger that others write may be a takeover: the
+	// owner before goes on until the new one's first block is in, or it hears of it.
+	// Longer than that, two write at the same time, and somebody has to look.
+	takeoverLasts = 10 * time.Second
+	// takeoverOver is how long after the last sign of it a takeover is over.
+	takeoverOver = time.Minute
+	// takeoverRetry is the mean pause before the ledger is read anew.
+	takeoverRetry = 100 * time.Millisecond
 )
 
 // crew are the workers of this replica. It belongs to the goroutine that runs
@@ -149,30 +162,83 @@ func (c *crew) start(connector *v1alpha1.Connector, l lease.Lease) *runningWorke
 		defer func() { c.ended <- name }()
 		defer cut()
 		defer stop()
-		again := false
+		var others takenOver
 		_ = run.Supervise(ctx, logger, "connector "+name, func(ctx context.Context) error {
-			if again {
-				// What ended it may have been another owner.
-				if err := desk.holds(ctx); err != nil {
-					return err
-				}
-			}
-			again = true
 			for {
-				select {
-				case connector = <-handle.newest:
-				default:
-				}
-				worker, err := newWorker(ctx, desk, connector, handle.newest)
-				if err != nil {
+				// What ended the one before may have been another owner.
+				if err := others.wait(ctx, desk.holds); err != nil {
 					return err
 				}
-				connector, err = worker.run(ctx)
-				if !errors.Is(err, errRespecified) {
+				var err error
+				connector, err = work(ctx, desk, connector, handle.newest)
+				if !others.tell(ctx, logger, err) {
 					return err
 				}
 			}
 		})
 	})
 	return handle
+}
+
+// work runs workers, one for each spec, until one ends for another reason than its spec.
+func work(ctx context.Context, desk desk, connector *v1alpha1.Connector, newest <-chan *v1alpha1.Connector) (*v1alpha1.Connector, error) {
+	for {
+		select {
+		case connector = <-newest:
+		default:
+		}
+		worker, err := newWorker(ctx, desk, connector, newest)
+		if err != nil {
+			return connector, err
+		}
+		if connector, err = worker.run(ctx); !errors.Is(err, errRespecified) {
+			return connector, err
+		}
+	}
+}
+
+// takenOver tells the takeover of a connector, which its owner mostly finds out by the
+// ledger, from two who write it at the same time. Its zero value has seen none.
+type takenOver struct {
+	began       bool
+	first, last time.Time
+}
+
+// wait returns when it is certain that the connector is this replica's, at once before
+// the first worker.
+func (t *takenOver) wait(ctx context.Context, holds func(context.Context) error) error {
+	if !t.began {
+		t.began = true
+		return nil
+	}
+	return holds(ctx)
+}
+
+// met takes in that another wrote the ledger, and reports whether a takeover begins or
+// goes on.
+func (t *takenOver) met(now time.Time) (begins, goesOn bool) {
+	if begins = t.last.IsZero() || now.Sub(t.last) > takeoverOver; begins {
+		t.first = now
+	}
+	t.last = now
+	return begins, now.Sub(t.first) < takeoverLasts
+}
+
+// tell tells of why a worker ended. It returns false for what is more than a takeover.
+func (t *takenOver) tell(ctx context.Context, log *slog.Logger, err error) bool {
+	if ctx.Err() != nil || !errors.Is(err, errTakenOver) {
+		return false
+	}
+	begins, goesOn := t.met(time.Now())
+	if begins {
+		log.WarnContext(ctx, "another replica has taken this connector over, or is handing it over and wrote once more; "+
+			"this one sends nothing until the lease is known to be its own", "error", err)
+	}
+	if goesOn {
+		select {
+		case <-time.After(takeoverRetry/2 + rand.N(takeoverRetry)):
+		case <-ctx.Done():
+		}
+	}
+	return goesOn
 }

@@ -3,6 +3,7 @@ package throttledispatcher
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -76,6 +77,10 @@ func (w *worker) store(ctx context.Context, data []byte) (uint64, error) {
 	}
 }
 
+// errTakenOver ends a worker whose ledger somebody else has written: mostly the one who
+// has its lease by now.
+var errTakenOver = errors.New("another dispatcher wrote its ledger")
+
 func (w *worker) storeOnce(ctx context.Context, subject string, last uint64, data []byte) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, blockTimeout)
 	defer cancel()
@@ -98,7 +103,7 @@ func (w *worker) storeOnce(ctx context.Context, subject string, last uint64, dat
 	case bytes.Equal(newest.Data, data):
 		return newest.Sequence, nil
 	}
-	return 0, fmt.Errorf("another dispatcher wrote its ledger (sequence %d): %w", newest.Sequence, err)
+	return 0, fmt.Errorf("%w (sequence %d): %w", errTakenOver, newest.Sequence, err)
 }
 
 // watchStore tells the log, now and then, that the store is too slow for the pace.
