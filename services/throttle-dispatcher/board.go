@@ -12,6 +12,7 @@ import (
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/certificate"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/feedback"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/promise"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/queue"
 
@@ -109,11 +110,11 @@ type snapshot struct {
 	gap       time.Duration
 	declared  time.Duration // the gap of the whole pace
 	fills     []budget.Fill
-	// growsFrom is the part of the pace that gap means at which the next call goes,
-	// until whole; 0 for all of it.
-	growsFrom float64
-	whole     time.Time
-	part      float64 // of the declared pace, now
+	slowed    time.Duration // that of which ramps leave a part
+	reopened  promise.Ramp
+	ramps     []promise.Ramp
+	outlook   *maintenance.Outlook // safe for concurrent use
+	part      float64              // of the declared pace, now
 	taken     map[string]feedback.Taken
 	flying    int // handed out and not settled
 	unsent    int // of them
@@ -193,7 +194,8 @@ func (s *snapshot) maySend() bool {
 // lane.
 func (s *snapshot) promise(pending map[string]bus.Backlog) promise.State {
 	p := promise.State{
-		Now: s.at, NotBefore: s.notBefore, Gap: s.gap, Part: s.growsFrom, Whole: s.whole, Flying: s.flying,
+		Now: s.at, NotBefore: s.notBefore, Gap: s.gap, Slowed: s.slowed, Flying: s.flying,
+		Reopened: s.reopened, Ramps: s.ramps, Closings: s.closings,
 		Latency: s.report.Latency, CallsPerDelivery: s.report.CallsPerDelivery,
 	}
 	for n, limit := range s.report.Limits {

@@ -9,6 +9,8 @@ import (
 	"github.com/peppasync/peppasync/services/internal/fault"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/feedback"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/promise"
 )
 
 // othersOf returns what follows the use of the windows by others.
@@ -151,14 +153,34 @@ func (w *worker) part(now time.Time) float64 {
 }
 
 // expectPace tells the promise clock at what pace the next calls will go: what others
-// take they are taken to go on taking, and what throttled replies took comes back.
+// take they are taken to go on taking; what throttled replies took comes back, ramps grow, and
+// windows come.
 func (w *worker) expectPace(s *snapshot) {
-	others, start := w.others.Part(s.at), latest(s.at, s.notBefore)
+	others := w.others.Part(s.at)
 	s.gap, s.declared, s.taken, s.fills = w.budget.SpacingAt(others), w.budget.GapAt(1), w.taken(s.at), w.budget.Fills(s.at)
+	// Any part tells what a ramp leaves a part of: while it is slowed, also what a
+	// bucket refills is spread evenly, and bursts are.
+	s.slowed = time.Duration(float64(w.budget.GapAt(maintenance.First)) * maintenance.First)
 	s.part = w.part(s.at)
-	if part := w.pace.Part(start); part < others {
-		// While it is slowed, what a bucket refills is spread evenly, too.
-		s.gap, s.growsFrom, s.whole = w.budget.GapAt(others), part/others, w.pace.Reaches(others)
+	window, outage := w.maintenance.Ramps(s.at)
+	if w.breaker.Open() {
+		outage = w.maintenance.OutageRamp(s.at) // nobody knows when, so as if it ended now
+	}
+	part, from, whole := w.pace.Grows(s.at)
+	s.reopened, s.ramps = rampOf(window), []promise.Ramp{rampOf(outage), {From: from, Part: part, Whole: whole}}
+	s.outlook = w.maintenance.Outlook()
+}
+
+func rampOf(r maintenance.Ramp) promise.Ramp {
+	return promise.Ramp{From: r.From, Part: maintenance.First, Whole: r.From.Add(r.Lasts)}
+}
+
+// closings tells the promise clock when nothing will be sent.
+func (s *snapshot) closings(yield func(promise.Closing) bool) {
+	for c := range s.outlook.After(s.at) {
+		if !yield(promise.Closing{From: c.From, Until: c.Until, Ramp: rampOf(c.Ramp)}) {
+			return
+		}
 	}
 }
 

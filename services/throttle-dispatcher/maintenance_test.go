@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	dispatcherv1 "github.com/peppasync/peppasync/proto/peppasync/dispatcher/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	windows "github.com/peppasync/peppasync/services/internal/maintenance"
 	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
@@ -132,5 +133,45 @@ func TestPaceGrowsAfterAnOutage(t *testing.T) {
 	t.Logf("%d calls in the first second after the outage, %d in the four of the ramp, at a pace of %d", one, all, pace-1)
 	if one > pace*4/10 || all < 4*pace*35/100 || all > 4*pace*65/100 {
 		t.Errorf("%d calls in the first second of the ramp and %d in all of it, at a pace of %d a second", one, all, pace)
+	}
+}
+
+// What is promised before a window holds: it and the ramp after it are known.
+func TestPromiseKnowsTheCalendar(t *testing.T) {
+	t.Parallel()
+	const pace, rampUp, orders = 50, 4 * time.Second, 400
+	w := newWorld(t, pace, time.Second)
+	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) {
+		spec.Timeout = metav1.Duration{Duration: time.Second}
+		spec.Pacing = v1alpha1.PacingEven
+	})
+	for i := range orders {
+		w.want(i, "")
+	}
+	begin := time.Now().Add(8 * time.Second)
+	end := begin.Add(5 * time.Second)
+	client, _ := w.served()
+	w.start(throttledispatcher.Maintained(once{windows.Span{Begin: begin, End: end, RampUp: rampUp}}))
+	c := w.until(client, "it is fed and all is known that waits", func(c *dispatcherv1.Connector) bool {
+		return w.account.accepted() > 0 && c.GetWaiting()+int64(w.account.accepted()) >= orders*9/10 && c.GetEta() != nil
+	})
+	last := delivery(orders - 1)
+	r, err := client.GetDelivery(t.Context(), &dispatcherv1.GetDeliveryRequest{Connector: "wms", DeliveryId: last.GetId()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.delivered(orders)
+	seen := w.account.seen()
+	came := seen[len(seen)-1].at
+	if came.Before(end) {
+		t.Fatalf("all were sent %v before the window was over; this test proves nothing", end.Sub(came))
+	}
+	for what, at := range map[string]time.Time{"the end": c.GetEta().AsTime(), "the last delivery": r.GetDelivery().GetEta().AsTime()} {
+		off, left := at.Sub(came).Abs(), came.Sub(c.GetAsOf().AsTime())
+		t.Logf("%s was promised %v ahead, and came %v off", what, left, off)
+		// The window, its lead and its ramp are most of what is left.
+		if off > left*15/100 {
+			t.Errorf("%s was promised for %v, it came at %v: %.1f%% of the %v that were left", what, at, came, 100*float64(off)/float64(left), left)
+		}
 	}
 }

@@ -322,8 +322,8 @@ func (s *snapshot) foretell(d *dispatcherv1.Delivery, pending map[string]bus.Bac
 		return
 	}
 	at := clock.Arrival(turn)
-	if again := d.GetNotBefore(); again != nil && at.Before(again.AsTime().Add(s.report.Latency)) {
-		at = again.AsTime().Add(s.report.Latency)
+	if again := d.GetNotBefore(); again != nil {
+		at = latest(at, clock.Opens(again.AsTime()).Add(s.report.Latency))
 	}
 	d.Eta = timestamppb.New(at)
 }

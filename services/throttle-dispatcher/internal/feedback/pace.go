@@ -89,10 +89,14 @@ func (p *Pace) Throttled(sent, now, resumes time.Time, others float64) bool {
 	return true
 }
 
-// Reaches returns when the part will be as large as that, if no call is throttled
-// until then; no later than now where it is.
-func (p *Pace) Reaches(part float64) time.Time {
-	return p.from.Add(time.Duration((part - p.part) * float64(Recovery)))
+// Grows returns the part of now, from when it grows, and when it will be whole if no
+// call is throttled until then; no later than now where it is.
+func (p *Pace) Grows(now time.Time) (part float64, from, whole time.Time) {
+	from = p.from
+	if now.After(from) {
+		from = now
+	}
+	return p.Part(now), from, p.from.Add(time.Duration((1 - p.part) * float64(Recovery)))
 }
 
 // Part returns what part of the pace is to be used; exactly 1 once it has

@@ -33,7 +33,7 @@ func TestPace(t *testing.T) {
 		if got := p.Part(at(time.Second + 3*time.Minute)); got != 1 {
 			t.Errorf("part %v after three minutes", got)
 		}
-		if whole := p.Reaches(1); whole.Sub(at(181*time.Second)).Abs() > time.Millisecond {
+		if _, _, whole := p.Grows(at(0)); whole.Sub(at(181*time.Second)).Abs() > time.Millisecond {
 			t.Errorf("whole at %v", whole.Sub(epoch))
 		}
 	})

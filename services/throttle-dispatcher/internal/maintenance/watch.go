@@ -9,7 +9,7 @@ import (
 	"github.com/peppasync/peppasync/services/internal/maintenance"
 )
 
-// Calendar finds windows. maintenance.Calendar is one.
+// Calendar finds windows, safe for concurrent use. maintenance.Calendar is one.
 type Calendar interface {
 	// Next returns the first span that ends after a moment, false where there is
 	// none.
@@ -37,7 +37,8 @@ type Watch struct {
 	next     maintenance.Span
 	some     bool
 	// window and outage are the ramps that were begun last.
-	window, outage ramp
+	window, outage Ramp
+	outlook        *Outlook
 }
 
 // NewWatch returns a watch that starts at a moment. A ramp that a window before
@@ -50,20 +51,21 @@ func NewWatch(now time.Time, settings Settings) *Watch {
 
 // Set replaces the settings.
 func (w *Watch) Set(now time.Time, settings Settings) {
-	w.settings, w.window = settings, ramp{}
+	w.settings, w.window = settings, Ramp{}
 	if longest := settings.Calendar.RampUp(); longest > 0 {
 		if last, ok := settings.Calendar.Last(now, longest); ok {
-			w.window = ramp{last.End, last.RampUp}
+			w.window = Ramp{last.End, last.RampUp}
 		}
 	}
 	w.next, w.some = settings.Calendar.Next(now)
+	w.outlook = &Outlook{calendar: settings.Calendar, lead: settings.Lead, from: now}
 }
 
 // Closed reports whether nothing may be handed out at now, and until when. It is
 // to be asked with times that do not go back.
 func (w *Watch) Closed(now time.Time) (until time.Time, closed bool) {
 	for w.some && !now.Before(w.next.End) {
-		w.window = ramp{w.next.End, w.next.RampUp}
+		w.window = Ramp{w.next.End, w.next.RampUp}
 		w.next, w.some = w.settings.Calendar.Next(w.next.End)
 	}
 	if !w.some || now.Before(w.next.Begin.Add(-w.settings.Lead)) {
@@ -73,7 +75,7 @@ func (w *Watch) Closed(now time.Time) (until time.Time, closed bool) {
 }
 
 // Recovered begins the ramp after an outage.
-func (w *Watch) Recovered(now time.Time) { w.outage = ramp{now, w.settings.OutageRampUp} }
+func (w *Watch) Recovered(now time.Time) { w.outage = Ramp{now, w.settings.OutageRampUp} }
 
 // Part returns what part of the pace is allowed at now, from First to 1.
 func (w *Watch) Part(now time.Time) float64 { return min(w.window.part(now), w.outage.part(now)) }
@@ -81,16 +83,29 @@ func (w *Watch) Part(now time.Time) float64 { return min(w.window.part(now), w.o
 // First is the part of the pace that a ramp begins with.
 const First = 0.1
 
-// ramp lets the pace grow in a straight line from First to the whole. Its zero
-// value is over.
-type ramp struct {
-	from  time.Time
-	lasts time.Duration
+// Ramps returns the ramps that were begun last, after a window and after an outage.
+// It is to be asked like Closed.
+func (w *Watch) Ramps(now time.Time) (window, outage Ramp) {
+	w.Closed(now)
+	return w.window, w.outage
 }
 
-func (r ramp) part(now time.Time) float64 {
-	if r.lasts <= 0 || now.Sub(r.from) >= r.lasts {
+// OutageRamp returns the ramp that an outage would begin which ends at a moment.
+func (w *Watch) OutageRamp(ends time.Time) Ramp { return Ramp{ends, w.settings.OutageRampUp} }
+
+// Outlook tells which windows come by the settings of now.
+func (w *Watch) Outlook() *Outlook { return w.outlook }
+
+// Ramp lets the pace grow in a straight line from First to the whole. Its zero
+// value is over.
+type Ramp struct {
+	From  time.Time
+	Lasts time.Duration
+}
+
+func (r Ramp) part(now time.Time) float64 {
+	if r.Lasts <= 0 || now.Sub(r.From) >= r.Lasts {
 		return 1
 	}
-	return First + (1-First)*max(0, float64(now.Sub(r.from))/float64(r.lasts))
+	return First + (1-First)*max(0, float64(now.Sub(r.From))/float64(r.Lasts))
 }

@@ -2,6 +2,7 @@ package promise
 
 import (
 	"math"
+	"sort"
 	"time"
 )
 
@@ -47,6 +48,19 @@ func (s State) fits(k Bucket, n int) time.Time {
 		excess += max(0, first-k.Settled)
 	}
 	return s.Now.Add(excess)
+}
+
+// refills returns when the n-th call finds room where the pace grows beyond what the bucket
+// refills: below that it stays empty, so that what drains then is of no use later.
+func (s State) refills(k Bucket, n int) time.Time {
+	if len(s.rising(s.start())) == 0 {
+		return time.Time{}
+	}
+	// As in slowly, from one call on that found it empty.
+	after := func(from int) time.Time {
+		return s.paced(from).Add(span(float64(n-from)*float64(k.Spent)) - k.Room)
+	}
+	return after(1 + sort.Search(n-1, func(i int) bool { return !after(i + 2).After(after(i + 1)) }))
 }
 
 // givenBack returns how long it takes until the n-th call has begun where calls are given

@@ -6,8 +6,10 @@ package promise
 
 import (
 	"cmp"
+	"iter"
 	"math"
 	"slices"
+	"sort"
 	"time"
 )
 
@@ -17,14 +19,19 @@ type State struct {
 	// NotBefore is when the next call may go at the earliest: pace, a pause that
 	// the other side asked for, a sign-in. Zero for at once.
 	NotBefore time.Time
-	// Gap is the least time from one call to the next; 0 for none.
-	Gap time.Duration
-	// Part is what part of that pace is used when the next call goes; it grows in a
-	// straight line to the whole at Whole. 0 for the whole.
-	Part    float64
-	Whole   time.Time
-	Windows []Window
-	Buckets []Bucket
+	// Gap is the least time from one call to the next; 0 for none. While the pace
+	// grows it is Slowed, of which the ramps allow a part; where that is 0 they allow a
+	// part of Parallel.
+	Gap, Slowed time.Duration
+	// Reopened is the ramp after the latest closing, Ramps are those for other
+	// reasons. The least of their parts counts.
+	Reopened Ramp
+	Ramps    []Ramp
+	// Closings are those that are not over, in their order; nil for none. It is asked
+	// for as many as what waits will meet.
+	Closings iter.Seq[Closing]
+	Windows  []Window
+	Buckets  []Bucket
 	// Parallel is how many calls may run at the same time; 0 for any number.
 	Parallel int
 	// Flying is how many do.
@@ -134,9 +141,9 @@ func (s State) PerMinute() float64 {
 	return 60 * rate
 }
 
-// call returns when the n-th call from now on is sent. Each limit is taken by
-// itself, and the latest time counts.
-func (s State) call(n int) time.Time {
+// open returns when the n-th call from now on is sent if there is no closing. Each
+// limit is taken by itself, and the latest time counts.
+func (s State) open(n int) time.Time {
 	at := s.paced(n)
 	for _, w := range s.Windows {
 		if t := s.within(w, n); t.After(at) {
@@ -147,20 +154,32 @@ func (s State) call(n int) time.Time {
 		if t := s.fits(k, n); t.After(at) {
 			at = t
 		}
+		if t := s.refills(k, n); t.After(at) {
+			at = t
+		}
 	}
 	if s.Parallel > 0 {
-		if t := s.placed(s.Parallel, n); t.After(at) {
+		if t := s.placed(n); t.After(at) {
 			at = t
 		}
 	}
 	return at
 }
 
-// placed returns when the n-th call finds one of so many places: they are free as calls
+// placed returns when there is a place for the n-th call. Places become free as calls
 // end, which they do evenly.
-func (s State) placed(places, n int) time.Time {
-	queued := max(0, n+s.Flying-places)
-	return s.start().Add(time.Duration(float64(queued) / float64(places) * float64(s.Latency)))
+func (s State) placed(n int) time.Time {
+	gap, slowed := time.Duration(float64(s.Latency)/float64(s.Parallel)), s.Slowed
+	lines := s.rising(s.start())
+	places := float64(s.Parallel)
+	if slowed == 0 {
+		slowed = gap
+		for i := range lines {
+			lines[i].part += 0.5 / float64(s.Parallel) // a part of the places is rounded up
+			places = min(places, lines[i].at(0)*float64(s.Parallel))
+		}
+	}
+	return s.sentBy(lines, float64(n+s.Flying)-places, gap, slowed)
 }
 
 func (s State) start() time.Time {
@@ -170,29 +189,11 @@ func (s State) start() time.Time {
 	return s.Now
 }
 
-func (s State) paced(n int) time.Time {
-	return s.start().Add(s.growing(time.Duration(n-1) * s.Gap))
-}
-
-// growing returns how long it takes, while the pace grows, to send what the whole
-// pace sends in that time. The part is an area under its line: after t it is
-// Part*t + (1-Part)*t*t/(2*grows).
-func (s State) growing(whole time.Duration) time.Duration {
-	grows := s.Whole.Sub(s.start()).Seconds()
-	if s.Part <= 0 || s.Part >= 1 || grows <= 0 {
-		return whole
-	}
-	area := whole.Seconds()
-	if all := (1 + s.Part) / 2 * grows; area > all {
-		return whole + time.Duration((grows-all)*float64(time.Second))
-	}
-	root := math.Sqrt(s.Part*s.Part + 2*(1-s.Part)/grows*area)
-	return time.Duration(2 * area / (s.Part + root) * float64(time.Second))
-}
+func (s State) paced(n int) time.Time { return s.sent(float64(n-1), s.Gap, s.Slowed) }
 
 // within returns when a window lets the n-th call go. The first Calls of them
 // wait for those that count now; from then on each waits for the one that went
-// Calls before it.
+// Calls before it, or as many times Calls as make the latest time.
 func (s State) within(w Window, n int) time.Time {
 	cycle, first := (n-1)/w.Calls, (n-1)%w.Calls+1
 	at := s.paced(first)
@@ -209,7 +210,28 @@ func (s State) within(w Window, n int) time.Time {
 			at = t
 		}
 	}
-	return at.Add(time.Duration(cycle) * (w.Per + w.Within))
+	at = at.Add(time.Duration(cycle) * (w.Per + w.Within))
+	if cycle > 1 {
+		if t := s.slowly(w, n, cycle); t.After(at) {
+			at = t
+		}
+	}
+	return at
+}
+
+// slowly returns when a window lets the n-th call go whose pace grows beyond what the window
+// allows: for some time calls go by the ramp, and then each waits for another.
+func (s State) slowly(w Window, n, cycles int) time.Time {
+	if len(s.rising(s.start())) == 0 {
+		return time.Time{}
+	}
+	// The more wait, the earlier in the ramp the first of them goes: the time grows with
+	// their number as long as the pace is above that of the window then, and falls from
+	// there on.
+	after := func(waits int) time.Time {
+		return s.paced(n - waits*w.Calls).Add(time.Duration(waits) * (w.Per + w.Within))
+	}
+	return after(sort.Search(cycles, func(i int) bool { return !after(i + 1).After(after(i)) }))
 }
 
 // released returns when n of the calls have ceased to count.

@@ -1,6 +1,7 @@
 package promise
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,7 +10,10 @@ import (
 
 	"go.uber.org/goleak"
 
+	schedules "github.com/peppasync/peppasync/services/internal/maintenance"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/feedback"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/queue"
 )
 
@@ -17,13 +21,22 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var epoch = time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)
 
-// feed is a dispatcher in virtual time: the real budget and the real queue, a
-// server that answers, a tick of 10 ms.
+// feed is a dispatcher in virtual time: the real budget, queue and watch of
+// maintenance windows, a server that answers, a tick of 10 ms or more.
 type feed struct {
 	limits  budget.Limits
 	latency time.Duration
 	lanes   []queue.Lane
 	waiting map[string]int
+	// begins is when it begins if not at epoch, tick how often it looks.
+	begins  time.Time
+	tick    time.Duration
+	windows []window
+	// outage: it ends as this begins, and the pace grows for so long; throttled: so many
+	// calls were refused before.
+	outage    time.Duration
+	throttled int
+
 	// cost returns what the n-th call is reserved for and did cost; nil for 1.
 	cost func(n int) (reserved, spent int64)
 	// full: nothing is known of the buckets when it begins.
@@ -39,6 +52,14 @@ type feed struct {
 	flying                 []flight
 	ends                   map[string][]time.Time // of calls that have ended, by window
 	arrived                map[string]time.Time
+	watch                  *maintenance.Watch
+	pace                   feedback.Pace
+}
+
+// window is one of a connector's maintenance.
+type window struct {
+	schedule, zone string
+	lasts, rampUp  time.Duration
 }
 
 type flight struct {
@@ -48,10 +69,11 @@ type flight struct {
 	spent     int64
 }
 
-const tick = 10 * time.Millisecond
+const lead = 35 * time.Second
 
 func (f *feed) begin(t *testing.T) {
 	t.Helper()
+	f.begins, f.tick = cmp.Or(f.begins, epoch), cmp.Or(f.tick, 10*time.Millisecond)
 	var err error
 	if f.budget, err = budget.New(f.limits); err != nil {
 		t.Fatal(err)
@@ -63,10 +85,16 @@ func (f *feed) begin(t *testing.T) {
 		}
 	}
 	if f.full {
-		f.budget.Restore(epoch, budget.History{})
+		f.budget.Restore(f.begins, budget.History{})
 	}
 	f.random = rand.New(rand.NewPCG(1, 2))
-	f.queue, f.now, f.arrived, f.ends = queue.New[string](f.lanes), epoch, map[string]time.Time{}, map[string][]time.Time{}
+	f.queue, f.now, f.arrived, f.ends = queue.New[string](f.lanes), f.begins, map[string]time.Time{}, map[string][]time.Time{}
+	f.watch = maintenance.NewWatch(f.now, maintenance.Settings{Calendar: calendar(t, f.windows), Lead: lead, OutageRampUp: f.outage})
+	f.watch.Recovered(f.now)
+	for range f.throttled {
+		f.now = f.now.Add(time.Second)
+		f.pace.Throttled(f.now, f.now, f.now.Add(time.Minute), 1)
+	}
 	sequence := uint64(0)
 	// The lanes' deliveries came in mixed, as orders do.
 	for more := true; more; {
@@ -84,6 +112,23 @@ func (f *feed) begin(t *testing.T) {
 			f.queue.Add(queue.Item[string]{ID: id, Key: id, Lane: l.Name, Sequence: sequence, Value: id})
 		}
 	}
+}
+
+func calendar(t *testing.T, windows []window) schedules.Calendar {
+	t.Helper()
+	var all []schedules.Window
+	for _, w := range windows {
+		schedule, err := schedules.ParseSchedule(w.schedule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		zone, err := schedules.LoadZone(w.zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, schedules.Window{Schedule: schedule, Zone: zone, Duration: w.lasts, RampUp: w.rampUp})
+	}
+	return schedules.NewCalendar(all)
 }
 
 // step plays one tick.
@@ -105,12 +150,14 @@ func (f *feed) step() {
 		}
 		return true
 	})
-	for f.queue.Ready(f.now) {
+	_, closed := f.watch.Closed(f.now)
+	f.budget.Slow(min(f.watch.Part(f.now), f.pace.Part(f.now)))
+	for !closed && f.queue.Ready(f.now) {
 		reserved, spent := int64(1), int64(1)
 		if f.cost != nil {
 			reserved, spent = f.cost(f.sent)
 		}
-		permits := f.budget.ReserveFor(f.now, tick, []int64{reserved})
+		permits := f.budget.ReserveFor(f.now, f.tick, []int64{reserved})
 		if len(permits) == 0 {
 			break
 		}
@@ -121,12 +168,29 @@ func (f *feed) step() {
 		took := time.Duration(float64(f.latency) * (0.8 + 0.4*f.random.Float64()))
 		f.flying = append(f.flying, flight{permit: permits[0], id: item.ID, key: item.Key, sent: sent, end: sent.Add(took), spent: spent})
 	}
-	f.now = f.now.Add(tick)
+	f.now = f.now.Add(f.tick)
 }
 
 // state is what a dispatcher knows.
 func (f *feed) state() State {
-	s := State{Now: f.now, NotBefore: f.budget.NextSend(), Gap: f.limits.Gap(), Latency: f.latency, Flying: len(f.flying)}
+	part, from, whole := f.pace.Grows(f.now)
+	window, outage := f.watch.Ramps(f.now)
+	until, _ := f.watch.Closed(f.now)
+	s := State{
+		Now: f.now, NotBefore: f.budget.NextSend(), Gap: f.limits.Gap(), Slowed: time.Duration(f.budget.GapAt(0.5) / 2),
+		Latency: f.latency, Flying: len(f.flying),
+		Reopened: rampOf(window), Ramps: []Ramp{rampOf(outage), {from, part, whole}},
+		Closings: func(yield func(Closing) bool) {
+			for c := range f.watch.Outlook().After(f.now) {
+				if !yield(Closing{c.From, c.Until, rampOf(c.Ramp)}) {
+					return
+				}
+			}
+		},
+	}
+	if until.After(s.NotBefore) {
+		s.NotBefore = until
+	}
 	for _, c := range f.limits.Concurrency {
 		s.Parallel = c.Calls - c.Headroom
 	}
@@ -159,6 +223,10 @@ func (f *feed) state() State {
 	return s
 }
 
+func rampOf(r maintenance.Ramp) Ramp {
+	return Ramp{From: r.From, Part: maintenance.First, Whole: r.From.Add(r.Lasts)}
+}
+
 // promises are what was said at one moment.
 type promises struct {
 	at      time.Time
@@ -172,7 +240,10 @@ func (f *feed) promise() promises {
 	p.drained, _ = s.Drained()
 	for i, id := range f.ids {
 		// A sample: to look for a place takes longer the more there are.
-		if place, ok := f.queue.Place(id); ok && !place.Taken && i%7 == 0 {
+		if i%max(7, len(f.ids)/100) > 0 {
+			continue
+		}
+		if place, ok := f.queue.Place(id); ok && !place.Taken {
 			turn := s.Turn(place.Lane, place.Ahead)
 			p.byID[id] = [3]time.Time{s.Arrival(max(1, turn-places)), s.Arrival(turn), s.Arrival(turn + places)}
 		}
@@ -184,27 +255,37 @@ func (f *feed) promise() promises {
 // Under Burst one place may be a whole window.
 const places = 3
 
-// TestPromisesAreKept: at a steady pace every promise, made at any time during
-// the drain, is right within 3% of the time that is left, or a few places.
+// TestPromisesAreKept: at a steady pace, at one that grows, and over maintenance windows every
+// promise, made at any time during the drain, is right within 3% of the time that
+// is left, or a few places.
 func TestPromisesAreKept(t *testing.T) {
+	t.Parallel()
 	lanes := []queue.Lane{{Name: "express", Weight: 7}, {Name: "standard", Weight: 2}, {Name: "bulk", Weight: 1}}
-	window := func(calls int, per time.Duration) budget.Window {
+	limit := func(calls int, per time.Duration) budget.Window {
 		return budget.Window{Name: fmt.Sprint(calls, per), Calls: calls, Per: per, Headroom: 1}
 	}
 	bucket := func(capacity, refill int64, points bool) budget.Bucket {
 		return budget.Bucket{Name: "bucket", Capacity: capacity, Refill: refill, Per: time.Second, Weighted: points}
 	}
+	slow := budget.Limits{Windows: []budget.Window{limit(11, time.Minute)}}
+	at := func(text string) time.Time {
+		moment, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return moment
+	}
 	for name, f := range map[string]*feed{
 		"100 a minute": {
-			limits: budget.Limits{Windows: []budget.Window{window(100, time.Minute)}}, latency: 200 * time.Millisecond,
+			limits: budget.Limits{Windows: []budget.Window{limit(100, time.Minute)}}, latency: 200 * time.Millisecond,
 			waiting: map[string]int{"standard": 300, "express": 40},
 		},
 		"three lanes of unlike length": {
-			limits: budget.Limits{Windows: []budget.Window{window(600, time.Minute)}}, latency: 50 * time.Millisecond,
+			limits: budget.Limits{Windows: []budget.Window{limit(600, time.Minute)}}, latency: 50 * time.Millisecond,
 			waiting: map[string]int{"standard": 500, "express": 200, "bulk": 900},
 		},
 		"replies so slow that the window binds": {
-			limits: budget.Limits{Windows: []budget.Window{window(20, time.Second)}}, latency: 500 * time.Millisecond,
+			limits: budget.Limits{Windows: []budget.Window{limit(20, time.Second)}}, latency: 500 * time.Millisecond,
 			waiting: map[string]int{"standard": 1000},
 		},
 		"a declared bound on the way": {
@@ -215,12 +296,12 @@ func TestPromisesAreKept(t *testing.T) {
 		},
 		"concurrency binds": {
 			limits: budget.Limits{
-				Windows: []budget.Window{window(600, time.Minute)}, Concurrency: []budget.Concurrency{{Name: "parallel", Calls: 4}},
+				Windows: []budget.Window{limit(600, time.Minute)}, Concurrency: []budget.Concurrency{{Name: "parallel", Calls: 4}},
 			}, latency: 2 * time.Second,
 			waiting: map[string]int{"standard": 300, "bulk": 100},
 		},
 		"a long window that is nearly used up": {
-			limits:  budget.Limits{Windows: []budget.Window{window(60, time.Minute), window(400, 10*time.Minute)}},
+			limits:  budget.Limits{Windows: []budget.Window{limit(60, time.Minute), limit(400, 10*time.Minute)}},
 			latency: 200 * time.Millisecond, waiting: map[string]int{"standard": 900},
 		},
 		"a bucket that was idle": {
@@ -257,13 +338,66 @@ func TestPromisesAreKept(t *testing.T) {
 		},
 		"a bucket behind a window": {
 			limits: budget.Limits{
-				Windows: []budget.Window{window(600, time.Minute)}, Buckets: []budget.Bucket{bucket(200, 2, false)},
+				Windows: []budget.Window{limit(600, time.Minute)}, Buckets: []budget.Bucket{bucket(200, 2, false)},
 			}, latency: 200 * time.Millisecond,
 			waiting: map[string]int{"standard": 500},
 		},
 		"bursts": {
-			limits:  budget.Limits{Pacing: budget.Burst, Windows: []budget.Window{window(50, 10*time.Second)}},
+			limits:  budget.Limits{Pacing: budget.Burst, Windows: []budget.Window{limit(50, 10*time.Second)}},
 			latency: 300 * time.Millisecond, waiting: map[string]int{"standard": 600, "express": 100},
+		},
+		"a window of two hours tonight": {
+			limits: slow, latency: time.Second, begins: at("2026-11-27T18:30:00Z"), tick: 500 * time.Millisecond,
+			windows: []window{{"0 22 * * *", "UTC", 2 * time.Hour, 0}}, waiting: map[string]int{"standard": 2500, "bulk": 500},
+		},
+		"windows that overlap, and ramps, while clocks change": {
+			limits: slow, latency: time.Second, begins: at("2026-10-24T20:00:00Z"), tick: 500 * time.Millisecond,
+			windows: []window{
+				{"30 2 * * *", "Europe/Berlin", 30 * time.Minute, 40 * time.Minute}, {"0 5 * * *", "Europe/Berlin", time.Hour, time.Hour},
+				{"15 5 * * SUN", "Europe/Berlin", 90 * time.Minute, 20 * time.Minute},
+			}, waiting: map[string]int{"standard": 4500, "bulk": 500},
+		},
+		"a ramp that begins before the one before it is over": {
+			limits: slow, latency: time.Second, tick: 500 * time.Millisecond,
+			windows: []window{{"*/30 * * * *", "UTC", 5 * time.Minute, time.Hour}}, waiting: map[string]int{"standard": 1000},
+		},
+		"a window is open and its ramp comes": {
+			limits: slow, latency: time.Second, begins: at("2026-11-27T02:30:00Z"), tick: 500 * time.Millisecond,
+			windows: []window{{"0 2 * * *", "UTC", time.Hour, time.Hour}}, waiting: map[string]int{"standard": 1000},
+		},
+		"after an outage": {
+			limits: budget.Limits{Windows: []budget.Window{limit(100, time.Minute)}}, latency: time.Second,
+			outage: 15 * time.Minute, waiting: map[string]int{"standard": 1500},
+		},
+		"after refusals": {
+			limits: budget.Limits{Windows: []budget.Window{limit(100, time.Minute)}}, latency: time.Second,
+			throttled: 6, waiting: map[string]int{"standard": 1500},
+		},
+		"bursts that a ramp spreads": {
+			limits:  budget.Limits{Pacing: budget.Burst, Windows: []budget.Window{limit(50, 10*time.Second)}},
+			latency: 300 * time.Millisecond, outage: 10 * time.Minute, waiting: map[string]int{"standard": 2500},
+		},
+		"a ramp up to where the window binds": {
+			limits: budget.Limits{Windows: []budget.Window{limit(20, time.Second)}}, latency: 900 * time.Millisecond,
+			outage: 5 * time.Minute, waiting: map[string]int{"standard": 6000},
+		},
+		"a ramp up to where concurrency binds": {
+			limits: budget.Limits{
+				Windows: []budget.Window{limit(600, time.Minute)}, Concurrency: []budget.Concurrency{{Name: "parallel", Calls: 16}},
+			}, latency: 4 * time.Second, outage: 10 * time.Minute, waiting: map[string]int{"standard": 3000},
+		},
+		"a ramp of concurrency alone": {
+			limits:  budget.Limits{Concurrency: []budget.Concurrency{{Name: "parallel", Calls: 40}}},
+			latency: 4 * time.Second, outage: 10 * time.Minute, waiting: map[string]int{"standard": 6000},
+		},
+		"a bucket before a window, and its ramp": {
+			limits: budget.Limits{Buckets: []budget.Bucket{bucket(400, 1, false)}}, latency: 200 * time.Millisecond, tick: 100 * time.Millisecond,
+			windows: []window{{"20 8 * * *", "UTC", time.Hour, 20 * time.Minute}}, waiting: map[string]int{"standard": 4000},
+		},
+		"a day's quota is used up before a window": {
+			limits:  budget.Limits{Windows: []budget.Window{limit(11, time.Minute), limit(500, 4*time.Hour)}},
+			latency: time.Second, tick: 500 * time.Millisecond,
+			windows: []window{{"0 9 * * *", "UTC", 2 * time.Hour, 10 * time.Minute}}, waiting: map[string]int{"standard": 1500},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -275,7 +409,7 @@ func TestPromisesAreKept(t *testing.T) {
 				if n%500 == 0 && len(said) < 40 || n%10_000 == 0 {
 					said = append(said, f.promise())
 				}
-				if f.now.Sub(epoch) > 5*time.Hour {
+				if f.now.Sub(f.begins) > 24*time.Hour {
 					t.Fatal("it never ends")
 				}
 			}
@@ -286,12 +420,12 @@ func TestPromisesAreKept(t *testing.T) {
 
 func (f *feed) keep(t *testing.T, said []promises) {
 	t.Helper()
-	slack := f.limits.Gap() + f.latency + tick
+	slack := f.limits.Gap() + f.latency + f.tick
 	for _, k := range f.limits.Buckets {
 		slack += k.Takes(f.reserved / f.ended) // as a gap: calls go as this much has drained
 	}
 	worst, most := 0.0, time.Duration(0)
-	last := f.now.Add(-tick)
+	last := f.now.Add(-f.tick)
 	check := func(what string, at time.Time, promised [3]time.Time, came time.Time) {
 		// How far outside of what it says for the places around.
 		off := max(promised[0].Sub(came), came.Sub(promised[2]), 0)
@@ -301,7 +435,7 @@ func (f *feed) keep(t *testing.T, said []promises) {
 		}
 		most = max(most, promised[1].Sub(came).Abs())
 		if off > slack+left*3/100 {
-			t.Errorf("%s was promised at %v for %v, it came at %v", what, at.Sub(epoch), promised[1].Sub(epoch), came.Sub(epoch))
+			t.Errorf("%s was promised at %v for %v, it came at %v", what, at.Sub(f.begins), promised[1].Sub(f.begins), came.Sub(f.begins))
 		}
 	}
 	for _, p := range said {
@@ -313,7 +447,7 @@ func (f *feed) keep(t *testing.T, said []promises) {
 			return
 		}
 	}
-	t.Logf("%d moments over %v; a promise is at most %v off, beside a place or two %.2f%% of the time left", len(said), last.Sub(epoch), most, 100*worst)
+	t.Logf("%d moments over %v; a promise is at most %v off, beside a place or two %.2f%% of the time left", len(said), last.Sub(f.begins), most, 100*worst)
 }
 
 // What is under way does not drain: after a burst into an empty bucket the next call
@@ -365,7 +499,8 @@ func TestRetriesMakeItLater(t *testing.T) {
 func TestPaceThatGrows(t *testing.T) {
 	for _, part := range []float64{0.05, 0.5, 0.85, 0.999} {
 		const gap, grows = time.Second, 3 * time.Minute
-		s := State{Now: epoch, NotBefore: epoch.Add(time.Minute), Gap: gap, Part: part, Whole: epoch.Add(time.Minute + grows)}
+		start := epoch.Add(time.Minute)
+		s := State{Now: epoch, NotBefore: start, Gap: gap, Slowed: gap, Ramps: []Ramp{{start, part, start.Add(grows)}}}
 		const step = time.Millisecond
 		calls := 0.0
 		for n, passed := 2, time.Duration(0); n <= 400; passed += step {
@@ -379,7 +514,7 @@ func TestPaceThatGrows(t *testing.T) {
 			n++
 		}
 	}
-	s := State{Now: epoch, Gap: time.Second, Part: 0.5, Whole: epoch.Add(-time.Second)}
+	s := State{Now: epoch, Gap: time.Second, Slowed: time.Second, Ramps: []Ramp{{epoch.Add(-time.Minute), 0.5, epoch.Add(-time.Second)}}}
 	if got := s.call(11).Sub(epoch); got != 10*time.Second {
 		t.Errorf("once it is whole, ten gaps take %v", got)
 	}
