@@ -22,7 +22,7 @@ type gauges struct {
 	state, waiting, inFlight                    metric.Int64ObservableGauge
 	limit, largest, largestSent, last, others   metric.Int64ObservableGauge
 	pace, allowed, latency, eta, drains, behind metric.Float64ObservableGauge
-	share                                       metric.Float64ObservableGauge
+	share, laneETA                              metric.Float64ObservableGauge
 	calls, deliveries                           metric.Int64ObservableCounter
 }
 
@@ -59,6 +59,7 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 		share:       part("peppasync_pace_share", "1", "What part of the declared pace may be used."),
 		latency:     part("peppasync_call_latency_seconds", "s", "The mean of the latest reply times."),
 		eta:         part("peppasync_eta_seconds", "s", "Until all that waits will have arrived; absent where nobody can tell."),
+		laneETA:     part("peppasync_lane_eta_seconds", "s", "Until the last that waits in the lane will have arrived; absent where nobody can tell."),
 		drains:      part("peppasync_drains_in_seconds", "s", "How long what waits takes once it may be sent."),
 		behind:      part("peppasync_certificate_behind_seconds", "s", "How far the certificate is behind: the age of the oldest call under way."),
 		calls:       total("peppasync_calls_total", "{call}", "Calls that were written and have ended."),
@@ -75,7 +76,7 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 		}
 		return nil
 	}, g.state, g.waiting, g.inFlight, g.limit, g.largest, g.largestSent, g.last, g.others,
-		g.pace, g.allowed, g.share, g.latency, g.eta, g.drains, g.behind, g.calls, g.deliveries)
+		g.pace, g.allowed, g.share, g.latency, g.eta, g.laneETA, g.drains, g.behind, g.calls, g.deliveries)
 	if err != nil {
 		return nil, fmt.Errorf("throttle-dispatcher: metrics: %w", err)
 	}
@@ -85,7 +86,7 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 // observe reports one connector.
 func (d *Dispatcher) observe(ctx context.Context, g *gauges, o metric.Observer, name string) {
 	shown := d.board.slot(name).shown.Load()
-	c := d.describe(ctx, name)
+	c, lanes := d.describe(ctx, name)
 	of := func(more ...attribute.KeyValue) metric.MeasurementOption {
 		return metric.WithAttributes(append(more, attribute.String("connector", name))...)
 	}
@@ -97,7 +98,14 @@ func (d *Dispatcher) observe(ctx context.Context, g *gauges, o metric.Observer, 
 		return
 	}
 	for _, l := range c.GetLanes() {
-		o.ObserveInt64(g.waiting, l.GetWaiting(), of(attribute.String("lane", l.GetName())))
+		lane := of(attribute.String("lane", l.GetName()))
+		o.ObserveInt64(g.waiting, l.GetWaiting(), lane)
+		switch at, ok := lanes[l.GetName()]; {
+		case ok:
+			o.ObserveFloat64(g.laneETA, max(0, time.Until(at).Seconds()), lane)
+		case l.GetWaiting() == 0:
+			o.ObserveFloat64(g.laneETA, 0, lane)
+		}
 	}
 	for _, l := range c.GetLimits() {
 		limit := of(attribute.String("limit", l.GetName()))

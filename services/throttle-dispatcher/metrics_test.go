@@ -56,6 +56,7 @@ func TestMetrics(t *testing.T) {
 		`peppasync_calls_in_flight{connector="wms"}`:                           0,
 		`peppasync_eta_seconds{connector="wms"}`:                               0,
 		`peppasync_drains_in_seconds{connector="wms"}`:                         0,
+		`peppasync_lane_eta_seconds{connector="wms",lane="standard"}`:          0,
 	} {
 		if value, ok := got[name]; !ok || value != want {
 			t.Errorf("%s is %v (%v), want %v", name, value, ok, want)

@@ -103,25 +103,27 @@ func (s *service) list(ctx context.Context, name string) ([]*dispatcherv1.Connec
 	defer cancel()
 	connectors := make([]*dispatcherv1.Connector, 0, len(names))
 	for _, name := range names {
-		connectors = append(connectors, s.dispatcher.describe(ctx, name))
+		described, _ := s.dispatcher.describe(ctx, name)
+		connectors = append(connectors, described)
 	}
 	return connectors, nil
 }
 
 // describe tells about a connector what its worker shows and what the bus has for
 // it, or had when it answered last: state and certificate are wanted most while it
-// is silent. ctx bounds how long it is asked.
-func (d *Dispatcher) describe(ctx context.Context, name string) *dispatcherv1.Connector {
+// is silent; and when the last of each lane in which something waits will have
+// arrived, where that is known. ctx bounds how long the bus is asked.
+func (d *Dispatcher) describe(ctx context.Context, name string) (c *dispatcherv1.Connector, lanes map[string]time.Time) {
 	slot := d.board.slot(name)
 	shown := slot.shown.Load()
 	if shown == nil {
-		return d.absent(ctx, name)
+		return d.absent(ctx, name), nil
 	}
 	pending, _ := slot.backlog(ctx, d.config.Bus, shown) // else what it said last
 	clock := shown.promise(pending)
 	allowed := clock
 	allowed.Gap = shown.declared
-	c := &dispatcherv1.Connector{
+	c = &dispatcherv1.Connector{
 		Name: name, State: shown.state, Owner: d.config.Owner, AsOf: timestamppb.New(shown.at),
 		DownSince: timestamp(shown.downSince), CountedThrough: timestamppb.New(shown.report.Through),
 		PacePerMinute: shown.report.Pace, AllowedPerMinute: allowed.PerMinute(), PaceShare: shown.part,
@@ -141,7 +143,7 @@ func (d *Dispatcher) describe(ctx context.Context, name string) *dispatcherv1.Co
 	if at, ok := clock.Drained(); ok {
 		start := shown.at
 		if shown.maySend() {
-			c.Eta = timestamppb.New(at)
+			c.Eta, lanes = timestamppb.New(at), clock.Ends()
 		} else {
 			// As if it might send from now on.
 			clock.NotBefore = start
@@ -152,7 +154,7 @@ func (d *Dispatcher) describe(ctx context.Context, name string) *dispatcherv1.Co
 		}
 		c.DrainsIn = durationpb.New(max(0, at.Sub(start)))
 	}
-	return c
+	return c, lanes
 }
 
 // absent tells about a connector that no worker of this replica feeds.
@@ -211,33 +213,46 @@ func (s *service) GetDelivery(ctx context.Context, r *dispatcherv1.GetDeliveryRe
 	if shown == nil {
 		return nil, status.Errorf(codes.Unavailable, "this replica does not feed connector %s, or not yet; ask the others, or again", r.GetConnector())
 	}
-	pending, err := slot.backlog(ctx, d.config.Bus, shown)
+	patience, cancel := context.WithTimeout(ctx, busPatience)
+	pending, silent := slot.backlog(patience, d.config.Bus, shown)
+	cancel()
+	here, lane, err := slot.hold(ctx, r.GetConnector(), r.GetDeliveryId())
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
-	found, err := d.find(ctx, slot, shown, pending, r.GetDeliveryId())
+	if here != nil {
+		// The bus need not answer for it: pending is what it said last.
+		if here.GetProgress() != dispatcherv1.Progress_PROGRESS_CLOSED {
+			shown.foretell(here, lane, pending)
+		}
+		return &dispatcherv1.GetDeliveryResponse{Delivery: here}, nil
+	}
+	if silent != nil {
+		return nil, unavailable(silent)
+	}
+	found, err := d.find(ctx, shown, pending, r.GetDeliveryId())
 	if err != nil {
 		return nil, err
 	}
 	if found.GetProgress() != dispatcherv1.Progress_PROGRESS_CLOSED {
-		shown.foretell(found, pending)
+		shown.foretell(found, found.GetLane(), pending)
 	}
 	return &dispatcherv1.GetDeliveryResponse{Delivery: found}, nil
 }
 
-// find looks for a delivery at the worker, in the queue behind it, and among the
-// results. Its ahead is that of its lane.
-func (d *Dispatcher) find(
-	ctx context.Context, slot *slot, shown *snapshot, pending map[string]bus.Backlog, id string,
-) (*dispatcherv1.Delivery, error) {
+// hold asks the worker for a delivery that it holds, nil where it holds none of that
+// id, and for the lane in which it stands.
+func (s *slot) hold(ctx context.Context, connector, id string) (here *dispatcherv1.Delivery, lane string, err error) {
+	if !s.ask(ctx, func(w *worker) { here, lane = w.lookUp(id) }) {
+		return nil, "", status.Errorf(codes.Unavailable, "connector %s has no time to look; ask again", connector)
+	}
+	return here, lane, nil
+}
+
+// find looks for a delivery in the queue behind the worker, and among the results. Its
+// ahead is that of its lane.
+func (d *Dispatcher) find(ctx context.Context, shown *snapshot, pending map[string]bus.Backlog, id string) (*dispatcherv1.Delivery, error) {
 	connector := shown.spec.Name
-	var here *dispatcherv1.Delivery
-	if !slot.ask(ctx, func(w *worker) { here = w.lookUp(id) }) {
-		return nil, status.Errorf(codes.Unavailable, "connector %s has no time to look; ask again", connector)
-	}
-	if here != nil {
-		return here, nil
-	}
 	waits, err := d.config.Bus.Last(ctx, bus.StreamDispatch, bus.DispatchDeliveryFilter(connector, id))
 	switch {
 	case err == nil:
@@ -257,12 +272,13 @@ func (d *Dispatcher) find(
 	return nil, status.Errorf(codes.NotFound, "connector %s has no delivery %q, and there is no result of it", connector, id)
 }
 
-// lookUp tells about a delivery that the worker holds; nil where it holds none of
-// that id.
-func (w *worker) lookUp(id string) *dispatcherv1.Delivery {
+// lookUp tells about a delivery that the worker holds, nil where it holds none of
+// that id, and in which lane it stands: after a long wait it is not the one that it
+// came by.
+func (w *worker) lookUp(id string) (_ *dispatcherv1.Delivery, lane string) {
 	j, ok := w.jobs[id]
 	if !ok {
-		return nil
+		return nil, ""
 	}
 	d := &dispatcherv1.Delivery{
 		Id: id, Connector: w.name, Lane: j.delivery.GetLane(), Key: j.delivery.GetKey(), Progress: dispatcherv1.Progress_PROGRESS_CLOSED,
@@ -277,7 +293,7 @@ func (w *worker) lookUp(id string) *dispatcherv1.Delivery {
 	default:
 		d.Progress, d.Ahead = dispatcherv1.Progress_PROGRESS_WAITING, int64(place.Ahead)
 	}
-	return d
+	return d, place.Lane
 }
 
 // behind tells about a delivery that still waits in the stream. How many of its
@@ -309,13 +325,13 @@ func (d *Dispatcher) behind(
 	return found, nil
 }
 
-// foretell turns a delivery's place in its lane into its place among all, and
-// that into a time.
-func (s *snapshot) foretell(d *dispatcherv1.Delivery, pending map[string]bus.Backlog) {
+// foretell turns a delivery's place in the lane in which it stands into its place
+// among all, and that into a time.
+func (s *snapshot) foretell(d *dispatcherv1.Delivery, lane string, pending map[string]bus.Backlog) {
 	clock := s.promise(pending)
 	turn := 0
 	if d.GetProgress() != dispatcherv1.Progress_PROGRESS_SENDING {
-		turn = clock.Turn(d.GetLane(), int(d.GetAhead()))
+		turn = clock.Turn(lane, int(d.GetAhead()))
 		d.Ahead = int64(turn - 1)
 	}
 	if !s.maySend() && turn > 0 {

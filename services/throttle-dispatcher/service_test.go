@@ -350,11 +350,46 @@ func TestASilentBusHidesNothing(t *testing.T) {
 			t.Errorf("while the bus is silent it says %v, want about %v", c, before)
 		}
 		waiting, ok := scraped[`peppasync_queue_waiting{connector="wms",lane="standard"}`]
+		if in := scraped[`peppasync_lane_eta_seconds{connector="wms",lane="standard"}`]; in < 100 || in > 250 {
+			t.Errorf("with %d waiting at 5 a minute metrics promise the lane in %v s", c.GetWaiting(), in)
+		}
 		if scraped[`peppasync_connector_state{connector="wms",state="running"}`] != 1 || !ok || waiting != float64(c.GetWaiting()) {
 			t.Errorf("while the bus is silent metrics say %v", scraped)
 		}
 	}
 	if !asked {
 		t.Error("the bus was never asked; this test proves nothing")
+	}
+}
+
+// While the bus takes nothing, the worker still tells of the deliveries that it holds.
+func TestASilentBusHidesNoDeliveryThatIsHeld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 100, time.Minute)
+	for i := range 40 {
+		w.want(i, "")
+	}
+	client, _ := w.served()
+	flowing := make(chan struct{})
+	close(flowing)
+	wire := &cable{address: strings.TrimPrefix(w.server.URL(), "nats://"), flows: flowing}
+	b, err := bus.Connect(t.Context(), bus.Options{Name: "test", InProcess: deaf{wire}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	w.startAs("test", b)
+	w.until(client, "all wait here", func(c *dispatcherv1.Connector) bool { return c.GetWaiting() >= 30 && w.account.accepted() > 0 })
+	thaw := wire.freeze()
+	defer thaw()
+	during(1500 * time.Millisecond) // a block is under way by then, and what the bus said is old
+	r, err := client.GetDelivery(t.Context(), &dispatcherv1.GetDeliveryRequest{Connector: "wms", DeliveryId: delivery(39).GetId()})
+	d := r.GetDelivery()
+	if err != nil || d.GetProgress() != dispatcherv1.Progress_PROGRESS_WAITING || d.GetAhead() < 20 || d.GetEta() == nil {
+		t.Errorf("while the bus is silent the last delivery is %v (%v)", d, err)
+	}
+	_, err = client.GetDelivery(t.Context(), &dispatcherv1.GetDeliveryRequest{Connector: "wms", DeliveryId: "another"})
+	if grpcstatus.Code(err) != codes.Unavailable {
+		t.Errorf("of one that is not held it says %v, want that it cannot tell", err)
 	}
 }

@@ -57,7 +57,7 @@ func (w *worker) store(ctx context.Context, data []byte) (uint64, error) {
 	subject, last := bus.LedgerSubject(w.name), w.ledger.LastSequence()
 	var silence trouble
 	for {
-		sequence, err := w.storeOnce(ctx, subject, last, data)
+		sequence, err := w.lookedAt(func() (uint64, error) { return w.storeOnce(ctx, subject, last, data) })
 		if err == nil {
 			if lasted, was := silence.ends(time.Now()); was {
 				w.log.InfoContext(ctx, "the bus takes the ledger again; sending goes on", "after", lasted)
@@ -70,9 +70,30 @@ func (w *worker) store(ctx context.Context, data []byte) (uint64, error) {
 		if silence.begins(time.Now()) {
 			w.log.WarnContext(ctx, "the bus does not take the ledger; nothing is sent until it does", "error", err)
 		}
+		_, _ = w.lookedAt(func() (uint64, error) {
+			select {
+			case <-time.After(blockRetry):
+			case <-ctx.Done():
+			}
+			return 0, nil
+		})
+	}
+}
+
+// lookedAt waits for what the bus answers, and lets people look at the worker
+// meanwhile: they ask most while it is silent.
+func (w *worker) lookedAt(wait func() (uint64, error)) (sequence uint64, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		sequence, err = wait()
+	}()
+	for {
 		select {
-		case <-time.After(blockRetry):
-		case <-ctx.Done():
+		case look := <-w.slot.asked:
+			look(w)
+		case <-done:
+			return sequence, err
 		}
 	}
 }

@@ -119,6 +119,17 @@ func (s State) Turn(lane string, ahead int) int {
 	return turn
 }
 
+// Ends returns by lane when the last of what waits in it will have arrived.
+func (s State) Ends() map[string]time.Time {
+	ends := make(map[string]time.Time, len(s.Lanes))
+	for _, l := range s.Lanes {
+		if l.Waiting > 0 {
+			ends[l.Name] = s.Arrival(s.Turn(l.Name, l.Waiting-1))
+		}
+	}
+	return ends
+}
+
 // PerMinute returns how many calls a minute the limits allow over a long time; 0
 // where nothing bounds them.
 func (s State) PerMinute() float64 {

@@ -494,6 +494,15 @@ func TestRetriesMakeItLater(t *testing.T) {
 	}
 }
 
+// A lane that is small beside another ends before all of it.
+func TestLanesEndByTheirShare(t *testing.T) {
+	s := State{Now: epoch, Gap: time.Second, Lanes: []Lane{{"express", 7, 70}, {"bulk", 1, 1000}, {Name: "standard", Weight: 2}}}
+	ends := s.Ends()
+	if drained, _ := s.Drained(); len(ends) != 2 || ends["bulk"] != drained || ends["express"].Sub(epoch).Round(5*time.Second) != 80*time.Second {
+		t.Errorf("the lanes end at %v, want express after 80 s, bulk with the last, and nothing of standard", ends)
+	}
+}
+
 // While the pace grows, calls go as often as the part of the pace says at each
 // moment.
 func TestPaceThatGrows(t *testing.T) {
