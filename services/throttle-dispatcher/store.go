@@ -81,19 +81,23 @@ func (w *worker) store(ctx context.Context, data []byte) (uint64, error) {
 }
 
 // lookedAt waits for what the bus answers, and lets people look at the worker
-// meanwhile: they ask most while it is silent.
-func (w *worker) lookedAt(wait func() (uint64, error)) (sequence uint64, err error) {
-	done := make(chan struct{})
+// meanwhile: they ask most while it is silent. What wait changes nobody looks at.
+func (w *worker) lookedAt(wait func() (uint64, error)) (uint64, error) {
+	type answer struct {
+		sequence uint64
+		err      error
+	}
+	answered := make(chan answer, 1)
 	go func() {
-		defer close(done)
-		sequence, err = wait()
+		sequence, err := wait()
+		answered <- answer{sequence, err}
 	}()
 	for {
 		select {
 		case look := <-w.slot.asked:
 			look(w)
-		case <-done:
-			return sequence, err
+		case a := <-answered:
+			return a.sequence, a.err
 		}
 	}
 }

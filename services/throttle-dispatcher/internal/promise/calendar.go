@@ -33,22 +33,23 @@ func (s State) call(n int) time.Time {
 		return s.open(n)
 	}
 	began, before, seen := s.start(), 0, 0
+	since := s // the latest closing
 	for c := range s.Closings {
-		at := s.open(n - before)
+		at := since.open(n - before)
 		if at.Before(c.From) {
 			return at
 		}
-		fit := s.fit(n-before, c.From)
-		s = s.reopen(c, fit)
+		fit := since.fit(n-before, c.From)
+		since = since.reopen(c, fit)
 		before += fit
 		if seen++; seen == mostClosings || c.Until.Sub(began) > farthest {
 			if before == 0 {
-				return s.start()
+				return since.start()
 			}
-			return began.Add(span(float64(s.start().Sub(began)) * float64(n) / float64(before)))
+			return began.Add(span(float64(since.start().Sub(began)) * float64(n) / float64(before)))
 		}
 	}
-	return s.open(n - before)
+	return since.open(n - before)
 }
 
 // Opens returns the first time from a moment on at which a call may go.

@@ -177,7 +177,7 @@ func (f *feed) state() State {
 	window, outage := f.watch.Ramps(f.now)
 	until, _ := f.watch.Closed(f.now)
 	s := State{
-		Now: f.now, NotBefore: f.budget.NextSend(), Gap: f.limits.Gap(), Slowed: time.Duration(f.budget.GapAt(0.5) / 2),
+		Now: f.now, NotBefore: f.budget.NextSend(), Gap: f.limits.Gap(), Slowed: f.budget.GapAt(0.5) / 2,
 		Latency: f.latency, Flying: len(f.flying),
 		Reopened: rampOf(window), Ramps: []Ramp{rampOf(outage), {from, part, whole}},
 		Closings: func(yield func(Closing) bool) {
@@ -259,7 +259,6 @@ const places = 3
 // promise, made at any time during the drain, is right within 3% of the time that
 // is left, or a few places.
 func TestPromisesAreKept(t *testing.T) {
-	t.Parallel()
 	lanes := []queue.Lane{{Name: "express", Weight: 7}, {Name: "standard", Weight: 2}, {Name: "bulk", Weight: 1}}
 	limit := func(calls int, per time.Duration) budget.Window {
 		return budget.Window{Name: fmt.Sprint(calls, per), Calls: calls, Per: per, Headroom: 1}
