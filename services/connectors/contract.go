@@ -55,6 +55,11 @@ type Source interface {
 	Order(topic string, body []byte) (*orderv1.Order, error)
 }
 
+// Canceller is a Source that knows topics which come of cancelled orders only.
+type Canceller interface {
+	Cancels(topic string) bool
+}
+
 // Effect says what may be done with a call whose outcome is unknown.
 type Effect int
 

@@ -21,6 +21,9 @@ var whole = map[string]bool{
 	"orders/fulfilled": true, "orders/partially_fulfilled": true,
 }
 
+// Cancels knows the topic that a shop sends when an order is cancelled.
+func (Shopify) Cancels(topic string) bool { return topic == "orders/cancelled" }
+
 // Order reads the REST Order shape. Quantities and amounts are those after edits
 // and removals (current_quantity, current_total_price) where the shop sends them.
 func (Shopify) Order(topic string, body []byte) (*orderv1.Order, error) {

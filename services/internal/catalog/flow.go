@@ -24,6 +24,7 @@ func (c *compiler) flow(e *entry[*v1alpha1.Flow]) {
 		c.expression(e.Resource, "spec.when", err)
 		flow.When = condition
 	}
+	c.onlyCancelled(e, flow)
 	c.size(e.Resource, "spec.deliver", len(spec.Deliver), 32, "step")
 	names := make([]string, len(spec.Deliver))
 	for i := range spec.Deliver {
@@ -57,6 +58,33 @@ func (c *compiler) from(r *Resource, sources []v1alpha1.EventSource) {
 		c.topics(r, field, source.Topics, connector.object)
 	}
 	c.unique(r, "spec.from", names, ".connector")
+}
+
+// onlyCancelled gives a flow whose every event is that of a cancelled order the
+// condition that says so. It is true of each, and says that they are what the flow is
+// about: a flow that does not speak of it asks for nothing to be made of a cancelled
+// order.
+func (c *compiler) onlyCancelled(e *entry[*v1alpha1.Flow], flow *Flow) {
+	for _, from := range flow.Spec.From {
+		connector := c.connectors[from.Connector]
+		if connector == nil {
+			return
+		}
+		source, ok := c.systems[string(connector.object.Spec.System)].(connectors.Canceller)
+		if !ok || slices.ContainsFunc(from.Topics, func(topic string) bool { return !source.Cancels(topic) }) {
+			return
+		}
+	}
+	condition := "has(order.cancelled_at)"
+	if flow.Spec.When != "" {
+		if flow.When == nil || flow.When.OfCancelled() {
+			return
+		}
+		condition += " && (" + flow.Spec.When + "\n)" // it may end with a comment
+	}
+	var err error
+	flow.When, err = c.expressions.Condition(condition)
+	c.expression(e.Resource, "spec.when", err)
 }
 
 // topics asks the system which topics can be orders; a body is not needed for

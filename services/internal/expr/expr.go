@@ -47,6 +47,12 @@ const (
 	seesReply = "an expression about a reply sees " + variableStatus + ", " + variableBody + ", " + variableText + " and " + variableExternalID
 )
 
+// orderType is the type of an order in an expression.
+const orderType = "peppasync.order.v1.Order"
+
+// fieldCancelled is the order's field that says that it is cancelled.
+const fieldCancelled = "cancelled_at"
+
 // Compiler turns source text into programs. It is safe for concurrent use.
 type Compiler struct {
 	condition scope
@@ -73,7 +79,7 @@ func NewCompiler() (*Compiler, error) {
 	}
 	condition, err := language.Extend(
 		cel.Types(&orderv1.Order{}),
-		cel.Variable(variableOrder, cel.ObjectType(string((&orderv1.Order{}).ProtoReflect().Descriptor().FullName()))),
+		cel.Variable(variableOrder, cel.ObjectType(orderType)),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("set up the expression language of conditions: %w", err)
@@ -106,7 +112,7 @@ func (c *Compiler) Condition(source string) (*Condition, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Condition{program: program}, nil
+	return &Condition{program: program, ofCancelled: selects(ast, fieldCancelled)}, nil
 }
 
 // Mapping compiles a mapping over "order" and "externalId". Its value must be a
@@ -129,8 +135,13 @@ func (c *Compiler) Mapping(source string) (*Mapping, error) {
 
 // Condition is a compiled condition. It is safe for concurrent use.
 type Condition struct {
-	program program
+	program     program
+	ofCancelled bool
 }
+
+// OfCancelled says whether the condition asks if or when an order was cancelled: then it
+// alone says whether cancelled orders are taken. A nil one does not.
+func (c *Condition) OfCancelled() bool { return c != nil && c.ofCancelled }
 
 // Eval says whether the condition holds for an order. The error is an
 // *EvalError.

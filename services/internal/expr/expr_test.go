@@ -70,6 +70,35 @@ func TestConditionOverAnOrder(t *testing.T) {
 	}
 }
 
+// What a condition says of cancelled orders is its own word, however it says it.
+func TestWhetherAConditionIsAboutCancelledOrders(t *testing.T) {
+	c := compiler(t)
+	for source, want := range map[string]bool{
+		`order.financial_status == "paid"`:                                    false,
+		`order.note == "cancelled_at"`:                                        false,
+		`"cancelled_at" in order.attributes`:                                  false,
+		`has(order.cancelled_at)`:                                             true,
+		`order.financial_status == "paid" && !has(order.cancelled_at)`:        true,
+		`order.cancelled_at < timestamp("2026-11-28T00:00:00Z")`:              true,
+		`order.?cancelled_at.hasValue()`:                                      true,
+		`order.lines.all(l, l.quantity > 0 || has(order.cancelled_at))`:       true,
+		`[order].exists(o, has(o.cancelled_at))`:                              true,
+		`{"cancelled_at": 1}.cancelled_at == 1`:                               false,
+		`order.?attributes[?"a"].orValue("") == "" && order.?note.hasValue()`: false,
+	} {
+		condition, err := c.Condition(source)
+		if err != nil {
+			t.Fatalf("%s: %v", source, err)
+		}
+		if got := condition.OfCancelled(); got != want {
+			t.Errorf("%s: %v, want %v", source, got, want)
+		}
+	}
+	if (*expr.Condition)(nil).OfCancelled() {
+		t.Error("a condition that is not written is about cancelled orders")
+	}
+}
+
 func TestMappingRendersJSON(t *testing.T) {
 	cases := map[string]struct{ source, want string }{
 		"keys are sorted, whatever their order in the text": {`{"b": 1, "a": externalId}`, `{"a":"shopify-5001","b":1}`},

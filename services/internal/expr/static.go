@@ -8,6 +8,28 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
+// selects says whether an expression reads a field of an order, or asks whether it is
+// there.
+func selects(ast *cel.Ast, field string) bool {
+	native := ast.NativeRep()
+	found := celast.MatchDescendants(celast.NavigateAST(native), func(e celast.NavigableExpr) bool {
+		var of celast.Expr
+		switch e.Kind() {
+		case celast.SelectKind:
+			if selected := e.AsSelect(); selected.FieldName() == field {
+				of = selected.Operand()
+			}
+		case celast.CallKind: // order.?field
+			call := e.AsCall()
+			if call.FunctionName() == "_?._" && call.Args()[1].AsLiteral().Value() == field {
+				of = call.Args()[0]
+			}
+		}
+		return of != nil && native.GetType(of.ID()).TypeName() == orderType
+	})
+	return len(found) > 0
+}
+
 // checkOutput finds what could never become JSON, before any order meets it.
 func checkOutput(ast *cel.Ast) []Issue {
 	native := ast.NativeRep()

@@ -39,7 +39,8 @@ const (
 	DeliveryStatus_DELIVERY_STATUS_HELD DeliveryStatus = 4
 	// A newer revision was delivered in its stead.
 	DeliveryStatus_DELIVERY_STATUS_SUPERSEDED DeliveryStatus = 5
-	// The flow's condition no longer held when its turn came.
+	// The flow's condition no longer held when its turn came, or the order was
+	// cancelled and the system had nothing of it.
 	DeliveryStatus_DELIVERY_STATUS_SKIPPED DeliveryStatus = 6
 )
 
