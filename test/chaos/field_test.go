@@ -44,6 +44,9 @@ type terms struct {
 	replicas int
 	// nodes is how many NATS servers there are, in a cluster; 0 for one by itself.
 	nodes int
+	// feederEvery says that one in so many kills is of the replica that feeds the ERP; 0
+	// for every second.
+	feederEvery int
 	// cut puts a network between the product and the ERP that can be cut.
 	cut bool
 }
@@ -65,6 +68,11 @@ type field struct {
 	edited map[string]time.Time
 	// refusable are the orders that the ERP has a reason to refuse.
 	refusable map[string]bool
+	// cancelled are the orders that were cancelled; of these, none is wanted.
+	cancelled map[string]fate
+	// toll is what was killed.
+	toll    toll
+	machine *lateness
 }
 
 // open starts everything, and ends it with the test.
@@ -101,6 +109,7 @@ func open(t *testing.T, what terms) *field {
 	f := &field{
 		t: t, terms: what, world: world, random: rand.New(rand.NewPCG(number, 0)),
 		log: filepath.Join(folder, "product.log"), want: make(map[string]int), edited: make(map[string]time.Time),
+		cancelled: make(map[string]fate), machine: watchMachine(t),
 	}
 	if what.cut {
 		f.way = newWay(t, world.Addresses().ERP)
@@ -229,7 +238,7 @@ func (f *field) take(sale *shopify.Sale, count int) int {
 		f.t.Fatalf("%d of %d orders were sold", sold, count)
 	}
 	for _, name := range f.world.Shop.Names() {
-		if f.want[name] == 0 {
+		if _, known := f.want[name]; !known {
 			f.want[name] = 1
 			f.sold = append(f.sold, name)
 		}
@@ -253,7 +262,7 @@ func (f *field) backlog(count int) {
 // edit raises the quantity of one of the orders sold so far.
 func (f *field) edit() {
 	f.t.Helper()
-	name := f.sold[f.random.IntN(len(f.sold))]
+	name := f.some(f.sold, 1)[0]
 	if _, err := f.world.Shop.Update(name, shopify.Edit{Quantity: f.want[name] + 1}); err != nil {
 		f.t.Fatal(err)
 	}
@@ -269,6 +278,7 @@ func (f *field) editing(per int, lasting time.Duration) {
 	tick := time.NewTicker(time.Second / time.Duration(per))
 	defer tick.Stop()
 	for end := time.Now().Add(lasting); time.Now().Before(end); <-tick.C {
+		f.comeBack()
 		f.edit()
 	}
 }
@@ -280,7 +290,8 @@ func (f *field) settled(within time.Duration) {
 	defer cancel()
 	last := 0
 	err := runner.Until(ctx, 250*time.Millisecond, "the ERP has everything", func() bool {
-		last = evidence{want: f.want, orders: f.world.ERP.Orders()}.missing()
+		f.comeBack()
+		last = evidence{want: f.want, cancelled: f.cancelled, orders: f.world.ERP.Orders()}.missing()
 		return last == 0
 	})
 	if err != nil {
@@ -291,7 +302,7 @@ func (f *field) settled(within time.Duration) {
 
 func (f *field) evidence() evidence {
 	e := evidence{
-		want: f.want, refusable: f.refusable, orders: f.world.ERP.Orders(), report: f.world.ERP.Report(),
+		want: f.want, cancelled: f.cancelled, refusable: f.refusable, orders: f.world.ERP.Orders(), report: f.world.ERP.Report(),
 		history: make(map[string][]netsuite.Revision),
 	}
 	for _, o := range e.orders {
@@ -302,6 +313,10 @@ func (f *field) evidence() evidence {
 
 func (f *field) judge() {
 	f.t.Helper()
+	if len(f.toll.kills) > 0 {
+		f.takenOver()
+	}
+	f.judgeMachine()
 	e := f.evidence()
 	for _, what := range e.broken() {
 		f.t.Error(what)
@@ -329,7 +344,10 @@ func (f *field) until(within time.Duration, what string, condition func() bool) 
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), within)
 	defer cancel()
-	if err := runner.Until(ctx, 50*time.Millisecond, what, condition); err != nil {
+	if err := runner.Until(ctx, 50*time.Millisecond, what, func() bool {
+		f.comeBack()
+		return condition()
+	}); err != nil {
 		f.t.Fatal(err)
 	}
 }

@@ -7,14 +7,31 @@ import (
 	"github.com/peppasync/peppasync/test/sim/netsuite"
 )
 
+// cancellation is the memo of a write that says that an order is cancelled.
+const cancellation = "cancelled"
+
 // mostListed is how many orders a finding lists.
 const mostListed = 5
+
+// fate is how an order ends that is cancelled.
+type fate int
+
+const (
+	// unmade: the ERP never gets a call for it.
+	unmade fate = iota + 1
+	// told: it is there, and cancelled.
+	told
+	// either of the two.
+	either
+)
 
 // evidence is what the ERP holds and saw, and what it should hold.
 type evidence struct {
 	// want is the quantity that each order must have in the end, by its name in the
 	// shop. Edits only ever raise it.
 	want map[string]int
+	// cancelled says how orders end that were cancelled, of which nothing is wanted.
+	cancelled map[string]fate
 	// refusable are the orders whose writes the ERP may refuse for their content.
 	refusable map[string]bool
 	orders    []netsuite.Order
@@ -24,9 +41,16 @@ type evidence struct {
 
 // missing returns how many orders are not there as wanted.
 func (e evidence) missing() int {
+	there := make(map[string]bool, len(e.orders))
 	missing := len(e.want)
 	for _, o := range e.orders {
+		there[o.OtherRefNum] = true
 		if quantity, ok := e.want[o.OtherRefNum]; ok && units(o) == quantity {
+			missing--
+		}
+	}
+	for name, as := range e.cancelled {
+		if as != told && !there[name] {
 			missing--
 		}
 	}
@@ -100,8 +124,15 @@ func (e evidence) editedFirst(creation string) []string {
 func (e evidence) outOfOrder() []string {
 	var found []string
 	for _, o := range e.orders {
-		last := 0
+		last, over := 0, false
 		for _, revision := range e.history[o.ExternalID] {
+			if over && revision.Memo != cancellation {
+				found = append(found, fmt.Sprintf("out of order: order %s was written as %q after its cancellation", o.OtherRefNum, revision.Memo))
+				break
+			}
+			if over = revision.Memo == cancellation; over {
+				continue
+			}
 			if revision.Quantity < last {
 				found = append(found, fmt.Sprintf("out of order: order %s went from quantity %d to %d", o.OtherRefNum, last, revision.Quantity))
 				break
@@ -119,9 +150,15 @@ func (e evidence) lost() []string {
 		there[o.OtherRefNum] = units(o)
 	}
 	for name, want := range e.want {
-		if quantity, ok := there[name]; !ok {
+		as := e.cancelled[name]
+		quantity, ok := there[name]
+		switch {
+		case ok && as == unmade:
+			found = append(found, fmt.Sprintf("made: order %s is at the ERP, and was cancelled before any call for it", name))
+		case !ok && (as == unmade || as == either):
+		case !ok:
 			found = append(found, fmt.Sprintf("lost: order %s is not at the ERP", name))
-		} else if quantity != want {
+		case quantity != want:
 			found = append(found, fmt.Sprintf("lost: order %s has quantity %d at the ERP, want %d", name, quantity, want))
 		}
 	}

@@ -89,6 +89,50 @@ func TestVerdictOfLanes(t *testing.T) {
 	}
 }
 
+// Of an order that is cancelled, the ERP knows nothing or that it is cancelled, and what
+// it knew before does not come back.
+func TestVerdictOfCancellations(t *testing.T) {
+	cancelled := func() evidence {
+		e := kept()
+		e.want["#2"], e.want["#3"], e.want["#4"] = 0, 0, 0
+		e.cancelled = map[string]fate{"#2": told, "#3": unmade, "#4": either}
+		e.orders[1].Quantities = nil
+		e.history["b"] = []netsuite.Revision{{Quantity: 1}, {Quantity: 3}, {Memo: cancellation}}
+		return e
+	}
+	for what, test := range map[string]struct {
+		breaks  func(*evidence)
+		want    string
+		missing int
+	}{
+		"nothing": {func(*evidence) {}, "", 0},
+		"one that goes either way is there": {func(e *evidence) {
+			e.orders = append(e.orders, netsuite.Order{ExternalID: "d", OtherRefNum: "#4"})
+		}, "", 0},
+		"one of these is there and not cancelled": {func(e *evidence) {
+			e.orders = append(e.orders, netsuite.Order{ExternalID: "d", OtherRefNum: "#4", Quantities: map[string]int{sku: 1}})
+		}, "lost: order #4 has quantity 1 at the ERP, want 0", 1},
+		"one was made": {func(e *evidence) {
+			e.orders = append(e.orders, netsuite.Order{ExternalID: "c", OtherRefNum: "#3"})
+		}, "made: order #3 is at the ERP", 0},
+		"nobody was told":  {func(e *evidence) { e.orders[1].Quantities = map[string]int{sku: 3} }, "lost: order #2 has quantity 3", 1},
+		"one is not there": {func(e *evidence) { e.orders = e.orders[:1] }, "lost: order #2 is not at the ERP", 1},
+		"one came back": {func(e *evidence) {
+			e.history["b"] = append(e.history["b"], netsuite.Revision{Quantity: 3, Memo: edition})
+		}, "out of order: order #2 was written as \"edit\" after its cancellation", 0},
+	} {
+		e := cancelled()
+		test.breaks(&e)
+		if missing := e.missing(); missing != test.missing {
+			t.Errorf("%s: %d missing, want %d", what, missing, test.missing)
+		}
+		found := e.broken()
+		if test.want == "" && len(found) > 0 || test.want != "" && (len(found) != 1 || !strings.HasPrefix(found[0], test.want)) {
+			t.Errorf("%s: found %q, want %q", what, found, test.want)
+		}
+	}
+}
+
 // Only the refusals that there was a reason for are let pass.
 func TestVerdictOfRefusals(t *testing.T) {
 	e := kept()

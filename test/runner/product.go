@@ -44,8 +44,9 @@ type Product struct {
 	processes []*process
 	// replicas are the throttle-dispatchers that run apart, nil where one is dead.
 	replicas []*process
-	// told is where each of them tells about its connectors.
-	told []string
+	// told is where each of them tells about its connectors, owners its name.
+	told, owners []string
+	renamed      int
 }
 
 // roles are the processes of their own beside ingest and the

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -83,6 +84,20 @@ func (p *Product) Owners(ctx context.Context) (map[string]string, error) {
 	return owners, err
 }
 
+// Feeder asks the replicas which of them feeds a connector. It is -1 where none of
+// those that run says that it does.
+func (p *Product) Feeder(ctx context.Context, connector string) int {
+	told, err := p.connectors(ctx, connector)
+	if err != nil || len(told) != 1 {
+		return -1
+	}
+	i := slices.Index(p.owners, told[0].Owner)
+	if i >= 0 && p.replicas[i] == nil {
+		return -1 // it died, and nobody has noticed yet
+	}
+	return i
+}
+
 type connector struct {
 	Name    string `json:"name"`
 	Owner   string `json:"owner"`
@@ -125,8 +140,8 @@ func (p *Product) Dispatcher(i int) (Usage, error) {
 	return replica.usage()
 }
 
-// StartReplica starts a throttle-dispatcher that is dead, under the name that it
-// always has. It does not wait until it works.
+// StartReplica starts a throttle-dispatcher that is dead, under the name that it had
+// before. It does not wait until it works.
 func (p *Product) StartReplica(ctx context.Context, i int) error {
 	if p.replicas[i] != nil {
 		return fmt.Errorf("replica %d of the throttle-dispatcher runs", i)
@@ -136,13 +151,14 @@ func (p *Product) StartReplica(ctx context.Context, i int) error {
 		if err != nil {
 			return err
 		}
+		p.owners = append(p.owners, fmt.Sprint("dispatcher-", len(p.told)))
 		p.told = append(p.told, address)
 	}
 	known := p.nodes
 	if p.Known > 0 {
 		known = known[:p.Known]
 	}
-	arguments := append([]string{"throttle-dispatcher", "--owner", fmt.Sprint("dispatcher-", i), "--grpc-listen", p.told[i]},
+	arguments := append([]string{"throttle-dispatcher", "--owner", p.owners[i], "--grpc-listen", p.told[i]},
 		p.flagsWith(urls(known))...)
 	started, err := start(ctx, p.Binary, p.Log, arguments...)
 	if err != nil {
@@ -150,6 +166,16 @@ func (p *Product) StartReplica(ctx context.Context, i int) error {
 	}
 	p.replicas[i] = started
 	return nil
+}
+
+// Owner returns the name of a throttle-dispatcher.
+func (p *Product) Owner(i int) string { return p.owners[i] }
+
+// RenameReplica lets a throttle-dispatcher that is dead start under a name that
+// none had before, as in a place where each new process has a name of its own.
+func (p *Product) RenameReplica(i int) {
+	p.renamed++
+	p.owners[i] = fmt.Sprintf("dispatcher-%d-%d", i, p.renamed)
 }
 
 // KillReplica ends a throttle-dispatcher at once, as kill -9 does.
