@@ -2,8 +2,10 @@ package throttledispatcher_test
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,5 +76,44 @@ func TestTheFirstReplyIsOnRecordAtOnce(t *testing.T) {
 	defer store.mu.Unlock()
 	if store.settled[0] != 1 {
 		t.Errorf("the blocks put %v replies on record, want the first one by itself", store.settled)
+	}
+}
+
+// A reply that asks for a pause goes on record at once as well: whoever takes over after
+// a crash would not know that the system wants to be left alone.
+func TestAPauseIsOnRecordAtOnce(t *testing.T) {
+	w := newWorld(t, 60_000, time.Minute)
+	const orders = 4
+	w.catalog.respec(inParallel(2 * orders))
+	for i := range orders {
+		w.want(i, "")
+	}
+	// The first is accepted, the second refused after that is on record, and the others
+	// are accepted well after both and well before the end of the grouping.
+	var arrived sync.WaitGroup
+	arrived.Add(orders)
+	var turn, answer atomic.Int64
+	w.account.held = func() {
+		arrived.Done()
+		arrived.Wait()
+		<-time.After([]time.Duration{0, 60 * time.Millisecond, 160 * time.Millisecond, 160 * time.Millisecond}[turn.Add(1)-1])
+	}
+	w.account.answer(func(rw http.ResponseWriter, _ *http.Request, _ string) int {
+		if answer.Add(1) == 2 {
+			rw.Header().Set("Retry-After", "3600")
+			return http.StatusTooManyRequests
+		}
+		return http.StatusCreated
+	})
+	store := &slowStart{}
+	w.start(throttledispatcher.Through(func(r throttledispatcher.Records) throttledispatcher.Records {
+		store.Records = r
+		return store
+	}))
+	w.delivered(orders - 1)
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	if len(store.settled) < 2 || store.settled[1] != 1 {
+		t.Errorf("the blocks put %v replies on record, want the pause by itself, as the second", store.settled)
 	}
 }

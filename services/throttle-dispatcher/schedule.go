@@ -46,9 +46,10 @@ func (w *worker) maySend(now time.Time) bool {
 
 // flushAt returns when what is pending is to be written even if no call takes it
 // along: at once where nothing is under way that it could be grouped with, where it
-// is the first reply in a while, and where calls wait for it.
+// is the first reply in a while or one that asks for a pause, and where calls wait for
+// it.
 func (w *worker) flushAt() time.Time {
-	if w.flying == 0 || w.firstReply || w.ledger.Widens() {
+	if w.flying == 0 || w.urgent || w.ledger.Widens() {
 		return w.lastBlock
 	}
 	return w.lastBlock.Add(w.stalls.flush())

@@ -28,7 +28,7 @@ func (w *worker) settle(o outcome) {
 		w.ledger.Settle(w.settlement(o, spent))
 		w.parallel.busy += o.result.At.Sub(o.result.FirstByteAt)
 		if o.result.Status != 0 {
-			w.replied, w.firstReply = true, w.firstReply || now.Sub(w.repliedAt) > replyOnRecord
+			w.replied, w.urgent = true, w.urgent || now.Sub(w.repliedAt) > replyOnRecord
 			w.silence.heard(o.result.At, o.result.At.Sub(o.result.FirstByteAt))
 		}
 	}

@@ -37,7 +37,7 @@ func (w *worker) writeBlock(ctx context.Context, flights []flight) error {
 	w.certified(block)
 	w.lastBlock = time.Now()
 	if w.replied {
-		w.repliedAt, w.replied, w.firstReply = w.lastBlock, false, false
+		w.repliedAt, w.replied, w.urgent = w.lastBlock, false, false
 	}
 	w.keepParallel(w.lastBlock)
 	for _, f := range flights {

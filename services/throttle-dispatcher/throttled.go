@@ -24,6 +24,7 @@ func (w *worker) throttle(o outcome, answer connectors.Answer, now time.Time) {
 			"wait", wait, "part", w.part(now), "detail", answer.Cause.Detail)
 	}
 	w.budget.Close(now.Add(wait))
+	w.urgent = true
 	w.recall()
 }
 

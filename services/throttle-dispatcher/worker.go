@@ -164,14 +164,15 @@ type worker struct {
 	nextExpiry time.Time
 	lastBlock  time.Time
 	// repliedAt is when a reply was last put on record; replied: one waits for that;
-	// firstReply: which is the first in a while.
-	repliedAt  time.Time
-	replied    bool
-	firstReply bool
-	stalls     stalls
-	silence    silence
-	toldSlow   time.Time
-	flying     int
+	// urgent: which is the first in a while, or asks for a pause. A successor who does
+	// not know of the pause would break it.
+	repliedAt time.Time
+	replied   bool
+	urgent    bool
+	stalls    stalls
+	silence   silence
+	toldSlow  time.Time
+	flying    int
 	// recalled is closed to call off what waits for its send time.
 	recalled chan struct{}
 	// unsent are the permits that are launched and of which no byte was seen to
