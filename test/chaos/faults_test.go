@@ -4,48 +4,136 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peppasync/peppasync/test/sim/arrivals"
 	"github.com/peppasync/peppasync/test/sim/faults"
 	"github.com/peppasync/peppasync/test/sim/jsontime"
 	"github.com/peppasync/peppasync/test/sim/netsuite"
 )
 
-// misled makes the ERP fail in every way that it knows.
-func misled() []faults.Rule {
-	rule := func(kind faults.Kind, probability float64) faults.Rule {
-		return faults.Rule{Kind: kind, Operations: []string{netsuite.OpUpsert}, Probability: probability}
+// misled makes the ERP fail in every way that it knows: in each of them on certain
+// calls, and now and then on others.
+func misled() (certain, all []faults.Rule) {
+	rule := func(kind faults.Kind, how func(r *faults.Rule), calls ...int) {
+		r := faults.Rule{Kind: kind, Operations: []string{netsuite.OpUpsert}, Calls: calls}
+		if how != nil {
+			how(&r)
+		}
+		certain = append(certain, r)
 	}
-	withDelay := func(r faults.Rule, delay time.Duration) faults.Rule {
-		r.Delay = jsontime.Duration(delay)
-		return r
+	delayed := func(delay time.Duration) func(*faults.Rule) {
+		return func(r *faults.Rule) { r.Delay = jsontime.Duration(delay) }
 	}
-	later := rule(faults.Throttle, 0.005)
-	later.RetryAfter = "1"
-	return []faults.Rule{
-		rule(faults.CutBeforeCommit, 0.02), rule(faults.CutAfterCommit, 0.02),
-		withDelay(rule(faults.CutCommitLater, 0.02), horizon-time.Second),
-		rule(faults.CloseMidRequest, 0.02), rule(faults.CloseAfterReply, 0.02),
-		rule(faults.ServerErrorAfterCommit, 0.01), rule(faults.ServerError, 0.01),
-		withDelay(rule(faults.Slow, 0.01), 3*time.Second), withDelay(rule(faults.SlowReply, 0.01), 3*time.Second),
-		later, rule(faults.ThrottleHTML, 0.002),
+	asking := func(seconds string) func(*faults.Rule) { return func(r *faults.Rule) { r.RetryAfter = seconds } }
+	rule(faults.CutBeforeCommit, nil, 3, 31)
+	rule(faults.CutAfterCommit, nil, 5, 33)
+	rule(faults.CutCommitLater, delayed(horizon-time.Second), 7, 35)
+	rule(faults.CloseMidRequest, nil, 9, 37)
+	rule(faults.CloseAfterReply, nil, 11, 39)
+	rule(faults.ServerErrorAfterCommit, nil, 13, 41)
+	rule(faults.ServerError, nil, 15, 43)
+	rule(faults.Slow, delayed(3*time.Second), 17, 45)
+	rule(faults.SlowReply, delayed(3*time.Second), 19, 47)
+	rule(faults.PageForReply, nil, 21, 49)
+	rule(faults.ThrottleHTML, asking("1"), 50, 100)
+	rule(faults.Throttle, asking("1"), 60, 110)
+	rule(faults.Throttle, asking("1.5"), 70, 120)
+	rule(faults.Throttle, func(r *faults.Rule) { r.RetryDate = jsontime.Duration(2 * time.Second) }, 80, 130)
+	rule(faults.Throttle, nil, 90)
+	rule(faults.ThrottleInBody, asking("1"), 95)
+	rule(faults.Unavailable, asking("1"), 140)
+	rule(faults.UnavailableHTML, nil, 150)
+	all = append(all, certain...)
+	for i, r := range certain {
+		// Cuts are what a queue in front of a slow ERP brings; a pause for each of the
+		// others would leave no time for anything else.
+		if r.Calls, r.Probability = nil, 0.001; i < 6 {
+			r.Probability = 0.02
+		}
+		all = append(all, r)
+	}
+	return certain, all
+}
+
+// mislead sets the faults. What it returns waits until each of the certain ones has
+// happened, and ends them.
+func (f *field) mislead() func() {
+	f.t.Helper()
+	certain, all := misled()
+	if err := f.world.ERP.SetFaults(all); err != nil {
+		f.t.Fatal(err)
+	}
+	return func() {
+		f.t.Helper()
+		var fired []int
+		f.until(time.Minute, "every kind of fault has happened", func() bool {
+			fired = f.world.ERP.FaultsByRule()
+			for i, r := range certain {
+				if fired[i] < len(r.Calls) {
+					return false
+				}
+			}
+			return true
+		})
+		for i, r := range certain {
+			f.t.Logf("%s %s%s: %d times", r.Kind, r.RetryAfter, date(r), fired[i]+fired[len(certain)+i])
+		}
+		if err := f.world.ERP.SetFaults(nil); err != nil {
+			f.t.Fatal(err)
+		}
 	}
 }
 
-// TestMisled lets the ERP cut, stall, throttle and commit late while orders are
-// edited, so that edits arrive while their orders are in doubt.
+func date(r faults.Rule) string {
+	if r.RetryDate == 0 {
+		return ""
+	}
+	return "by a date"
+}
+
+// unasked is how long the ERP is left alone at least after it has throttled a call and
+// did not say for how long.
+const unasked = time.Second
+
+// clock is how moments are told, as in the product's log.
+const clock = "15:04:05.000"
+
+// leftAlone judges that no call came to the ERP in the time for which it had asked when
+// it throttled one.
+func (f *field) leftAlone() {
+	f.t.Helper()
+	log := f.world.ERP.Arrivals()
+	throttled, early := early(log.Snapshot(), unasked)
+	f.t.Logf("%d calls were throttled", throttled)
+	if throttled == 0 {
+		f.t.Error("no call was throttled")
+	}
+	if early > 0 {
+		f.t.Errorf("%d calls came to the ERP in the time for which it had asked to be left alone", early)
+		for _, a := range log.Snapshot() {
+			if a.Outcome == arrivals.Throttled {
+				f.t.Logf("throttled at %v, answered at %v, asked for %v", log.Origin().Add(a.At).UTC().Format(clock), log.Origin().Add(a.Answered).UTC().Format(clock), a.Asked)
+			}
+		}
+		for _, kill := range f.toll.kills {
+			f.t.Logf("killed %s at %v; it fed the ERP: %v", kill.replica, kill.at.UTC().Format(clock), kill.fed)
+		}
+	}
+}
+
+// TestMisled lets the ERP cut, stall, throttle, be away and commit late while orders are
+// edited, so that edits arrive while their orders are in doubt. When it asks to be left
+// alone, it is.
 func TestMisled(t *testing.T) {
 	what := fifty()
 	what.replicas = 1
 	f := open(t, what)
-	if err := f.world.ERP.SetFaults(misled()); err != nil {
-		t.Fatal(err)
-	}
+	ended := f.mislead()
 	span := lasting(20*time.Second, 2*time.Minute)
 	f.sell(int(15 * span.Seconds()))
 	f.editing(10, span)
-	if err := f.world.ERP.SetFaults(nil); err != nil {
-		t.Fatal(err)
-	}
+	ended()
 	f.settled(2*span + time.Minute)
+	f.leftAlone()
 }
 
 // TestMisledAndKilled does the same to three replicas, one of which is killed every
@@ -53,19 +141,57 @@ func TestMisled(t *testing.T) {
 func TestMisledAndKilled(t *testing.T) {
 	what := fifty()
 	f := open(t, what)
-	if err := f.world.ERP.SetFaults(misled()); err != nil {
-		t.Fatal(err)
-	}
+	ended := f.mislead()
 	span := lasting(20*time.Second, 2*time.Minute)
 	f.sell(int(15 * span.Seconds()))
 	for end := time.Now().Add(span); time.Now().Before(end); {
 		f.editing(5, 500*time.Millisecond)
 		f.killing(2500*time.Millisecond, 2*time.Second)
 	}
-	if err := f.world.ERP.SetFaults(nil); err != nil {
-		t.Fatal(err)
-	}
+	ended()
 	f.settled(2*span + time.Minute)
+	f.leftAlone()
+}
+
+// TestAwayAndAsking has the ERP answer everything with 503 for a while, and ask each time
+// to be left alone for 2 s. Once it counts as down it is asked by one question at a time,
+// each when it said, and fed again by then and a second at the latest.
+func TestAwayAndAsking(t *testing.T) {
+	const asked, untilDown, recovers = 2 * time.Second, time.Second, time.Second
+	what := fifty()
+	what.replicas = 1
+	f := open(t, what)
+	rounds := 1
+	if *long {
+		rounds = 10
+	}
+	for range rounds {
+		f.sell(200)
+		f.accepted(f.world.ERP.Arrivals().Tally()["accepted"]+20, time.Minute)
+		if err := f.world.ERP.SetFaults([]faults.Rule{{Kind: faults.Unavailable, RetryAfter: "2"}}); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		f.editing(2, untilDown+4*asked)
+		end := time.Now()
+		if err := f.world.ERP.SetFaults(nil); err != nil {
+			t.Fatal(err)
+		}
+		var first time.Time
+		f.until(20*time.Second, "a call is accepted after the outage", func() (ok bool) {
+			first, ok = firstAccepted(f.world.ERP.Arrivals(), end)
+			return ok
+		})
+		asks, early := earlyAfter(arrivals.Unavailable, between(f.world.ERP.Arrivals(), begin.Add(untilDown), end), asked)
+		t.Logf("asked %d times while it was down; the first call is accepted %v after it", asks, first.Sub(end))
+		if asks < 2 || early > 0 {
+			t.Errorf("asked %d times while it was down, %d times before it had said; want twice at least, and never", asks, early)
+		}
+		if first.Sub(end) > asked+recovers {
+			t.Errorf("the first call is accepted %v after the outage, want %v at most", first.Sub(end), asked+recovers)
+		}
+		f.settled(time.Minute)
+	}
 }
 
 // TestHeavyTail answers most calls at once and some after up to 20 s.

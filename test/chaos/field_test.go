@@ -372,10 +372,18 @@ func uniform(least, most time.Duration) faults.Latency {
 // moments.
 func largest(log *arrivals.Log, from, to time.Time, window time.Duration) int {
 	var at []time.Duration
-	for _, a := range log.Snapshot() {
-		if moment := log.Origin().Add(a.At); moment.After(from) && moment.Before(to) {
-			at = append(at, a.At)
-		}
+	for _, a := range between(log, from, to) {
+		at = append(at, a.At)
 	}
 	return arrivals.LargestWindow(at, window)
+}
+
+// between returns what arrived between two moments.
+func between(log *arrivals.Log, from, to time.Time) (found []arrivals.Arrival) {
+	for _, a := range log.Snapshot() {
+		if at := log.Origin().Add(a.At); at.After(from) && at.Before(to) {
+			found = append(found, a)
+		}
+	}
+	return found
 }

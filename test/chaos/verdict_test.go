@@ -161,4 +161,9 @@ func TestVerdictOfWaits(t *testing.T) {
 	if refused, early := early(log, time.Second); refused != 3 || early != 3 {
 		t.Errorf("%d throttled, %d too early; want 3 and 3", refused, early)
 	}
+	asking := at(0, arrivals.Throttled)
+	asking.Answered, asking.Asked = 200*time.Millisecond, 2*time.Second
+	if refused, early := early([]arrivals.Arrival{asking, at(450, arrivals.Accepted), at(2100, arrivals.Accepted), at(2300, arrivals.Accepted)}, time.Second); refused != 1 || early != 1 {
+		t.Errorf("%d throttled, %d too early; want 1 and 1", refused, early)
+	}
 }

@@ -150,6 +150,9 @@ func (f *Front) Close() {
 // SetFaults replaces the fault rules.
 func (f *Front) SetFaults(rules []faults.Rule) error { return f.plan.Set(rules) }
 
+// FaultsByRule counts, for each of the rules in their order, the faults since they were set.
+func (f *Front) FaultsByRule() []int { return f.plan.FiredBy() }
+
 // Arrivals is the account's arrival log.
 func (f *Front) Arrivals() *arrivals.Log { return f.log }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -282,6 +283,39 @@ func TestOutcomesFollowTheReply(t *testing.T) {
 	if r.Throttled != 0 {
 		t.Errorf("injected throttles count as %d breaches of a limit", r.Throttled)
 	}
+}
+
+// What a reply asked for is in the log, in whatever form it was asked.
+func TestWhatRepliesAskForIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(300 * time.Millisecond) // a date is up to the next whole second
+		f := newFront(t, newLedger(), account.Config{
+			Latency: faults.Latency{Distribution: faults.Fixed, Min: jsontime.Duration(100 * time.Millisecond)},
+			Faults: []faults.Rule{
+				{Kind: faults.Throttle, RetryAfter: "2", Calls: []int{1}}, {Kind: faults.UnavailableHTML, RetryAfter: "1.5", Calls: []int{1}},
+				{Kind: faults.Throttle, RetryDate: jsontime.Duration(2 * time.Second), Calls: []int{1}}, {Kind: faults.Throttle, Calls: []int{1}},
+			},
+		})
+		var asked []time.Duration
+		for i, want := range []int{429, 503, 429, 429, 200} {
+			if got := call(f, "k"); got != want {
+				t.Errorf("call %d = %d, want %d", i, got, want)
+			}
+		}
+		for _, a := range f.Arrivals().Snapshot() {
+			asked = append(asked, a.Asked)
+			if a.Asked > 0 && a.Answered-a.At != 100*time.Millisecond {
+				t.Errorf("answered %v after the arrival, want 100ms", a.Answered-a.At)
+			}
+		}
+		// At 0.6 s of a second, 2 s on and up to a whole one.
+		if want := []time.Duration{2 * time.Second, 1500 * time.Millisecond, 2400 * time.Millisecond, 0, 0}; !slices.Equal(asked, want) {
+			t.Errorf("asked for %v, want %v", asked, want)
+		}
+		if got := f.FaultsByRule(); !slices.Equal(got, []int{1, 1, 1, 1}) {
+			t.Errorf("faults by rule %v", got)
+		}
+	})
 }
 
 func TestWrongConfigurationIsRefused(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/peppasync/peppasync/test/sim/faults"
 )
@@ -30,15 +32,34 @@ func htmlReply(status int) Reply {
 }
 
 func withRetryAfter(r Reply, fault *faults.Rule) Reply {
-	if fault.RetryAfter == "" {
+	value := fault.RetryAfter
+	if fault.RetryDate > 0 {
+		at := time.Now().Add(fault.RetryDate.Std())
+		if whole := at.Truncate(time.Second); whole.Before(at) {
+			at = whole.Add(time.Second)
+		}
+		value = at.UTC().Format(http.TimeFormat)
+	}
+	if value == "" {
 		return r
 	}
 	r.Header = r.Header.Clone()
 	if r.Header == nil {
 		r.Header = make(http.Header)
 	}
-	r.Header.Set("Retry-After", fault.RetryAfter)
+	r.Header.Set("Retry-After", value)
 	return r
+}
+
+// askedWait returns for how long a Retry-After asks, 0 for none that can be read.
+func askedWait(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
+		return time.Duration(seconds * float64(time.Second))
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return at.Sub(now)
+	}
+	return 0
 }
 
 func bytesReader(b []byte) io.Reader { return bytes.NewReader(b) }

@@ -96,6 +96,8 @@ func (f *Front) fail(w http.ResponseWriter, t arrivals.Ticket, r *http.Request, 
 		f.answer(w, t, page)
 	case faults.Unavailable:
 		f.answer(w, t, withRetryAfter(f.system.Refuse(InjectedUnavailable), fault))
+	case faults.UnavailableHTML:
+		f.answer(w, t, withRetryAfter(htmlReply(http.StatusServiceUnavailable), fault))
 	case faults.ServerError:
 		f.answer(w, t, f.system.Refuse(InjectedServerError))
 	case faults.ServerErrorAfterCommit:
@@ -165,6 +167,9 @@ func (f *Front) answerAndClose(w http.ResponseWriter, t arrivals.Ticket, r *http
 }
 
 func (f *Front) settle(t arrivals.Ticket, r Reply) {
+	if asked := askedWait(r.Header.Get("Retry-After"), time.Now()); asked > 0 {
+		f.log.Ask(t, asked)
+	}
 	if r.Write {
 		f.log.SettleWrite(t, outcome(r))
 		return

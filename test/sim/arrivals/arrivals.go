@@ -27,11 +27,13 @@ var outcomeNames = [...]string{"pending", "accepted", "throttled", "refused", "u
 func (o Outcome) String() string { return outcomeNames[o] }
 
 // Arrival is one request as the judge saw it. At is the time since the log's origin.
-// Write says that it was a request to change what the system holds, such as an order.
+// Write says that it was a request to change what the system holds, such as an order. Where its reply asked to be left
+// alone, it was given at Answered and asked for the time Asked.
 type Arrival struct {
-	At      time.Duration
-	Outcome Outcome
-	Write   bool
+	At              time.Duration
+	Outcome         Outcome
+	Write           bool
+	Answered, Asked time.Duration
 }
 
 // Log records arrivals in the order in which they were seen. It is safe for concurrent use. One arrival costs ten
@@ -43,8 +45,11 @@ type Log struct {
 	at       []time.Duration
 	outcomes []Outcome
 	writes   []bool
+	asked    map[int]asked // of the few replies that ask to be left alone
 	windows  []window
 }
+
+type asked struct{ answered, wait time.Duration }
 
 // window follows one rolling window: head is the oldest arrival that is still inside it.
 type window struct {
@@ -55,7 +60,7 @@ type window struct {
 
 // NewLog returns an empty log that counts the given rolling windows as arrivals come in.
 func NewLog(windows ...time.Duration) *Log {
-	l := &Log{origin: time.Now()}
+	l := &Log{origin: time.Now(), asked: make(map[int]asked)}
 	for _, length := range windows {
 		l.windows = append(l.windows, window{length: length})
 	}
@@ -103,6 +108,13 @@ func (l *Log) settle(t Ticket, o Outcome, write bool) {
 	l.outcomes[t.Index], l.writes[t.Index] = o, write
 }
 
+// Ask records that the reply which is given now asks its caller to wait.
+func (l *Log) Ask(t Ticket, wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked[t.Index] = asked{time.Since(l.origin), wait}
+}
+
 // Origin is the moment from which the times of Snapshot count.
 func (l *Log) Origin() time.Time { return l.origin }
 
@@ -112,7 +124,8 @@ func (l *Log) Snapshot() []Arrival {
 	defer l.mu.Unlock()
 	all := make([]Arrival, len(l.at))
 	for i, at := range l.at {
-		all[i] = Arrival{At: at, Outcome: l.outcomes[i], Write: l.writes[i]}
+		a := l.asked[i]
+		all[i] = Arrival{At: at, Outcome: l.outcomes[i], Write: l.writes[i], Answered: a.answered, Asked: a.wait}
 	}
 	return all
 }

@@ -34,13 +34,14 @@ const (
 	ThrottleInBody         Kind = "throttleInBody"         // 200 with a body that says throttled; as Throttle where a system has no such form
 	PageForReply           Kind = "pageForReply"           // 200 with an HTML page, as logins send it; nothing happened
 	Unavailable            Kind = "unavailable"            // 503
+	UnavailableHTML        Kind = "unavailableHTML"        // 503 with an HTML page, as proxies and maintenances send it
 	ServerError            Kind = "serverError"            // 500, nothing happened
 	ServerErrorAfterCommit Kind = "serverErrorAfterCommit" // 500, yet the call took effect
 )
 
 var kinds = []Kind{
 	CutBeforeCommit, CutAfterCommit, CutCommitLater, CloseMidRequest, CloseAfterReply, Slow, SlowReply,
-	Throttle, ThrottleHTML, ThrottleInBody, PageForReply, Unavailable, ServerError, ServerErrorAfterCommit,
+	Throttle, ThrottleHTML, ThrottleInBody, PageForReply, Unavailable, UnavailableHTML, ServerError, ServerErrorAfterCommit,
 }
 
 // Rule says which calls suffer a fault. A call must pass Operations and Keys; then it suffers the fault if its number is in
@@ -63,6 +64,8 @@ type Rule struct {
 	Hold jsontime.Duration `json:"hold,omitempty"`
 	// RetryAfter is sent as it is in the header of 429 and 503 replies; empty sends none.
 	RetryAfter string `json:"retryAfter,omitempty"`
+	// RetryDate is sent in its place as a date, so long after the reply, up to the next whole second.
+	RetryDate jsontime.Duration `json:"retryDate,omitempty"`
 }
 
 // Validate says what is wrong with the rule.
@@ -164,6 +167,17 @@ func (p *Plan) Next(c Call) Decision {
 		break
 	}
 	return d
+}
+
+// FiredBy counts, for each of the rules in their order, the faults since they were set.
+func (p *Plan) FiredBy() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fired := make([]int, len(p.rules))
+	for i, r := range p.rules {
+		fired[i] = r.fired
+	}
+	return fired
 }
 
 // Fired counts the faults so far by kind.
