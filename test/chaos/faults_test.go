@@ -90,10 +90,6 @@ func date(r faults.Rule) string {
 	return "by a date"
 }
 
-// unasked is how long the ERP is left alone at least after it has throttled a call and
-// did not say for how long.
-const unasked = time.Second
-
 // clock is how moments are told, as in the product's log.
 const clock = "15:04:05.000"
 
@@ -102,7 +98,7 @@ const clock = "15:04:05.000"
 func (f *field) leftAlone() {
 	f.t.Helper()
 	log := f.world.ERP.Arrivals()
-	throttled, early := early(log.Snapshot(), unasked)
+	throttled, early := early(arrivals.Throttled, log.Snapshot())
 	f.t.Logf("%d calls were throttled", throttled)
 	if throttled == 0 {
 		f.t.Error("no call was throttled")
@@ -167,7 +163,7 @@ func TestAwayAndAsking(t *testing.T) {
 	}
 	for range rounds {
 		f.sell(200)
-		f.accepted(f.world.ERP.Arrivals().Tally()["accepted"]+20, time.Minute)
+		f.accepted(f.world.ERP.Arrivals().Tally()["accepted"]+20, 30*time.Second)
 		if err := f.world.ERP.SetFaults([]faults.Rule{{Kind: faults.Unavailable, RetryAfter: "2"}}); err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +178,7 @@ func TestAwayAndAsking(t *testing.T) {
 			first, ok = firstAccepted(f.world.ERP.Arrivals(), end)
 			return ok
 		})
-		asks, early := earlyAfter(arrivals.Unavailable, between(f.world.ERP.Arrivals(), begin.Add(untilDown), end), asked)
+		asks, early := early(arrivals.Unavailable, between(f.world.ERP.Arrivals(), begin.Add(untilDown), end))
 		t.Logf("asked %d times while it was down; the first call is accepted %v after it", asks, first.Sub(end))
 		if asks < 2 || early > 0 {
 			t.Errorf("asked %d times while it was down, %d times before it had said; want twice at least, and never", asks, early)

@@ -262,7 +262,11 @@ func (f *field) backlog(count int) {
 // edit raises the quantity of one of the orders sold so far.
 func (f *field) edit() {
 	f.t.Helper()
-	name := f.some(f.sold, 1)[0]
+	f.editOf(f.some(f.sold, 1)[0])
+}
+
+func (f *field) editOf(name string) {
+	f.t.Helper()
 	if _, err := f.world.Shop.Update(name, shopify.Edit{Quantity: f.want[name] + 1}); err != nil {
 		f.t.Fatal(err)
 	}

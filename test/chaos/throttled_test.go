@@ -83,13 +83,13 @@ func (f *field) judgeShop() {
 	f.t.Helper()
 	r := f.world.Shop.Report()
 	balance := f.world.Report().Balance[0]
-	refused, early := early(f.world.Shop.Arrivals().Snapshot(), shopify.DrainedFor)
+	refused, early := early(arrivals.Throttled, f.world.Shop.Arrivals().Snapshot())
 	f.t.Logf("%d calls at the shop: %v; %d sets, %d repeated, %d stale; balance %+v", r.Calls, r.ByOutcome, r.Sets, r.RepeatedSets, r.StaleSets, balance)
 	if refused == 0 || r.Sets == 0 {
 		f.t.Errorf("%d calls were throttled, %d sets of stock were taken: want some of each", refused, r.Sets)
 	}
 	if early > 0 {
-		f.t.Errorf("%d calls came to the shop in the %v that it had asked for after a throttled call", early, shopify.DrainedFor)
+		f.t.Errorf("%d calls came to the shop in the %v that it had asked for after a throttled call", early, unasked)
 	}
 	if balance.LargestOvershown > 0 {
 		f.t.Errorf("the shop showed %d units more than were free", balance.LargestOvershown)
@@ -99,22 +99,21 @@ func (f *field) judgeShop() {
 	}
 }
 
-// early counts the throttled calls, and the calls that arrived after the reply to one of
-// them before the wait was over, for which it asked or else the one given: but for those
-// that may have been under way.
-func early(log []arrivals.Arrival, otherwise time.Duration) (refused, early int) {
-	return earlyAfter(arrivals.Throttled, log, otherwise)
-}
+// unasked is how long a system is left alone at least after it has throttled a call and
+// did not say for how long in a header; the simulated shop says so in its body.
+const unasked = shopify.DrainedFor
 
-// earlyAfter does so for calls with that outcome.
-func earlyAfter(outcome arrivals.Outcome, log []arrivals.Arrival, otherwise time.Duration) (refused, early int) {
+// early counts the calls with that outcome, and the calls that arrived after the reply to
+// one of them before the wait was over, for which it asked or else unasked: but for those
+// that may have been under way.
+func early(outcome arrivals.Outcome, log []arrivals.Arrival) (refused, early int) {
 	const underWay = 300 * time.Millisecond
 	for i, a := range log {
 		if a.Outcome != outcome {
 			continue
 		}
 		refused++
-		from, wait := a.At, otherwise
+		from, wait := a.At, unasked
 		if a.Asked > 0 {
 			from, wait = a.Answered, a.Asked
 		}

@@ -154,16 +154,16 @@ func TestVerdictOfWaits(t *testing.T) {
 		return arrivals.Arrival{At: time.Duration(ms) * time.Millisecond, Outcome: outcome}
 	}
 	log := []arrivals.Arrival{at(0, arrivals.Accepted), at(100, arrivals.Throttled), at(250, arrivals.Accepted), at(1101, arrivals.Accepted)}
-	if refused, early := early(log, time.Second); refused != 1 || early != 0 {
+	if refused, early := early(arrivals.Throttled, log); refused != 1 || early != 0 {
 		t.Errorf("%d throttled, %d too early; want 1 and 0", refused, early)
 	}
 	log = append(log, at(2000, arrivals.Throttled), at(2600, arrivals.Throttled), at(2990, arrivals.Accepted))
-	if refused, early := early(log, time.Second); refused != 3 || early != 3 {
+	if refused, early := early(arrivals.Throttled, log); refused != 3 || early != 3 {
 		t.Errorf("%d throttled, %d too early; want 3 and 3", refused, early)
 	}
 	asking := at(0, arrivals.Throttled)
 	asking.Answered, asking.Asked = 200*time.Millisecond, 2*time.Second
-	if refused, early := early([]arrivals.Arrival{asking, at(450, arrivals.Accepted), at(2100, arrivals.Accepted), at(2300, arrivals.Accepted)}, time.Second); refused != 1 || early != 1 {
+	if refused, early := early(arrivals.Throttled, []arrivals.Arrival{asking, at(450, arrivals.Accepted), at(2100, arrivals.Accepted), at(2300, arrivals.Accepted)}); refused != 1 || early != 1 {
 		t.Errorf("%d throttled, %d too early; want 1 and 1", refused, early)
 	}
 }
