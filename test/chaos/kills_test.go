@@ -132,6 +132,14 @@ func (f *field) longestAway() int {
 // to its operators.
 var tookOver = regexp.MustCompile(`^time=(\S+) .*msg="a replica fell silent; its connectors are taken over".* replica=(\S+)`)
 
+// diedWithin says whether what fed the ERP was killed within so long after a moment.
+func (f *field) diedWithin(moment time.Time, within time.Duration) bool {
+	return slices.ContainsFunc(f.toll.kills, func(k killed) bool {
+		after := k.at.Sub(moment)
+		return k.fed && after >= 0 && after < within
+	})
+}
+
 // takenOver judges by what the replicas say how often the ERP got another owner because
 // one fell silent: without that, kills show nothing that a restart does not.
 func (f *field) takenOver() {
