@@ -106,8 +106,7 @@ func (w *worker) heed(o outcome, answer connectors.Answer, now time.Time) {
 	if !now.Before(w.budget.ClosedUntil()) {
 		w.log.Info("the external system says that nothing is left of its quota; the connector pauses", "wait", until.Sub(now).Round(time.Millisecond))
 	}
-	w.budget.Close(until)
-	w.recall()
+	w.pauseUntil(until)
 }
 
 // keepLevels lets the levels of buckets follow what the reply says of them. What waits for

@@ -23,8 +23,14 @@ func (w *worker) throttle(o outcome, answer connectors.Answer, now time.Time) {
 		w.log.Warn("the external system throttled a call; the connector pauses and then goes on at a part of its pace",
 			"wait", wait, "part", w.part(now), "detail", answer.Cause.Detail)
 	}
-	w.budget.Close(now.Add(wait))
-	w.urgent = true
+	w.pauseUntil(now.Add(wait))
+}
+
+// pauseUntil closes the connector. That is put on record at once: a successor who does
+// not know of it would break the pause.
+func (w *worker) pauseUntil(until time.Time) {
+	w.urgent = w.urgent || until.After(w.budget.ClosedUntil())
+	w.budget.Close(until)
 	w.recall()
 }
 

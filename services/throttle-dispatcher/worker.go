@@ -164,8 +164,7 @@ type worker struct {
 	nextExpiry time.Time
 	lastBlock  time.Time
 	// repliedAt is when a reply was last put on record; replied: one waits for that;
-	// urgent: which is the first in a while, or asks for a pause. A successor who does
-	// not know of the pause would break it.
+	// urgent: which is the first in a while, or asks for a pause.
 	repliedAt time.Time
 	replied   bool
 	urgent    bool
