@@ -46,10 +46,14 @@ func misled() (certain, all []faults.Rule) {
 	rule(faults.UnavailableHTML, nil, 150)
 	all = append(all, certain...)
 	for i, r := range certain {
-		// Cuts are what a queue in front of a slow ERP brings; a pause for each of the
-		// others would leave no time for anything else.
-		if r.Calls, r.Probability = nil, 0.001; i < 6 {
+		// Those from the tenth on are pauses, which must leave time for the others.
+		switch r.Calls = nil; {
+		case i < 6:
 			r.Probability = 0.02
+		case i < 9:
+			r.Probability = 0.01
+		default:
+			r.Probability = 0.002
 		}
 		if r.Kind != faults.Throttle || r.RetryAfter != "" {
 			all = append(all, r)
