@@ -63,7 +63,7 @@ func (w *worker) launch(ctx context.Context, f flight) {
 	go func() {
 		o := outcome{flight: f, result: transport.Outcome{Reply: connectors.Reply{Err: transport.ErrRecalled}}}
 		if await(ctx, connect, recalled) {
-			o = w.fly(ctx, client, connector, f)
+			o = w.fly(ctx, client, connector, f, recalled)
 		}
 		w.outcomes <- o
 	}()
@@ -98,7 +98,7 @@ func await(ctx context.Context, at time.Time, recalled <-chan struct{}) bool {
 	return false
 }
 
-func (w *worker) fly(ctx context.Context, client *transport.Transport, connector *v1alpha1.Connector, f flight) outcome {
+func (w *worker) fly(ctx context.Context, client *transport.Transport, connector *v1alpha1.Connector, f flight, recalled <-chan struct{}) outcome {
 	if f.job != nil && f.job.span != nil {
 		ctx = trace.ContextWithSpan(ctx, f.job.span)
 	}
@@ -117,7 +117,7 @@ func (w *worker) fly(ctx context.Context, client *transport.Transport, connector
 			attribute.Int64("peppasync.permit", f.permit.Number),
 		))
 	defer span.End()
-	result := client.Do(ctx, request.WithContext(ctx), f.permit)
+	result := client.DoUnless(ctx, request.WithContext(ctx), f.permit, recalled)
 	span.SetAttributes(attribute.Int("http.response.status_code", result.Status))
 	if result.Err != nil {
 		span.SetStatus(codes.Error, result.Err.Error())

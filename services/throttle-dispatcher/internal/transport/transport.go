@@ -182,6 +182,13 @@ func (t *Transport) keep(ticket *ticket) (forget func()) {
 // deadline. The end of ctx cuts the call off. Where Written is false, the permit
 // is void. Redirects are not followed.
 func (t *Transport) Do(ctx context.Context, req *http.Request, permit budget.Permit) Outcome {
+	return t.DoUnless(ctx, req, permit, nil)
+}
+
+// DoUnless does nothing of that where recalled is closed. It is for who calls it from a
+// goroutine of its own, closes recalled and then calls Recall: one that has not begun by
+// then is none of the calls that Recall ends.
+func (t *Transport) DoUnless(ctx context.Context, req *http.Request, permit budget.Permit, recalled <-chan struct{}) Outcome {
 	if err := t.foreign(req); err != nil {
 		if req.Body != nil {
 			// Nothing was read from it; its own error changes nothing here.
@@ -196,6 +203,11 @@ func (t *Transport) Do(ctx context.Context, req *http.Request, permit budget.Per
 	defer stop(nil)
 	ticket := &ticket{permit: permit, issued: t.config.Issued, stop: stop, gate: &t.gate}
 	defer t.keep(ticket)()
+	select {
+	case <-recalled:
+		ticket.recall()
+	default:
+	}
 	late := time.AfterFunc(time.Until(permit.NotAfter), ticket.expire)
 	defer late.Stop()
 	var out Outcome

@@ -306,6 +306,21 @@ func TestCancelBeforeTheSendTimeIsVoid(t *testing.T) {
 	}
 }
 
+// A goroutine that a busy machine lets begin only after the recall makes no call.
+func TestRecallEndsWhatBeginsAfterIt(t *testing.T) {
+	s := serve(t, always(hang))
+	transport := newTransport(t, Config{Endpoint: s.url()})
+	recalled := make(chan struct{})
+	close(recalled)
+	transport.Recall()
+	if out := transport.DoUnless(t.Context(), get(t, s.url()), permit(time.Second), recalled); out.Written || !errors.Is(out.Err, ErrRecalled) {
+		t.Errorf("written %v, error %v, want it recalled", out.Written, out.Err)
+	}
+	if n, _ := s.count(); n != 0 {
+		t.Errorf("%d requests arrived", n)
+	}
+}
+
 func TestRecallEndsWhatIsNotBegun(t *testing.T) {
 	s := serve(t, always(hang))
 	transport := newTransport(t, Config{Endpoint: s.url()})
