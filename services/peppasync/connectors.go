@@ -72,6 +72,7 @@ that the limit allows; PACE is calls a minute while others waited.`,
 	f.StringSliceVar(&servers, "server", []string{"127.0.0.1:9090"}, "where the throttle-dispatcher serves gRPC")
 	f.StringVarP(&output, "output", "o", "table", "table, json or yaml")
 	f.BoolVarP(&watch, "watch", "w", false, "show it anew every second, until interrupted")
+	c.AddCommand(newReopen())
 	return c
 }
 
@@ -202,6 +203,18 @@ func (f *fleet) ask(ctx context.Context, problems io.Writer) ([]*dispatcherv1.Co
 }
 
 func (f *fleet) askOne(ctx context.Context, address string) ([]*dispatcherv1.Connector, error) {
+	client, err := f.client(address)
+	if err != nil {
+		return nil, err
+	}
+	r, err := client.ListConnectors(ctx, &dispatcherv1.ListConnectorsRequest{Connector: f.connector})
+	if err != nil {
+		return nil, fmt.Errorf("the dispatcher at %s: %s", address, status.Convert(err).Message())
+	}
+	return r.GetConnectors(), nil
+}
+
+func (f *fleet) client(address string) (dispatcherv1.DispatcherServiceClient, error) {
 	conn := f.conns[address]
 	if conn == nil {
 		var err error
@@ -210,11 +223,7 @@ func (f *fleet) askOne(ctx context.Context, address string) ([]*dispatcherv1.Con
 		}
 		f.conns[address] = conn
 	}
-	r, err := dispatcherv1.NewDispatcherServiceClient(conn).ListConnectors(ctx, &dispatcherv1.ListConnectorsRequest{Connector: f.connector})
-	if err != nil {
-		return nil, fmt.Errorf("the dispatcher at %s: %s", address, status.Convert(err).Message())
-	}
-	return r.GetConnectors(), nil
+	return dispatcherv1.NewDispatcherServiceClient(conn), nil
 }
 
 // addresses returns every address of every server.

@@ -26,6 +26,12 @@ import (
 type replica struct {
 	dispatcherv1.UnimplementedDispatcherServiceServer
 	connectors []*dispatcherv1.Connector
+	// reopen answers ReopenConnector.
+	reopen func(*dispatcherv1.ReopenConnectorRequest) (*dispatcherv1.ReopenConnectorResponse, error)
+}
+
+func (r *replica) ReopenConnector(_ context.Context, asked *dispatcherv1.ReopenConnectorRequest) (*dispatcherv1.ReopenConnectorResponse, error) {
+	return r.reopen(asked)
 }
 
 func (r *replica) ListConnectors(context.Context, *dispatcherv1.ListConnectorsRequest) (*dispatcherv1.ListConnectorsResponse, error) {
@@ -82,7 +88,8 @@ func TestTable(t *testing.T) {
 		},
 		{
 			Name: "wms", State: dispatcherv1.State_STATE_THROTTLED, ClosedUntil: in(5 * time.Second), PaceShare: 0.585,
-			Limits: []*dispatcherv1.Limit{{Name: "per-minute", Calls: 50, Per: durationpb.New(time.Minute), LargestWindowCount: 31, UsedByOthers: 20}},
+			ClosedBecause: "it throttled a call (http-429: slow down.) and asks to wait for 5s",
+			Limits:        []*dispatcherv1.Limit{{Name: "per-minute", Calls: 50, Per: durationpb.New(time.Minute), LargestWindowCount: 31, UsedByOthers: 20}},
 		},
 		{
 			Name: "web", State: dispatcherv1.State_STATE_RUNNING,
@@ -106,6 +113,9 @@ func TestTable(t *testing.T) {
 		"web        running                  rest 40, 2 per 1s     -         31 of 40, 9 left, others 4  0                            -",
 		"                                    cost 2000 points, 100 per 1s    1504 of 2000, 496 left",
 		"zoo        waiting for credentials  -                   -         -                 0                              -",
+		"",
+		"wms is closed until 2026-11-27 08:00:05: it throttled a call (http-429: slow down.) and asks to wait for 5s.",
+		"To open it now: peppasync connectors reopen wms --reason TEXT",
 	}, "\n")
 	if diff := cmp.Diff(fields(want), fields(out.String())); diff != "" {
 		t.Errorf("-want +got:\n%s\n%s", diff, out.String())

@@ -17,7 +17,7 @@ const readTimeout = 5 * time.Second
 
 func registerGRPC(c *cobra.Command, address *string) {
 	c.Flags().StringVar(address, "grpc-listen", "",
-		"where the throttle-dispatcher tells about its connectors over gRPC, without TLS, such as 127.0.0.1:9090 (default: nowhere)")
+		"where the throttle-dispatcher tells about its connectors and reopens them, over gRPC, without TLS, such as 127.0.0.1:9090 (default: nowhere)")
 }
 
 // listenGRPC returns nil where the address is empty.

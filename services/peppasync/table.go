@@ -29,7 +29,25 @@ func writeTable(w io.Writer, connectors []*dispatcherv1.Connector, now time.Time
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, state, limitCell(l), pace, largestCell(l), queue, eta)
 		}
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return writeClosed(w, connectors, now)
+}
+
+// writeClosed says of connectors that replies keep closed why that is, and what ends it.
+func writeClosed(w io.Writer, connectors []*dispatcherv1.Connector, now time.Time) error {
+	for _, c := range connectors {
+		if c.GetClosedBecause() == "" {
+			continue
+		}
+		_, err := fmt.Fprintf(w, "\n%s is closed until %s: %s.\nTo open it now: peppasync connectors reopen %s --reason TEXT\n", c.GetName(),
+			c.GetClosedUntil().AsTime().In(now.Location()).Format(time.DateTime), strings.TrimSuffix(c.GetClosedBecause(), "."), c.GetName())
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func stateCell(c *dispatcherv1.Connector, now time.Time) string {
@@ -37,10 +55,10 @@ func stateCell(c *dispatcherv1.Connector, now time.Time) string {
 	switch {
 	case c.GetState() == dispatcherv1.State_STATE_ELSEWHERE:
 		return "fed by " + c.GetOwner()
+	case c.GetDownSince() != nil && c.GetState() == dispatcherv1.State_STATE_DOWN:
+		return state + " since " + rounded(now.Sub(c.GetDownSince().AsTime()))
 	case c.GetClosedUntil() != nil:
 		return state + " for " + rounded(c.GetClosedUntil().AsTime().Sub(now))
-	case c.GetDownSince() != nil:
-		return state + " since " + rounded(now.Sub(c.GetDownSince().AsTime()))
 	}
 	return state
 }

@@ -48,7 +48,7 @@ func (b *board) slot(connector string) *slot {
 	}
 	s, ok := b.slots[connector]
 	if !ok {
-		s = &slot{asked: make(chan func(*worker))}
+		s = &slot{asked: make(chan func(*worker)), told: make(chan func(*worker))}
 		b.slots[connector] = s
 	}
 	return s
@@ -58,7 +58,9 @@ func (b *board) slot(connector string) *slot {
 // answers questions when it is not busy.
 type slot struct {
 	shown atomic.Pointer[snapshot] // nil while no worker runs
-	asked chan func(*worker)
+	// asked are questions, told what changes the worker: questions are answered also
+	// while it waits for the bus.
+	asked, told chan func(*worker)
 
 	mu     sync.Mutex
 	totals totals // of the workers that have ended
@@ -104,6 +106,7 @@ type snapshot struct {
 	state     dispatcherv1.State
 	downSince time.Time
 	notBefore time.Time
+	because   string // why it is closed, where replies asked for that
 	report    certificate.Report
 	releases  [][]certificate.Release // by limit; only for windows that are not paced
 	lanes     []queue.LaneState
@@ -150,6 +153,7 @@ func (w *worker) show(now time.Time, rest time.Duration) time.Duration {
 		report:    w.auditor.Report(now), lanes: w.lanes(now),
 		flying: w.flying, unsent: len(w.unsent),
 	}
+	_, s.because = w.pausedUntil(now)
 	w.expectPace(s)
 	s.totals = totals{calls: w.before.calls + s.report.Calls, deliveries: w.before.deliveries}
 	for n, limit := range s.report.Limits {
@@ -289,12 +293,17 @@ func (s *slot) ownedBy(owner string, told bool) string {
 
 // ask lets a function look at the worker, from the worker's goroutine. It returns
 // false where the worker had no time for it.
-func (s *slot) ask(ctx context.Context, look func(*worker)) bool {
+func (s *slot) ask(ctx context.Context, look func(*worker)) bool { return do(ctx, s.asked, look) }
+
+// tell is ask for a function that changes the worker, between two of its steps.
+func (s *slot) tell(ctx context.Context, change func(*worker)) bool { return do(ctx, s.told, change) }
+
+func do(ctx context.Context, at chan<- func(*worker), what func(*worker)) bool {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	done := make(chan struct{})
 	select {
-	case s.asked <- func(w *worker) { look(w); close(done) }:
+	case at <- func(w *worker) { what(w); close(done) }:
 		<-done
 		return true
 	case <-ctx.Done():

@@ -104,9 +104,10 @@ func (w *worker) heed(o outcome, answer connectors.Answer, now time.Time) {
 		return
 	}
 	if !now.Before(w.budget.ClosedUntil()) {
-		w.log.Info("the external system says that nothing is left of its quota; the connector pauses", "wait", until.Sub(now).Round(time.Millisecond))
+		w.log.Info("the external system says that nothing is left of its quota; the connector pauses",
+			"wait", until.Sub(now).Round(time.Millisecond), "until", until, "end_it_with", w.howToReopen())
 	}
-	w.pauseUntil(until)
+	w.pauseUntil(until, "its reply says that nothing is left of its quota until then")
 }
 
 // keepLevels lets the levels of buckets follow what the reply says of them. What waits for

@@ -178,7 +178,8 @@ func (w *worker) concludeLookUp(o outcome, now time.Time) {
 			return
 		}
 		if finding.Class == fault.Throttled {
-			next = latest(next, w.afterThrottle(o, now))
+			w.putBackFor(o, latest(next, w.afterThrottle(o, now)), next)
+			return
 		}
 		w.putBack(o, next)
 		return

@@ -29,6 +29,7 @@ func (w *worker) restore(ctx context.Context, limits budget.Limits) error {
 		w.repliedAt = latest(w.repliedAt, p.SettledAt)
 	}
 	w.remember(state)
+	w.because = state.ClosedBecause
 	identity := ledger.Identity{Connector: w.spec.Name, Owner: w.config.Owner, Epoch: w.epoch}
 	if w.ledger, err = ledger.NewRecorder(identity, limits, state); err != nil {
 		return fmt.Errorf("connector %s: %w", w.spec.Name, err)

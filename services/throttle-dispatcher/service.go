@@ -130,7 +130,7 @@ func (d *Dispatcher) describe(ctx context.Context, name string) (c *dispatcherv1
 		Waiting: int64(clock.Waiting()), InFlight: int64(shown.flying - shown.unsent), Latency: durationpb.New(shown.report.Latency),
 	}
 	if shown.notBefore.After(shown.at) && shown.state != dispatcherv1.State_STATE_RUNNING {
-		c.ClosedUntil = timestamppb.New(shown.notBefore)
+		c.ClosedUntil, c.ClosedBecause = timestamppb.New(shown.notBefore), shown.because
 	}
 	for _, l := range shown.report.Limits {
 		limit := limitOf(l)

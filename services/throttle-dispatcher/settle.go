@@ -166,6 +166,11 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 			w.stepAside(o, now, now)
 			return
 		}
+		if answer.Class == fault.Throttled {
+			// The pause is on record apart, and a person may end it.
+			w.putBackFor(o, at, now)
+			return
+		}
 		w.putBack(o, at)
 	case actionRetry:
 		w.retry(o, answer, at.Add(bounds.wait(w.backoffFor(answer.Class, j.attempts), answer.Wait, age)), now)
@@ -194,14 +199,17 @@ func (w *worker) hold(o outcome, cause fault.Cause, inDoubt bool) {
 // putBack lets a claimed delivery go again, not before at, and records that its
 // last attempt is over: without that, an owner after a crash would have to take
 // it for in doubt.
-func (w *worker) putBack(o outcome, at time.Time) {
+func (w *worker) putBack(o outcome, at time.Time) { w.putBackFor(o, at, at) }
+
+// putBackFor is putBack where a new owner is to wait for written.
+func (w *worker) putBackFor(o outcome, at, written time.Time) {
 	j := o.job
-	if err := w.ledger.Claim(j.over(at)); err != nil {
+	if err := w.ledger.Claim(j.over(written)); err != nil {
 		w.log.Debug("a failed attempt is not on record; after a crash it would count as in doubt", "delivery", j.delivery.GetId(), "error", err)
 	} else {
 		j.unbind()
 	}
-	w.wait(j, at, time.Now())
+	w.waitFor(j, at, written, time.Now())
 	if expires := j.delivery.GetExpiresAt(); expires != nil {
 		w.expiresAt(expires.AsTime())
 	}

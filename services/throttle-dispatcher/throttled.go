@@ -21,17 +21,9 @@ func (w *worker) throttle(o outcome, answer connectors.Answer, now time.Time) {
 	// Calls that were under way together are refused together.
 	if !now.Before(w.budget.ClosedUntil()) {
 		w.log.Warn("the external system throttled a call; the connector pauses and then goes on at a part of its pace",
-			"wait", wait, "part", w.part(now), "detail", answer.Cause.Detail)
+			"wait", wait, "until", now.Add(wait), "part", w.part(now), "detail", answer.Cause.Detail, "end_it_with", w.howToReopen())
 	}
-	w.pauseUntil(now.Add(wait))
-}
-
-// pauseUntil closes the connector. That is put on record at once: a successor who does
-// not know of it would break the pause.
-func (w *worker) pauseUntil(until time.Time) {
-	w.urgent = w.urgent || until.After(w.budget.ClosedUntil())
-	w.budget.Close(until)
-	w.recall()
+	w.pauseUntil(now.Add(wait), throttledBecause(answer, wait))
 }
 
 // compareRefusal takes in a throttled reply to a delivery, whose own trouble it may be.

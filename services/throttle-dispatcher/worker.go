@@ -151,8 +151,10 @@ type worker struct {
 	pace     feedback.Pace
 	others   *feedback.Others
 	refusals feedback.Refusals
-	shared   trouble
-	sign     signIn
+	// because is why the budget is closed, if it is.
+	because string
+	shared  trouble
+	sign    signIn
 	// left is what earlier owners have left in WAITING, until it is in line; away is
 	// how many deliveries are there or on their way; toMove are those whose move is
 	// to be begun; delayed is how many wait in each lane.
@@ -357,39 +359,48 @@ func (w *worker) loop(ctx, calls context.Context) error {
 		}
 		now := time.Now()
 		timer.Reset(w.show(now, w.untilNext(now)))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.edited:
-			w.catalogChanged()
-		case spec := <-w.newest:
-			if err := w.respec(spec); err != nil {
-				return err
-			}
-		case m := <-w.incoming:
-			w.take(calls, m)
-		case o := <-w.outcomes:
-			w.settle(o)
-		case i := <-w.issued:
-			w.sent(i)
-		case id := <-w.finished:
-			w.forget(id)
-		case id := <-w.moved:
-			w.hasMoved(id)
-		case l := <-w.looks:
-			w.takeLook(calls, l)
-		case id := <-w.gone:
-			w.forgetGone(id)
-		case claim := <-w.lost:
-			w.askAgain(calls, claim)
-		case look := <-w.slot.asked:
-			look(w)
-		case <-beat.C:
-			w.keepAlive()
-		case <-timer.C:
+		if over, err := w.hear(ctx, calls, timer.C, beat.C); over {
+			return err
 		}
 		w.takeWhatIsThere(calls)
 	}
+}
+
+// hear takes in the next that happens, and reports whether the loop is over.
+func (w *worker) hear(ctx, calls context.Context, due, beat <-chan time.Time) (over bool, err error) {
+	select {
+	case <-ctx.Done():
+		return true, nil
+	case <-w.edited:
+		w.catalogChanged()
+	case spec := <-w.newest:
+		err := w.respec(spec)
+		return err != nil, err
+	case m := <-w.incoming:
+		w.take(calls, m)
+	case o := <-w.outcomes:
+		w.settle(o)
+	case i := <-w.issued:
+		w.sent(i)
+	case id := <-w.finished:
+		w.forget(id)
+	case id := <-w.moved:
+		w.hasMoved(id)
+	case l := <-w.looks:
+		w.takeLook(calls, l)
+	case id := <-w.gone:
+		w.forgetGone(id)
+	case claim := <-w.lost:
+		w.askAgain(calls, claim)
+	case look := <-w.slot.asked:
+		look(w)
+	case change := <-w.slot.told:
+		change(w)
+	case <-beat:
+		w.keepAlive()
+	case <-due:
+	}
+	return false, nil
 }
 
 // takeWhatIsThere empties the channels, so that a block covers all that is

@@ -437,6 +437,120 @@ func (x *GetDeliveryResponse) GetDelivery() *Delivery {
 	return nil
 }
 
+type ReopenConnectorRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Connector string                 `protobuf:"bytes,1,opt,name=connector,proto3" json:"connector,omitempty"`
+	// Who, and why; both are required, and are kept in the ledger.
+	By            string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenConnectorRequest) Reset() {
+	*x = ReopenConnectorRequest{}
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenConnectorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenConnectorRequest) ProtoMessage() {}
+
+func (x *ReopenConnectorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenConnectorRequest.ProtoReflect.Descriptor instead.
+func (*ReopenConnectorRequest) Descriptor() ([]byte, []int) {
+	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReopenConnectorRequest) GetConnector() string {
+	if x != nil {
+		return x.Connector
+	}
+	return ""
+}
+
+func (x *ReopenConnectorRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ReopenConnectorRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReopenConnectorResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the pause was.
+	ClosedUntil   *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=closed_until,json=closedUntil,proto3" json:"closed_until,omitempty"`
+	ClosedBecause string                 `protobuf:"bytes,2,opt,name=closed_because,json=closedBecause,proto3" json:"closed_because,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenConnectorResponse) Reset() {
+	*x = ReopenConnectorResponse{}
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenConnectorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenConnectorResponse) ProtoMessage() {}
+
+func (x *ReopenConnectorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenConnectorResponse.ProtoReflect.Descriptor instead.
+func (*ReopenConnectorResponse) Descriptor() ([]byte, []int) {
+	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReopenConnectorResponse) GetClosedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosedUntil
+	}
+	return nil
+}
+
+func (x *ReopenConnectorResponse) GetClosedBecause() string {
+	if x != nil {
+		return x.ClosedBecause
+	}
+	return ""
+}
+
 // Connector is one external account.
 type Connector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -471,14 +585,17 @@ type Connector struct {
 	DrainsIn *durationpb.Duration `protobuf:"bytes,16,opt,name=drains_in,json=drainsIn,proto3" json:"drains_in,omitempty"`
 	// What part of the declared pace may be used, from 0 to 1: less than 1 after
 	// throttled replies, where others use the account, and during ramps.
-	PaceShare     float64 `protobuf:"fixed64,17,opt,name=pace_share,json=paceShare,proto3" json:"pace_share,omitempty"`
+	PaceShare float64 `protobuf:"fixed64,17,opt,name=pace_share,json=paceShare,proto3" json:"pace_share,omitempty"`
+	// Why nothing is called before closed_until, where replies asked for that: what
+	// ReopenConnector ends. Empty otherwise.
+	ClosedBecause string `protobuf:"bytes,18,opt,name=closed_because,json=closedBecause,proto3" json:"closed_because,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Connector) Reset() {
 	*x = Connector{}
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[6]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +607,7 @@ func (x *Connector) String() string {
 func (*Connector) ProtoMessage() {}
 
 func (x *Connector) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[6]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +620,7 @@ func (x *Connector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connector.ProtoReflect.Descriptor instead.
 func (*Connector) Descriptor() ([]byte, []int) {
-	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{6}
+	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Connector) GetName() string {
@@ -625,6 +742,13 @@ func (x *Connector) GetPaceShare() float64 {
 	return 0
 }
 
+func (x *Connector) GetClosedBecause() string {
+	if x != nil {
+		return x.ClosedBecause
+	}
+	return ""
+}
+
 // Limit is one declared limit, and how close the calls came to it. What is
 // counted, and why no server can have counted more, is said in
 // services/docs/adr/0010-certificate.md.
@@ -662,7 +786,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[7]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -674,7 +798,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[7]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -687,7 +811,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{7}
+	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Limit) GetName() string {
@@ -787,7 +911,7 @@ type Refill struct {
 
 func (x *Refill) Reset() {
 	*x = Refill{}
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[8]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +923,7 @@ func (x *Refill) String() string {
 func (*Refill) ProtoMessage() {}
 
 func (x *Refill) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[8]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +936,7 @@ func (x *Refill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refill.ProtoReflect.Descriptor instead.
 func (*Refill) Descriptor() ([]byte, []int) {
-	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{8}
+	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Refill) GetAmount() int64 {
@@ -848,7 +972,7 @@ type Lane struct {
 
 func (x *Lane) Reset() {
 	*x = Lane{}
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[9]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +984,7 @@ func (x *Lane) String() string {
 func (*Lane) ProtoMessage() {}
 
 func (x *Lane) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[9]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +997,7 @@ func (x *Lane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lane.ProtoReflect.Descriptor instead.
 func (*Lane) Descriptor() ([]byte, []int) {
-	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{9}
+	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Lane) GetName() string {
@@ -918,7 +1042,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[10]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1054,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[10]
+	mi := &file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1067,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{10}
+	return file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Delivery) GetId() string {
@@ -1031,7 +1155,14 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"\vdelivery_id\x18\x02 \x01(\tR\n" +
 	"deliveryId\"T\n" +
 	"\x13GetDeliveryResponse\x12=\n" +
-	"\bdelivery\x18\x01 \x01(\v2!.peppasync.dispatcher.v1.DeliveryR\bdelivery\"\x8f\x06\n" +
+	"\bdelivery\x18\x01 \x01(\v2!.peppasync.dispatcher.v1.DeliveryR\bdelivery\"^\n" +
+	"\x16ReopenConnectorRequest\x12\x1c\n" +
+	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x7f\n" +
+	"\x17ReopenConnectorResponse\x12=\n" +
+	"\fclosed_until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vclosedUntil\x12%\n" +
+	"\x0eclosed_because\x18\x02 \x01(\tR\rclosedBecause\"\xb6\x06\n" +
 	"\tConnector\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.peppasync.dispatcher.v1.StateR\x05state\x12\x14\n" +
@@ -1052,7 +1183,8 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"\x03eta\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x03eta\x126\n" +
 	"\tdrains_in\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\bdrainsIn\x12\x1d\n" +
 	"\n" +
-	"pace_share\x18\x11 \x01(\x01R\tpaceShare\"\xa3\x04\n" +
+	"pace_share\x18\x11 \x01(\x01R\tpaceShare\x12%\n" +
+	"\x0eclosed_because\x18\x12 \x01(\tR\rclosedBecause\"\xa3\x04\n" +
 	"\x05Limit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05calls\x18\x02 \x01(\x03R\x05calls\x12+\n" +
@@ -1102,11 +1234,12 @@ const file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc = "" +
 	"\x10PROGRESS_WAITING\x10\x01\x12\x15\n" +
 	"\x11PROGRESS_RETRYING\x10\x02\x12\x14\n" +
 	"\x10PROGRESS_SENDING\x10\x03\x12\x13\n" +
-	"\x0fPROGRESS_CLOSED\x10\x042\xe8\x02\n" +
+	"\x0fPROGRESS_CLOSED\x10\x042\xde\x03\n" +
 	"\x11DispatcherService\x12q\n" +
 	"\x0eListConnectors\x12..peppasync.dispatcher.v1.ListConnectorsRequest\x1a/.peppasync.dispatcher.v1.ListConnectorsResponse\x12v\n" +
 	"\x0fWatchConnectors\x12/.peppasync.dispatcher.v1.WatchConnectorsRequest\x1a0.peppasync.dispatcher.v1.WatchConnectorsResponse0\x01\x12h\n" +
-	"\vGetDelivery\x12+.peppasync.dispatcher.v1.GetDeliveryRequest\x1a,.peppasync.dispatcher.v1.GetDeliveryResponseBKZIgithub.com/peppasync/peppasync/proto/peppasync/dispatcher/v1;dispatcherv1b\x06proto3"
+	"\vGetDelivery\x12+.peppasync.dispatcher.v1.GetDeliveryRequest\x1a,.peppasync.dispatcher.v1.GetDeliveryResponse\x12t\n" +
+	"\x0fReopenConnector\x12/.peppasync.dispatcher.v1.ReopenConnectorRequest\x1a0.peppasync.dispatcher.v1.ReopenConnectorResponseBKZIgithub.com/peppasync/peppasync/proto/peppasync/dispatcher/v1;dispatcherv1b\x06proto3"
 
 var (
 	file_peppasync_dispatcher_v1_dispatcher_proto_rawDescOnce sync.Once
@@ -1121,7 +1254,7 @@ func file_peppasync_dispatcher_v1_dispatcher_proto_rawDescGZIP() []byte {
 }
 
 var file_peppasync_dispatcher_v1_dispatcher_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_peppasync_dispatcher_v1_dispatcher_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_peppasync_dispatcher_v1_dispatcher_proto_goTypes = []any{
 	(State)(0),                      // 0: peppasync.dispatcher.v1.State
 	(Progress)(0),                   // 1: peppasync.dispatcher.v1.Progress
@@ -1131,49 +1264,54 @@ var file_peppasync_dispatcher_v1_dispatcher_proto_goTypes = []any{
 	(*WatchConnectorsResponse)(nil), // 5: peppasync.dispatcher.v1.WatchConnectorsResponse
 	(*GetDeliveryRequest)(nil),      // 6: peppasync.dispatcher.v1.GetDeliveryRequest
 	(*GetDeliveryResponse)(nil),     // 7: peppasync.dispatcher.v1.GetDeliveryResponse
-	(*Connector)(nil),               // 8: peppasync.dispatcher.v1.Connector
-	(*Limit)(nil),                   // 9: peppasync.dispatcher.v1.Limit
-	(*Refill)(nil),                  // 10: peppasync.dispatcher.v1.Refill
-	(*Lane)(nil),                    // 11: peppasync.dispatcher.v1.Lane
-	(*Delivery)(nil),                // 12: peppasync.dispatcher.v1.Delivery
-	(*timestamppb.Timestamp)(nil),   // 13: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 14: google.protobuf.Duration
+	(*ReopenConnectorRequest)(nil),  // 8: peppasync.dispatcher.v1.ReopenConnectorRequest
+	(*ReopenConnectorResponse)(nil), // 9: peppasync.dispatcher.v1.ReopenConnectorResponse
+	(*Connector)(nil),               // 10: peppasync.dispatcher.v1.Connector
+	(*Limit)(nil),                   // 11: peppasync.dispatcher.v1.Limit
+	(*Refill)(nil),                  // 12: peppasync.dispatcher.v1.Refill
+	(*Lane)(nil),                    // 13: peppasync.dispatcher.v1.Lane
+	(*Delivery)(nil),                // 14: peppasync.dispatcher.v1.Delivery
+	(*timestamppb.Timestamp)(nil),   // 15: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 16: google.protobuf.Duration
 }
 var file_peppasync_dispatcher_v1_dispatcher_proto_depIdxs = []int32{
-	8,  // 0: peppasync.dispatcher.v1.ListConnectorsResponse.connectors:type_name -> peppasync.dispatcher.v1.Connector
-	8,  // 1: peppasync.dispatcher.v1.WatchConnectorsResponse.connectors:type_name -> peppasync.dispatcher.v1.Connector
-	12, // 2: peppasync.dispatcher.v1.GetDeliveryResponse.delivery:type_name -> peppasync.dispatcher.v1.Delivery
-	0,  // 3: peppasync.dispatcher.v1.Connector.state:type_name -> peppasync.dispatcher.v1.State
-	13, // 4: peppasync.dispatcher.v1.Connector.as_of:type_name -> google.protobuf.Timestamp
-	13, // 5: peppasync.dispatcher.v1.Connector.down_since:type_name -> google.protobuf.Timestamp
-	13, // 6: peppasync.dispatcher.v1.Connector.closed_until:type_name -> google.protobuf.Timestamp
-	9,  // 7: peppasync.dispatcher.v1.Connector.limits:type_name -> peppasync.dispatcher.v1.Limit
-	13, // 8: peppasync.dispatcher.v1.Connector.counted_through:type_name -> google.protobuf.Timestamp
-	11, // 9: peppasync.dispatcher.v1.Connector.lanes:type_name -> peppasync.dispatcher.v1.Lane
-	14, // 10: peppasync.dispatcher.v1.Connector.latency:type_name -> google.protobuf.Duration
-	13, // 11: peppasync.dispatcher.v1.Connector.eta:type_name -> google.protobuf.Timestamp
-	14, // 12: peppasync.dispatcher.v1.Connector.drains_in:type_name -> google.protobuf.Duration
-	14, // 13: peppasync.dispatcher.v1.Limit.per:type_name -> google.protobuf.Duration
-	14, // 14: peppasync.dispatcher.v1.Limit.arrives_within:type_name -> google.protobuf.Duration
-	13, // 15: peppasync.dispatcher.v1.Limit.since:type_name -> google.protobuf.Timestamp
-	13, // 16: peppasync.dispatcher.v1.Limit.largest_window_at:type_name -> google.protobuf.Timestamp
-	10, // 17: peppasync.dispatcher.v1.Limit.refill:type_name -> peppasync.dispatcher.v1.Refill
-	14, // 18: peppasync.dispatcher.v1.Refill.per:type_name -> google.protobuf.Duration
-	1,  // 19: peppasync.dispatcher.v1.Delivery.progress:type_name -> peppasync.dispatcher.v1.Progress
-	13, // 20: peppasync.dispatcher.v1.Delivery.not_before:type_name -> google.protobuf.Timestamp
-	13, // 21: peppasync.dispatcher.v1.Delivery.eta:type_name -> google.protobuf.Timestamp
-	13, // 22: peppasync.dispatcher.v1.Delivery.closed_at:type_name -> google.protobuf.Timestamp
-	2,  // 23: peppasync.dispatcher.v1.DispatcherService.ListConnectors:input_type -> peppasync.dispatcher.v1.ListConnectorsRequest
-	4,  // 24: peppasync.dispatcher.v1.DispatcherService.WatchConnectors:input_type -> peppasync.dispatcher.v1.WatchConnectorsRequest
-	6,  // 25: peppasync.dispatcher.v1.DispatcherService.GetDelivery:input_type -> peppasync.dispatcher.v1.GetDeliveryRequest
-	3,  // 26: peppasync.dispatcher.v1.DispatcherService.ListConnectors:output_type -> peppasync.dispatcher.v1.ListConnectorsResponse
-	5,  // 27: peppasync.dispatcher.v1.DispatcherService.WatchConnectors:output_type -> peppasync.dispatcher.v1.WatchConnectorsResponse
-	7,  // 28: peppasync.dispatcher.v1.DispatcherService.GetDelivery:output_type -> peppasync.dispatcher.v1.GetDeliveryResponse
-	26, // [26:29] is the sub-list for method output_type
-	23, // [23:26] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	10, // 0: peppasync.dispatcher.v1.ListConnectorsResponse.connectors:type_name -> peppasync.dispatcher.v1.Connector
+	10, // 1: peppasync.dispatcher.v1.WatchConnectorsResponse.connectors:type_name -> peppasync.dispatcher.v1.Connector
+	14, // 2: peppasync.dispatcher.v1.GetDeliveryResponse.delivery:type_name -> peppasync.dispatcher.v1.Delivery
+	15, // 3: peppasync.dispatcher.v1.ReopenConnectorResponse.closed_until:type_name -> google.protobuf.Timestamp
+	0,  // 4: peppasync.dispatcher.v1.Connector.state:type_name -> peppasync.dispatcher.v1.State
+	15, // 5: peppasync.dispatcher.v1.Connector.as_of:type_name -> google.protobuf.Timestamp
+	15, // 6: peppasync.dispatcher.v1.Connector.down_since:type_name -> google.protobuf.Timestamp
+	15, // 7: peppasync.dispatcher.v1.Connector.closed_until:type_name -> google.protobuf.Timestamp
+	11, // 8: peppasync.dispatcher.v1.Connector.limits:type_name -> peppasync.dispatcher.v1.Limit
+	15, // 9: peppasync.dispatcher.v1.Connector.counted_through:type_name -> google.protobuf.Timestamp
+	13, // 10: peppasync.dispatcher.v1.Connector.lanes:type_name -> peppasync.dispatcher.v1.Lane
+	16, // 11: peppasync.dispatcher.v1.Connector.latency:type_name -> google.protobuf.Duration
+	15, // 12: peppasync.dispatcher.v1.Connector.eta:type_name -> google.protobuf.Timestamp
+	16, // 13: peppasync.dispatcher.v1.Connector.drains_in:type_name -> google.protobuf.Duration
+	16, // 14: peppasync.dispatcher.v1.Limit.per:type_name -> google.protobuf.Duration
+	16, // 15: peppasync.dispatcher.v1.Limit.arrives_within:type_name -> google.protobuf.Duration
+	15, // 16: peppasync.dispatcher.v1.Limit.since:type_name -> google.protobuf.Timestamp
+	15, // 17: peppasync.dispatcher.v1.Limit.largest_window_at:type_name -> google.protobuf.Timestamp
+	12, // 18: peppasync.dispatcher.v1.Limit.refill:type_name -> peppasync.dispatcher.v1.Refill
+	16, // 19: peppasync.dispatcher.v1.Refill.per:type_name -> google.protobuf.Duration
+	1,  // 20: peppasync.dispatcher.v1.Delivery.progress:type_name -> peppasync.dispatcher.v1.Progress
+	15, // 21: peppasync.dispatcher.v1.Delivery.not_before:type_name -> google.protobuf.Timestamp
+	15, // 22: peppasync.dispatcher.v1.Delivery.eta:type_name -> google.protobuf.Timestamp
+	15, // 23: peppasync.dispatcher.v1.Delivery.closed_at:type_name -> google.protobuf.Timestamp
+	2,  // 24: peppasync.dispatcher.v1.DispatcherService.ListConnectors:input_type -> peppasync.dispatcher.v1.ListConnectorsRequest
+	4,  // 25: peppasync.dispatcher.v1.DispatcherService.WatchConnectors:input_type -> peppasync.dispatcher.v1.WatchConnectorsRequest
+	6,  // 26: peppasync.dispatcher.v1.DispatcherService.GetDelivery:input_type -> peppasync.dispatcher.v1.GetDeliveryRequest
+	8,  // 27: peppasync.dispatcher.v1.DispatcherService.ReopenConnector:input_type -> peppasync.dispatcher.v1.ReopenConnectorRequest
+	3,  // 28: peppasync.dispatcher.v1.DispatcherService.ListConnectors:output_type -> peppasync.dispatcher.v1.ListConnectorsResponse
+	5,  // 29: peppasync.dispatcher.v1.DispatcherService.WatchConnectors:output_type -> peppasync.dispatcher.v1.WatchConnectorsResponse
+	7,  // 30: peppasync.dispatcher.v1.DispatcherService.GetDelivery:output_type -> peppasync.dispatcher.v1.GetDeliveryResponse
+	9,  // 31: peppasync.dispatcher.v1.DispatcherService.ReopenConnector:output_type -> peppasync.dispatcher.v1.ReopenConnectorResponse
+	28, // [28:32] is the sub-list for method output_type
+	24, // [24:28] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_dispatcher_v1_dispatcher_proto_init() }
@@ -1187,7 +1325,7 @@ func file_peppasync_dispatcher_v1_dispatcher_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc), len(file_peppasync_dispatcher_v1_dispatcher_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

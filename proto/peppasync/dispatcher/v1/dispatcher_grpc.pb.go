@@ -25,14 +25,16 @@ const (
 	DispatcherService_ListConnectors_FullMethodName  = "/peppasync.dispatcher.v1.DispatcherService/ListConnectors"
 	DispatcherService_WatchConnectors_FullMethodName = "/peppasync.dispatcher.v1.DispatcherService/WatchConnectors"
 	DispatcherService_GetDelivery_FullMethodName     = "/peppasync.dispatcher.v1.DispatcherService/GetDelivery"
+	DispatcherService_ReopenConnector_FullMethodName = "/peppasync.dispatcher.v1.DispatcherService/ReopenConnector"
 )
 
 // DispatcherServiceClient is the client API for DispatcherService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// DispatcherService reads; it changes nothing. Each replica tells about the
-// connectors that it feeds.
+// DispatcherService tells about connectors; each replica about those that it feeds.
+// The one thing that it changes is a pause that a reply asked for: no call of it takes
+// a connector over a declared limit.
 type DispatcherServiceClient interface {
 	// ListConnectors returns the connectors as of now.
 	ListConnectors(ctx context.Context, in *ListConnectorsRequest, opts ...grpc.CallOption) (*ListConnectorsResponse, error)
@@ -41,6 +43,10 @@ type DispatcherServiceClient interface {
 	// GetDelivery returns where a delivery is and when it will arrive. NOT_FOUND
 	// where this replica knows no such connector or delivery.
 	GetDelivery(ctx context.Context, in *GetDeliveryRequest, opts ...grpc.CallOption) (*GetDeliveryResponse, error)
+	// ReopenConnector ends the pause that replies of the external system asked for, and
+	// puts on record who did and why. FAILED_PRECONDITION where there is none, UNAVAILABLE
+	// where this replica does not feed the connector.
+	ReopenConnector(ctx context.Context, in *ReopenConnectorRequest, opts ...grpc.CallOption) (*ReopenConnectorResponse, error)
 }
 
 type dispatcherServiceClient struct {
@@ -90,12 +96,23 @@ func (c *dispatcherServiceClient) GetDelivery(ctx context.Context, in *GetDelive
 	return out, nil
 }
 
+func (c *dispatcherServiceClient) ReopenConnector(ctx context.Context, in *ReopenConnectorRequest, opts ...grpc.CallOption) (*ReopenConnectorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReopenConnectorResponse)
+	err := c.cc.Invoke(ctx, DispatcherService_ReopenConnector_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DispatcherServiceServer is the server API for DispatcherService service.
 // All implementations must embed UnimplementedDispatcherServiceServer
 // for forward compatibility.
 //
-// DispatcherService reads; it changes nothing. Each replica tells about the
-// connectors that it feeds.
+// DispatcherService tells about connectors; each replica about those that it feeds.
+// The one thing that it changes is a pause that a reply asked for: no call of it takes
+// a connector over a declared limit.
 type DispatcherServiceServer interface {
 	// ListConnectors returns the connectors as of now.
 	ListConnectors(context.Context, *ListConnectorsRequest) (*ListConnectorsResponse, error)
@@ -104,6 +121,10 @@ type DispatcherServiceServer interface {
 	// GetDelivery returns where a delivery is and when it will arrive. NOT_FOUND
 	// where this replica knows no such connector or delivery.
 	GetDelivery(context.Context, *GetDeliveryRequest) (*GetDeliveryResponse, error)
+	// ReopenConnector ends the pause that replies of the external system asked for, and
+	// puts on record who did and why. FAILED_PRECONDITION where there is none, UNAVAILABLE
+	// where this replica does not feed the connector.
+	ReopenConnector(context.Context, *ReopenConnectorRequest) (*ReopenConnectorResponse, error)
 	mustEmbedUnimplementedDispatcherServiceServer()
 }
 
@@ -122,6 +143,9 @@ func (UnimplementedDispatcherServiceServer) WatchConnectors(*WatchConnectorsRequ
 }
 func (UnimplementedDispatcherServiceServer) GetDelivery(context.Context, *GetDeliveryRequest) (*GetDeliveryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetDelivery not implemented")
+}
+func (UnimplementedDispatcherServiceServer) ReopenConnector(context.Context, *ReopenConnectorRequest) (*ReopenConnectorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReopenConnector not implemented")
 }
 func (UnimplementedDispatcherServiceServer) mustEmbedUnimplementedDispatcherServiceServer() {}
 func (UnimplementedDispatcherServiceServer) testEmbeddedByValue()                           {}
@@ -191,6 +215,24 @@ func _DispatcherService_GetDelivery_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DispatcherService_ReopenConnector_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReopenConnectorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DispatcherServiceServer).ReopenConnector(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DispatcherService_ReopenConnector_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DispatcherServiceServer).ReopenConnector(ctx, req.(*ReopenConnectorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DispatcherService_ServiceDesc is the grpc.ServiceDesc for DispatcherService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -205,6 +247,10 @@ var DispatcherService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetDelivery",
 			Handler:    _DispatcherService_GetDelivery_Handler,
+		},
+		{
+			MethodName: "ReopenConnector",
+			Handler:    _DispatcherService_ReopenConnector_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -66,7 +66,11 @@ type Block struct {
 	// What has settled of each bucket when the block was written. With the permits
 	// that have not ended by then it is all that a new owner must know of them; a
 	// bucket without its level starts full.
-	Levels        []*Level `protobuf:"bytes,17,rep,name=levels,proto3" json:"levels,omitempty"`
+	Levels []*Level `protobuf:"bytes,17,rep,name=levels,proto3" json:"levels,omitempty"`
+	// Why nothing is called before closed_until, as people read it.
+	ClosedBecause string `protobuf:"bytes,18,opt,name=closed_because,json=closedBecause,proto3" json:"closed_because,omitempty"`
+	// Pauses that a person has ended since the block before.
+	Reopenings    []*Reopening `protobuf:"bytes,19,rep,name=reopenings,proto3" json:"reopenings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +224,99 @@ func (x *Block) GetLevels() []*Level {
 	return nil
 }
 
+func (x *Block) GetClosedBecause() string {
+	if x != nil {
+		return x.ClosedBecause
+	}
+	return ""
+}
+
+func (x *Block) GetReopenings() []*Reopening {
+	if x != nil {
+		return x.Reopenings
+	}
+	return nil
+}
+
+// Reopening is the end of a pause by a person's word.
+type Reopening struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// Who, and why: their words.
+	By     string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What the pause was: until when, and why.
+	ClosedUntil   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=closed_until,json=closedUntil,proto3" json:"closed_until,omitempty"`
+	ClosedBecause string                 `protobuf:"bytes,5,opt,name=closed_because,json=closedBecause,proto3" json:"closed_because,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reopening) Reset() {
+	*x = Reopening{}
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reopening) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reopening) ProtoMessage() {}
+
+func (x *Reopening) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reopening.ProtoReflect.Descriptor instead.
+func (*Reopening) Descriptor() ([]byte, []int) {
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Reopening) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Reopening) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Reopening) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Reopening) GetClosedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ClosedUntil
+	}
+	return nil
+}
+
+func (x *Reopening) GetClosedBecause() string {
+	if x != nil {
+		return x.ClosedBecause
+	}
+	return ""
+}
+
 // Level is what has settled of one bucket and not drained away yet.
 type Level struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -241,7 +338,7 @@ type Level struct {
 
 func (x *Level) Reset() {
 	*x = Level{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[1]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -253,7 +350,7 @@ func (x *Level) String() string {
 func (*Level) ProtoMessage() {}
 
 func (x *Level) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[1]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -266,7 +363,7 @@ func (x *Level) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Level.ProtoReflect.Descriptor instead.
 func (*Level) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{1}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Level) GetLimit() string {
@@ -331,7 +428,7 @@ type Permit struct {
 
 func (x *Permit) Reset() {
 	*x = Permit{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[2]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +440,7 @@ func (x *Permit) String() string {
 func (*Permit) ProtoMessage() {}
 
 func (x *Permit) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[2]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +453,7 @@ func (x *Permit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permit.ProtoReflect.Descriptor instead.
 func (*Permit) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Permit) GetNumber() int64 {
@@ -429,7 +526,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[3]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +538,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[3]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +551,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{3}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Claim) GetDelivery() *v1.Delivery {
@@ -553,7 +650,7 @@ type Settlement struct {
 
 func (x *Settlement) Reset() {
 	*x = Settlement{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -565,7 +662,7 @@ func (x *Settlement) String() string {
 func (*Settlement) ProtoMessage() {}
 
 func (x *Settlement) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[4]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -578,7 +675,7 @@ func (x *Settlement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settlement.ProtoReflect.Descriptor instead.
 func (*Settlement) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{4}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Settlement) GetPermit() int64 {
@@ -648,7 +745,7 @@ type Peak struct {
 
 func (x *Peak) Reset() {
 	*x = Peak{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -660,7 +757,7 @@ func (x *Peak) String() string {
 func (*Peak) ProtoMessage() {}
 
 func (x *Peak) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -673,7 +770,7 @@ func (x *Peak) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peak.ProtoReflect.Descriptor instead.
 func (*Peak) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Peak) GetLimit() string {
@@ -758,7 +855,7 @@ type Tank struct {
 
 func (x *Tank) Reset() {
 	*x = Tank{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +867,7 @@ func (x *Tank) String() string {
 func (*Tank) ProtoMessage() {}
 
 func (x *Tank) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +880,7 @@ func (x *Tank) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tank.ProtoReflect.Descriptor instead.
 func (*Tank) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Tank) GetRefill() int64 {
@@ -843,7 +940,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +952,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_peppasync_ledger_v1_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +965,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
+	return file_peppasync_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Close) GetResult() *v1.Result {
@@ -896,7 +993,7 @@ var File_peppasync_ledger_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	" peppasync/ledger/v1/ledger.proto\x12\x13peppasync.ledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$peppasync/dispatch/v1/dispatch.proto\"\xa0\x06\n" +
+	" peppasync/ledger/v1/ledger.proto\x12\x13peppasync.ledger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$peppasync/dispatch/v1/dispatch.proto\"\x87\a\n" +
 	"\x05Block\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n" +
@@ -918,7 +1015,17 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"restoredAt\x12<\n" +
 	"\tdeferrals\x18\x0f \x03(\v2\x1e.peppasync.dispatch.v1.WaitingR\tdeferrals\x12\x1a\n" +
 	"\bparallel\x18\x10 \x01(\x05R\bparallel\x122\n" +
-	"\x06levels\x18\x11 \x03(\v2\x1a.peppasync.ledger.v1.LevelR\x06levels\"\xe6\x01\n" +
+	"\x06levels\x18\x11 \x03(\v2\x1a.peppasync.ledger.v1.LevelR\x06levels\x12%\n" +
+	"\x0eclosed_because\x18\x12 \x01(\tR\rclosedBecause\x12>\n" +
+	"\n" +
+	"reopenings\x18\x13 \x03(\v2\x1e.peppasync.ledger.v1.ReopeningR\n" +
+	"reopenings\"\xc5\x01\n" +
+	"\tReopening\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12=\n" +
+	"\fclosed_until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vclosedUntil\x12%\n" +
+	"\x0eclosed_because\x18\x05 \x01(\tR\rclosedBecause\"\xe6\x01\n" +
 	"\x05Level\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\tR\x05limit\x12\x16\n" +
 	"\x06refill\x18\x02 \x01(\x03R\x06refill\x12+\n" +
@@ -996,63 +1103,67 @@ func file_peppasync_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_peppasync_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_peppasync_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_peppasync_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_peppasync_ledger_v1_ledger_proto_goTypes = []any{
 	(*Block)(nil),                 // 0: peppasync.ledger.v1.Block
-	(*Level)(nil),                 // 1: peppasync.ledger.v1.Level
-	(*Permit)(nil),                // 2: peppasync.ledger.v1.Permit
-	(*Claim)(nil),                 // 3: peppasync.ledger.v1.Claim
-	(*Settlement)(nil),            // 4: peppasync.ledger.v1.Settlement
-	(*Peak)(nil),                  // 5: peppasync.ledger.v1.Peak
-	(*Tank)(nil),                  // 6: peppasync.ledger.v1.Tank
-	(*Close)(nil),                 // 7: peppasync.ledger.v1.Close
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*v1.Waiting)(nil),            // 9: peppasync.dispatch.v1.Waiting
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
-	(*v1.Delivery)(nil),           // 11: peppasync.dispatch.v1.Delivery
-	(*v1.Result)(nil),             // 12: peppasync.dispatch.v1.Result
-	(*v1.Hold)(nil),               // 13: peppasync.dispatch.v1.Hold
+	(*Reopening)(nil),             // 1: peppasync.ledger.v1.Reopening
+	(*Level)(nil),                 // 2: peppasync.ledger.v1.Level
+	(*Permit)(nil),                // 3: peppasync.ledger.v1.Permit
+	(*Claim)(nil),                 // 4: peppasync.ledger.v1.Claim
+	(*Settlement)(nil),            // 5: peppasync.ledger.v1.Settlement
+	(*Peak)(nil),                  // 6: peppasync.ledger.v1.Peak
+	(*Tank)(nil),                  // 7: peppasync.ledger.v1.Tank
+	(*Close)(nil),                 // 8: peppasync.ledger.v1.Close
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*v1.Waiting)(nil),            // 10: peppasync.dispatch.v1.Waiting
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(*v1.Delivery)(nil),           // 12: peppasync.dispatch.v1.Delivery
+	(*v1.Result)(nil),             // 13: peppasync.dispatch.v1.Result
+	(*v1.Hold)(nil),               // 14: peppasync.dispatch.v1.Hold
 }
 var file_peppasync_ledger_v1_ledger_proto_depIdxs = []int32{
-	8,  // 0: peppasync.ledger.v1.Block.written_at:type_name -> google.protobuf.Timestamp
-	2,  // 1: peppasync.ledger.v1.Block.permits:type_name -> peppasync.ledger.v1.Permit
-	3,  // 2: peppasync.ledger.v1.Block.claims:type_name -> peppasync.ledger.v1.Claim
-	4,  // 3: peppasync.ledger.v1.Block.settlements:type_name -> peppasync.ledger.v1.Settlement
-	7,  // 4: peppasync.ledger.v1.Block.closes:type_name -> peppasync.ledger.v1.Close
-	8,  // 5: peppasync.ledger.v1.Block.closed_until:type_name -> google.protobuf.Timestamp
-	8,  // 6: peppasync.ledger.v1.Block.next_send:type_name -> google.protobuf.Timestamp
-	5,  // 7: peppasync.ledger.v1.Block.peaks:type_name -> peppasync.ledger.v1.Peak
-	8,  // 8: peppasync.ledger.v1.Block.restored_at:type_name -> google.protobuf.Timestamp
-	9,  // 9: peppasync.ledger.v1.Block.deferrals:type_name -> peppasync.dispatch.v1.Waiting
-	1,  // 10: peppasync.ledger.v1.Block.levels:type_name -> peppasync.ledger.v1.Level
-	10, // 11: peppasync.ledger.v1.Level.per:type_name -> google.protobuf.Duration
-	8,  // 12: peppasync.ledger.v1.Level.drained_at:type_name -> google.protobuf.Timestamp
-	8,  // 13: peppasync.ledger.v1.Level.as_of:type_name -> google.protobuf.Timestamp
-	8,  // 14: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
-	8,  // 15: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
-	8,  // 16: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
-	11, // 17: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	8,  // 18: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
-	8,  // 19: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
-	8,  // 20: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
-	8,  // 21: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
-	8,  // 22: peppasync.ledger.v1.Settlement.first_byte_at:type_name -> google.protobuf.Timestamp
-	8,  // 23: peppasync.ledger.v1.Settlement.issued_at:type_name -> google.protobuf.Timestamp
-	10, // 24: peppasync.ledger.v1.Peak.per:type_name -> google.protobuf.Duration
-	10, // 25: peppasync.ledger.v1.Peak.arrives_within:type_name -> google.protobuf.Duration
-	8,  // 26: peppasync.ledger.v1.Peak.since:type_name -> google.protobuf.Timestamp
-	8,  // 27: peppasync.ledger.v1.Peak.reached_at:type_name -> google.protobuf.Timestamp
-	6,  // 28: peppasync.ledger.v1.Peak.tank:type_name -> peppasync.ledger.v1.Tank
-	10, // 29: peppasync.ledger.v1.Tank.per:type_name -> google.protobuf.Duration
-	8,  // 30: peppasync.ledger.v1.Tank.as_of:type_name -> google.protobuf.Timestamp
-	12, // 31: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
-	13, // 32: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
-	8,  // 33: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	9,  // 0: peppasync.ledger.v1.Block.written_at:type_name -> google.protobuf.Timestamp
+	3,  // 1: peppasync.ledger.v1.Block.permits:type_name -> peppasync.ledger.v1.Permit
+	4,  // 2: peppasync.ledger.v1.Block.claims:type_name -> peppasync.ledger.v1.Claim
+	5,  // 3: peppasync.ledger.v1.Block.settlements:type_name -> peppasync.ledger.v1.Settlement
+	8,  // 4: peppasync.ledger.v1.Block.closes:type_name -> peppasync.ledger.v1.Close
+	9,  // 5: peppasync.ledger.v1.Block.closed_until:type_name -> google.protobuf.Timestamp
+	9,  // 6: peppasync.ledger.v1.Block.next_send:type_name -> google.protobuf.Timestamp
+	6,  // 7: peppasync.ledger.v1.Block.peaks:type_name -> peppasync.ledger.v1.Peak
+	9,  // 8: peppasync.ledger.v1.Block.restored_at:type_name -> google.protobuf.Timestamp
+	10, // 9: peppasync.ledger.v1.Block.deferrals:type_name -> peppasync.dispatch.v1.Waiting
+	2,  // 10: peppasync.ledger.v1.Block.levels:type_name -> peppasync.ledger.v1.Level
+	1,  // 11: peppasync.ledger.v1.Block.reopenings:type_name -> peppasync.ledger.v1.Reopening
+	9,  // 12: peppasync.ledger.v1.Reopening.at:type_name -> google.protobuf.Timestamp
+	9,  // 13: peppasync.ledger.v1.Reopening.closed_until:type_name -> google.protobuf.Timestamp
+	11, // 14: peppasync.ledger.v1.Level.per:type_name -> google.protobuf.Duration
+	9,  // 15: peppasync.ledger.v1.Level.drained_at:type_name -> google.protobuf.Timestamp
+	9,  // 16: peppasync.ledger.v1.Level.as_of:type_name -> google.protobuf.Timestamp
+	9,  // 17: peppasync.ledger.v1.Permit.send_at:type_name -> google.protobuf.Timestamp
+	9,  // 18: peppasync.ledger.v1.Permit.not_after:type_name -> google.protobuf.Timestamp
+	9,  // 19: peppasync.ledger.v1.Permit.deadline:type_name -> google.protobuf.Timestamp
+	12, // 20: peppasync.ledger.v1.Claim.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	9,  // 21: peppasync.ledger.v1.Claim.next_attempt_at:type_name -> google.protobuf.Timestamp
+	9,  // 22: peppasync.ledger.v1.Claim.arrived_by:type_name -> google.protobuf.Timestamp
+	9,  // 23: peppasync.ledger.v1.Claim.sent_at:type_name -> google.protobuf.Timestamp
+	9,  // 24: peppasync.ledger.v1.Settlement.settled_at:type_name -> google.protobuf.Timestamp
+	9,  // 25: peppasync.ledger.v1.Settlement.first_byte_at:type_name -> google.protobuf.Timestamp
+	9,  // 26: peppasync.ledger.v1.Settlement.issued_at:type_name -> google.protobuf.Timestamp
+	11, // 27: peppasync.ledger.v1.Peak.per:type_name -> google.protobuf.Duration
+	11, // 28: peppasync.ledger.v1.Peak.arrives_within:type_name -> google.protobuf.Duration
+	9,  // 29: peppasync.ledger.v1.Peak.since:type_name -> google.protobuf.Timestamp
+	9,  // 30: peppasync.ledger.v1.Peak.reached_at:type_name -> google.protobuf.Timestamp
+	7,  // 31: peppasync.ledger.v1.Peak.tank:type_name -> peppasync.ledger.v1.Tank
+	11, // 32: peppasync.ledger.v1.Tank.per:type_name -> google.protobuf.Duration
+	9,  // 33: peppasync.ledger.v1.Tank.as_of:type_name -> google.protobuf.Timestamp
+	13, // 34: peppasync.ledger.v1.Close.result:type_name -> peppasync.dispatch.v1.Result
+	14, // 35: peppasync.ledger.v1.Close.hold:type_name -> peppasync.dispatch.v1.Hold
+	9,  // 36: peppasync.ledger.v1.Close.key_free_at:type_name -> google.protobuf.Timestamp
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_ledger_v1_ledger_proto_init() }
@@ -1060,14 +1171,14 @@ func file_peppasync_ledger_v1_ledger_proto_init() {
 	if File_peppasync_ledger_v1_ledger_proto != nil {
 		return
 	}
-	file_peppasync_ledger_v1_ledger_proto_msgTypes[4].OneofWrappers = []any{}
+	file_peppasync_ledger_v1_ledger_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_ledger_v1_ledger_proto_rawDesc), len(file_peppasync_ledger_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -233,6 +233,9 @@ func (b *Budget) Close(until time.Time) {
 	b.closedUntil = max(b.closedUntil, b.nanos(until))
 }
 
+// Reopen takes back what was given to Close. The limits hold as before.
+func (b *Budget) Reopen() { b.closedUntil = -farthest }
+
 // Ahead lets n permits more be out than the concurrency limits allow. It is for a
 // caller that itself never writes more requests at a time than they allow and
 // holds a permit back until there is room for it: without it, permits that wait

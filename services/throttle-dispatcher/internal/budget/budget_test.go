@@ -144,6 +144,30 @@ func TestCloseHoldsUntilItsTime(t *testing.T) {
 	}
 }
 
+// A closure that is taken back leaves nothing of itself, not even at the next owner,
+// whose record says when the one before would have opened.
+func TestReopenTakesBackWhatCloseSaid(t *testing.T) {
+	b := newBudget(t, perSecond(11, 1))
+	last := b.Reserve(epoch, 0, 1)[0]
+	hour := epoch.Add(time.Hour)
+	b.Close(hour)
+	successor := newBudget(t, perSecond(11, 1))
+	past := Past{Permit: last, SettledAt: epoch.Add(50 * millisecond)}
+	successor.Restore(epoch.Add(60*millisecond), History{
+		LastPermit: 1, NextSend: b.NextSend(), ClosedUntil: b.ClosedUntil(), Permits: []Past{past},
+	})
+	for name, b := range map[string]*Budget{"the owner": b, "its successor": successor} {
+		if at, _ := b.Next(epoch.Add(60 * millisecond)); !at.Equal(hour) {
+			t.Errorf("%s sends at %v, and is closed", name, at)
+		}
+		b.Reopen()
+		// The pace holds on.
+		if at, ok := b.Next(epoch.Add(60 * millisecond)); !ok || !at.Equal(epoch.Add(100*millisecond)) || !b.ClosedUntil().IsZero() {
+			t.Errorf("%s sends at %v (%v) when reopened, want the pace after its last call", name, at.Sub(epoch), ok)
+		}
+	}
+}
+
 func TestDeclaredArrivalFreesAPermitBeforeItsReply(t *testing.T) {
 	l := perSecond(1, 0)
 	l.Windows[0].ArrivesWithin = 20 * millisecond

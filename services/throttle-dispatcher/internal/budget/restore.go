@@ -59,11 +59,8 @@ func (b *Budget) Restore(now time.Time, history History) {
 	if !history.ClosedUntil.IsZero() {
 		b.Close(history.ClosedUntil)
 	}
-	if !history.NextSend.IsZero() {
-		last := b.nanos(history.NextSend) - b.gap
-		if !b.sent || last > b.last {
-			b.last, b.sent = last, true
-		}
+	if last, ok := b.lastSend(history); ok && (!b.sent || last > b.last) {
+		b.last, b.sent = last, true
 	}
 	longest := longestReply(history.Permits)
 	underWay, left := make(holders), make(leftovers)
@@ -112,6 +109,22 @@ func (b *Budget) restoreLeft(left leftovers, bounds map[string]Bound, skew time.
 			}
 		}
 	}
+}
+
+// lastSend returns the send time from which the pace of owners before goes on; false
+// where there is none. Where they were closed for longer than that, their next send
+// time is when they open, and no pace may be counted from there: the pause may be taken
+// back. Then the last permit tells.
+func (b *Budget) lastSend(history History) (last int64, ok bool) {
+	if history.NextSend.After(history.ClosedUntil) {
+		return b.nanos(history.NextSend) - b.gap, true
+	}
+	for _, p := range history.Permits {
+		if at := b.nanos(p.SendAt); !ok || at > last {
+			last, ok = at, true
+		}
+	}
+	return last, ok
 }
 
 // holders has, for each holder, when its calls end that may be under way.

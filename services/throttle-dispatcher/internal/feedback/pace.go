@@ -89,6 +89,13 @@ func (p *Pace) Throttled(sent, now, resumes time.Time, others float64) bool {
 	return true
 }
 
+// Resumed takes in that the pause after the latest refusal is over before its time.
+func (p *Pace) Resumed(now time.Time) {
+	if now.Before(p.from) {
+		p.from = now
+	}
+}
+
 // Grows returns the part of now, from when it grows, and when it will be whole if no
 // call is throttled until then; no later than now where it is.
 func (p *Pace) Grows(now time.Time) (part float64, from, whole time.Time) {

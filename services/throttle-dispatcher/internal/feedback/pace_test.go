@@ -37,6 +37,14 @@ func TestPace(t *testing.T) {
 			t.Errorf("whole at %v", whole.Sub(epoch))
 		}
 	})
+	t.Run("a pause that is over before its time", func(t *testing.T) {
+		var p feedback.Pace
+		p.Throttled(at(-time.Second), epoch, at(time.Hour), 1)
+		p.Resumed(at(time.Minute))
+		near(t, &p, at(time.Minute+90*time.Second), 0.925)
+		p.Resumed(at(2 * time.Minute)) // it grows already
+		near(t, &p, at(time.Minute+90*time.Second), 0.925)
+	})
 	t.Run("calls that were under way together count once", func(t *testing.T) {
 		var p feedback.Pace
 		for range 10 {

@@ -29,6 +29,10 @@ func (r *Recorder) Build(now time.Time, b *budget.Budget) *ledgerv1.Block {
 		Permits: r.pending.permits, Claims: r.pending.claims, Parallel: r.parallel,
 		Levels: levels(b.Levels(now)),
 	}
+	if b.ClosedUntil().After(now) {
+		block.ClosedBecause = r.because
+	}
+	block.Reopenings = r.pending.reopenings
 	free := MaxBlockBytes - maxSettlementBytes - maxHeadBytes
 	for _, p := range block.GetPermits() {
 		free -= encoded(p)

@@ -59,7 +59,19 @@ func check(block *ledgerv1.Block) error {
 	if err := checkPermits(block); err != nil {
 		return err
 	}
+	if err := checkReopenings(block); err != nil {
+		return err
+	}
 	return checkEntries(block)
+}
+
+func checkReopenings(block *ledgerv1.Block) error {
+	for _, r := range block.GetReopenings() {
+		if !r.GetAt().IsValid() || !r.GetClosedUntil().IsValid() {
+			return fmt.Errorf("the reopening by %q lacks a valid at or closed_until", r.GetBy())
+		}
+	}
+	return nil
 }
 
 func checkPermits(block *ledgerv1.Block) error {

@@ -29,6 +29,8 @@ type State struct {
 	LastPermit   int64
 	NextSend     time.Time
 	ClosedUntil  time.Time
+	// ClosedBecause says why, as people read it.
+	ClosedBecause string
 	// Permits are those handed out, void ones left out, by number.
 	Permits []Permit
 	// Parallel is how many calls a holder of permits had under way at most at a time;
@@ -158,6 +160,7 @@ func (f *Folder) Add(r Record) error {
 	s.LastSequence = r.Sequence
 	s.WrittenAt, s.LastPermit = b.GetWrittenAt().AsTime(), max(s.LastPermit, b.GetLastPermit())
 	s.NextSend, s.ClosedUntil = instant(b.GetNextSend()), instant(b.GetClosedUntil())
+	s.ClosedBecause = b.GetClosedBecause()
 	s.Levels, s.Writer = nil, holder
 	for _, l := range b.GetLevels() {
 		s.Levels = append(s.Levels, budget.Level{

@@ -180,6 +180,49 @@ func TestClosedAndClaimedAgainInOneBlockIsOpen(t *testing.T) {
 	}
 }
 
+func TestWhyItIsClosedAndWhoReopensIt(t *testing.T) {
+	b, r := newOwner(t, State{})
+	until := epoch.Add(time.Hour)
+	b.Close(until)
+	r.Because("it throttled a call")
+	b2, r2 := newOwner(t, State{ClosedBecause: "as before"})
+	b2.Close(until)
+	if got := r2.Build(epoch, b2).GetClosedBecause(); got != "as before" {
+		t.Errorf("a new owner writes that it is closed because %q", got)
+	}
+	block := r.Build(epoch, b)
+	r.Committed(1)
+	state, err := Fold([]Record{{1, block}})
+	must(t, err)
+	if state.ClosedBecause != "it throttled a call" || !state.ClosedUntil.Equal(until) {
+		t.Errorf("closed until %v because %q", state.ClosedUntil, state.ClosedBecause)
+	}
+	b.Reopen()
+	long := strings.Repeat("ü", 400)
+	must(t, r.Reopen(&ledgerv1.Reopening{At: timestamppb.New(epoch), By: "kim", Reason: long, ClosedUntil: timestamppb.New(until)}))
+	if !r.Pending() {
+		t.Error("a reopening need not be written")
+	}
+	if err := r.Reopen(&ledgerv1.Reopening{}); !errors.Is(err, ErrBlockFull) {
+		t.Errorf("a second one before the first is written: %v", err)
+	}
+	block = r.Build(epoch, b)
+	r.Committed(2)
+	if found := block.GetReopenings(); len(found) != 1 || found[0].GetBy() != "kim" || found[0].GetReason() != strings.Repeat("ü", 250) {
+		t.Errorf("the block holds %v", found)
+	}
+	if block.GetClosedUntil() != nil || block.GetClosedBecause() != "" {
+		t.Errorf("it is closed until %v because %q, and open", block.GetClosedUntil(), block.GetClosedBecause())
+	}
+	if r.Pending() || len(r.Build(epoch, b).GetReopenings()) != 0 {
+		t.Error("it is written twice")
+	}
+	if err := check(&ledgerv1.Block{Connector: "erp", WrittenAt: timestamppb.New(epoch), Reopenings: []*ledgerv1.Reopening{{By: "kim"}}}); err == nil ||
+		!strings.Contains(err.Error(), `by "kim" lacks a valid at`) {
+		t.Errorf("a reopening without its time: %v", err)
+	}
+}
+
 func TestBadRecordsAreNamed(t *testing.T) {
 	stamp := timestamppb.New(epoch)
 	permit := func(n int64) *ledgerv1.Permit {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -28,6 +29,8 @@ const (
 	maxSettlementBytes = 64 << 10
 	// maxHeadBytes is kept free for the fields of the block itself.
 	maxHeadBytes = 4 << 10
+	// mostWords bounds, in bytes, what people and systems say in it.
+	mostWords = 500
 	// carryAfter is how many blocks back the oldest claim may be before it is
 	// written again, so that a new owner has little to read.
 	carryAfter = 1024
@@ -71,6 +74,8 @@ type Recorder struct {
 	building *ledgerv1.Block
 	// parallel is what blocks are to say of it, and onRecord what the newest says.
 	parallel, onRecord int32
+	// because is why it is closed, as long as it is.
+	because string
 
 	permits lineup[int64]
 	ends    map[int64]end
@@ -88,6 +93,7 @@ type pending struct {
 	settlements []*ledgerv1.Settlement
 	closes      []*ledgerv1.Close
 	deferrals   []*dispatchv1.Waiting
+	reopenings  []*ledgerv1.Reopening
 	// bytes is the encoded size of all but the settlements.
 	bytes int
 }
@@ -123,6 +129,7 @@ func NewRecorder(identity Identity, limits budget.Limits, state State) (*Recorde
 	r := &Recorder{
 		identity: identity, limits: limits, last: state.LastSequence, carryAfter: carryAfter, carryAge: carryAge,
 		ends: make(map[int64]end), claims: make(map[string]*entry), closes: make(map[string]uint64),
+		because: state.ClosedBecause,
 	}
 	for _, p := range state.Permits {
 		r.ends[p.Number] = end{deadline: p.Deadline, settled: p.SettledAt}
@@ -304,6 +311,33 @@ func (r *Recorder) endClaim(id string) {
 	}
 }
 
+// Because says why no call is handed out for a while. Of long words the beginning is
+// kept.
+func (r *Recorder) Because(words string) { r.because = shortened(words) }
+
+// Reopen records that a person ended a pause. What does not fit into the head of a
+// block has to wait for the next one.
+func (r *Recorder) Reopen(reopening *ledgerv1.Reopening) error {
+	if len(r.pending.reopenings) > 0 {
+		return fmt.Errorf("reopening: %w: another one is not written yet", ErrBlockFull)
+	}
+	reopening = proto.CloneOf(reopening)
+	for _, words := range []*string{&reopening.By, &reopening.Reason, &reopening.ClosedBecause} {
+		*words = shortened(*words)
+	}
+	r.pending.reopenings = append(r.pending.reopenings, reopening)
+	return nil
+}
+
+// shortened keeps words to what the head of a block has room for, four times.
+func shortened(words string) string {
+	words = strings.ToValidUTF8(words, "")
+	if len(words) > mostWords {
+		words = strings.ToValidUTF8(words[:mostWords], "")
+	}
+	return words
+}
+
 // Acked says that the delivery's message is gone from the queue, so that its
 // close or deferral need not be found any more.
 func (r *Recorder) Acked(deliveryID string) { delete(r.closes, deliveryID) }
@@ -325,7 +359,7 @@ func (r *Recorder) Widens() bool { return r.onRecord > 0 && r.parallel > r.onRec
 // Pending says whether there is anything to write.
 func (r *Recorder) Pending() bool {
 	p := &r.pending
-	return r.building != nil || r.Widens() || len(p.permits)+len(p.claims)+len(p.settlements)+len(p.closes)+len(p.deferrals) > 0
+	return r.building != nil || r.Widens() || len(p.permits)+len(p.claims)+len(p.settlements)+len(p.closes)+len(p.deferrals)+len(p.reopenings) > 0
 }
 
 // CarryAfter changes how old an open claim's block may become until it is written
