@@ -48,7 +48,8 @@ func (s *stalls) flush() time.Duration   { return flushEvery + s.worst }
 // which the transport bounds: those that wait for their send time. They are a block's,
 // or what the pace makes of the horizon.
 func (w *worker) ahead() int {
-	gap := w.budget.Gap()
+	limits := w.budget.Limits()
+	gap := limits.Gap() // of the whole pace
 	if gap == 0 {
 		return maxPerBlock
 	}

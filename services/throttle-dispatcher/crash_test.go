@@ -67,6 +67,13 @@ func (d *deadly) Publish(ctx context.Context, m bus.Message) (bus.Ack, error) {
 	return d.Records.Publish(ctx, m)
 }
 
+func (d *deadly) PublishAtomic(ctx context.Context, messages []bus.Message) (bus.Ack, error) {
+	if !d.writes() {
+		return bus.Ack{}, errDead
+	}
+	return d.Records.PublishAtomic(ctx, messages)
+}
+
 func (d *deadly) Ack(ctx context.Context, m *bus.Incoming) error {
 	if d.atAck {
 		d.die()

@@ -2,6 +2,7 @@ package throttledispatcher
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -66,7 +67,9 @@ func PlacesPerLane(connectors int, connector *v1alpha1.Connector) (int, error) {
 type Together = together
 
 // NewTogether returns one that writes to records.
-func NewTogether(records Records) *Together { return &together{records: records} }
+func NewTogether(records Records, log *slog.Logger) *Together {
+	return &together{records: records, log: log}
+}
 
 // Publish is publish.
 func (t *Together) Publish(ctx context.Context, m bus.Message) error { return t.publish(ctx, m) }

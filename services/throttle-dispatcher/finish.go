@@ -72,9 +72,13 @@ func (w *worker) finish(ctx context.Context, j *job, closing *ledgerv1.Close) {
 	if j.restored {
 		publish = w.publishUnlessThere
 	}
+	published := false
 	if !w.insist(ctx, id, func() error {
-		if err := publish(ctx, closing); err != nil {
-			return err
+		if !published {
+			if err := publish(ctx, closing); err != nil {
+				return err
+			}
+			published = true
 		}
 		w.finishing <- struct{}{}
 		defer func() { <-w.finishing }()
@@ -151,7 +155,9 @@ func (w *worker) publishHold(ctx context.Context, hold *dispatchv1.Hold, result 
 // its hold may have been released since, and must not come back.
 func (w *worker) publishUnlessThere(ctx context.Context, closing *ledgerv1.Close) error {
 	result := closing.GetResult()
+	w.finishing <- struct{}{} // after a restart there may be thousands
 	_, err := w.records.Last(ctx, bus.StreamResult, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()))
+	<-w.finishing
 	if errors.Is(err, bus.ErrNotFound) {
 		return w.publishOnce(ctx, closing)
 	}
@@ -160,33 +166,37 @@ func (w *worker) publishUnlessThere(ctx context.Context, closing *ledgerv1.Close
 
 // publishResult publishes a result, together with others.
 func (w *worker) publishResult(ctx context.Context, result *dispatchv1.Result) error {
-	subject := bus.ResultSubject(result.GetRequester(), result.GetDeliveryId())
-	return w.publishBy(ctx, bus.StreamResult, subject, result, w.results.publish)
+	m, err := unique(ctx, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()), result)
+	if err != nil {
+		return err
+	}
+	if err = w.results.publish(ctx, m); bus.IsConflict(err) {
+		// A whole batch asks, if its answer was lost.
+		w.finishing <- struct{}{}
+		defer func() { <-w.finishing }()
+		_, err = bus.Instead(ctx, w.records, bus.StreamResult, m, err)
+	}
+	return err
 }
 
 // publishNew publishes what must be there once; that it is there already is
 // success.
 func (w *worker) publishNew(ctx context.Context, stream, subject string, message proto.Message) error {
-	return w.publishBy(ctx, stream, subject, message, func(ctx context.Context, m bus.Message) error {
-		_, err := w.records.Publish(ctx, m)
-		return err
-	})
-}
-
-func (w *worker) publishBy(
-	ctx context.Context, stream, subject string, message proto.Message, publish func(context.Context, bus.Message) error,
-) error {
-	data, err := proto.Marshal(message)
+	m, err := unique(ctx, subject, message)
 	if err != nil {
 		return err
 	}
-	// The trace goes along in any case: those published together are of others.
-	m := bus.Message{Subject: subject, Header: telemetry.Inject(ctx), Data: data, ExpectLast: bus.Sequence(0)}
-	err = publish(ctx, m)
-	if bus.IsConflict(err) {
+	if _, err = w.records.Publish(ctx, m); bus.IsConflict(err) {
 		_, err = bus.Instead(ctx, w.records, stream, m, err)
 	}
 	return err
+}
+
+// unique is a record of which there is to be one, with the trace of ctx: those that
+// it is published with are of others.
+func unique(ctx context.Context, subject string, record proto.Message) (bus.Message, error) {
+	data, err := proto.Marshal(record)
+	return bus.Message{Subject: subject, Header: telemetry.Inject(ctx), Data: data, ExpectLast: bus.Sequence(0)}, err
 }
 
 // dropMessage acknowledges the message of a delivery that was closed before.

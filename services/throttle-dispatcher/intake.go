@@ -37,23 +37,23 @@ const (
 	// published and its message acknowledged. Fewer places than the pace makes of it are
 	// the pace: 512 of them were 640 calls a second.
 	heldFor = 2 * time.Second
-	// mostForPace bounds what a lane holds for the sake of a pace.
-	mostForPace = 8192
+	// mostForPace bounds what a lane holds for the sake of a pace, and paceTogether what
+	// those of all connectors do, as if each had its work in one lane.
+	mostForPace  = 8192
+	paceTogether = 2 * keepTogether
 )
 
 // placesPerLane returns how many deliveries each lane holds beside so many
-// connectors: no fewer than its limits allow to be dealt with at a time.
+// connectors: as many as its limits allow to be dealt with at a time, if that is more,
+// as long as all together are not too many.
 func placesPerLane(connectors int, limits budget.Limits) int {
 	shared := max(leastPerLane, min(keepPerLane, keepTogether/max(1, connectors)))
 	pace := callsPerSecond(limits)
 	if math.IsInf(pace, 1) {
 		return shared // it takes what it gets
 	}
-	return max(shared, int(min(mostForPace, pace*heldFor.Seconds()+float64(maxConcurrency(limits)))))
-}
-
-func (w *worker) placesFor(limits budget.Limits) int {
-	return placesPerLane(len(w.config.Catalog.Connectors()), limits)
+	most := min(mostForPace, paceTogether/max(1, connectors))
+	return max(shared, int(min(float64(most), pace*heldFor.Seconds()+float64(maxConcurrency(limits)))))
 }
 
 // startIntake reads every lane of the connector into the loop until ctx is
@@ -202,7 +202,7 @@ func (w *worker) respec(connector *v1alpha1.Connector) error {
 	if err != nil {
 		return err
 	}
-	if !sameButPace(previous, connector) || maxConcurrency(limits) != w.connections || w.placesFor(limits) > w.places {
+	if !sameButPace(previous, connector) || maxConcurrency(limits) != w.connections || placesPerLane(w.beside, limits) > w.places {
 		return errRespecified
 	}
 	if err := w.budget.SetLimits(time.Now(), limits); err != nil {

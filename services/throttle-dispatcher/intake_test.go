@@ -14,8 +14,8 @@ func concurrencyOf(calls int64) v1alpha1.Limit {
 }
 
 // However many connectors have a backlog, what is held in memory of it is bounded, a
-// lane has enough for a second at 100 a second, and never fewer than two seconds of the
-// pace and the calls under way need.
+// lane has enough for a second at 100 a second, and for two seconds of its pace and the
+// calls under way where few are quick.
 func TestManyConnectorsHoldNoMoreTogether(t *testing.T) {
 	for name, test := range map[string]struct {
 		connectors, want int
@@ -28,7 +28,8 @@ func TestManyConnectorsHoldNoMoreTogether(t *testing.T) {
 		"two hundred":                {200, 128, []v1alpha1.Limit{window(100, time.Minute)}},
 		"a thousand":                 {1000, 128, []v1alpha1.Limit{window(100, time.Minute)}},
 		"one of 1,000 a second":      {1, 2400, []v1alpha1.Limit{window(1000, time.Second), concurrencyOf(400)}},
-		"quick ones among others":    {1000, 2400, []v1alpha1.Limit{window(1000, time.Second), concurrencyOf(400)}},
+		"some quick ones":            {20, 2400, []v1alpha1.Limit{window(1000, time.Second), concurrencyOf(400)}},
+		"as quick as all the others": {200, 256, []v1alpha1.Limit{window(1000, time.Second), concurrencyOf(400)}},
 		"the slower of two windows":  {200, 210, []v1alpha1.Limit{window(1000, time.Second), window(3000, time.Minute), concurrencyOf(110)}},
 		"no pace":                    {1, 512, []v1alpha1.Limit{concurrencyOf(400)}},
 		"more than anyone can store": {1, 8192, []v1alpha1.Limit{window(1_000_000, time.Second)}},

@@ -55,14 +55,17 @@ func limitsOf(connector *v1alpha1.Connector) (budget.Limits, error) {
 	return limits, nil
 }
 
-// callsPerSecond returns what windows and buckets allow over a long time; infinite
-// where there are none.
+// callsPerSecond returns what windows and buckets of calls allow over a long time;
+// infinite where there are none. How many calls points are is not known.
 func callsPerSecond(limits budget.Limits) float64 {
 	pace := math.Inf(1)
 	for _, window := range limits.Windows {
 		pace = min(pace, float64(window.Calls)/window.Per.Seconds())
 	}
 	for _, bucket := range limits.Buckets {
+		if bucket.Weighted {
+			continue
+		}
 		pace = min(pace, float64(bucket.Refill)/bucket.Per.Seconds())
 	}
 	return pace

@@ -116,7 +116,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer stopMeasuring()
 	stopServing := d.serve()
 	defer stopServing()
-	d.results = &together{records: d.records}
+	d.results = &together{records: d.records, log: d.config.Logger}
 	defer d.results.wait()
 	for d.work(ctx, shards) {
 		d.config.Logger.ErrorContext(ctx, "another dispatcher runs under this one's name, and this one stands by until it is free; give each its own --owner",

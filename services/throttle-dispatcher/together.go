@@ -2,6 +2,8 @@ package throttledispatcher
 
 import (
 	"context"
+	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,16 +29,19 @@ const (
 // concurrent use.
 type together struct {
 	records writes
+	log     *slog.Logger
 
 	mu      sync.Mutex
 	waiting []*publication
 	// working: someone publishes, and looks again at what waits after that.
 	working bool
 	group   sync.WaitGroup
+	refused sync.Once
 }
 
-// publication is a message and where its fate is told.
+// publication is a message and where its fate is told, as long as ctx is not done.
 type publication struct {
+	ctx     context.Context //nolint:containedctx // what is looked at is whether it is done
 	message bus.Message
 	done    chan error
 }
@@ -44,13 +49,14 @@ type publication struct {
 // publish returns once the message is on disk, an error that says why it may not be,
 // or that of ctx, after which it may be published all the same.
 func (t *together) publish(ctx context.Context, m bus.Message) error {
-	p := &publication{message: m, done: make(chan error, 1)}
+	p := &publication{ctx: ctx, message: m, done: make(chan error, 1)}
 	t.mu.Lock()
 	t.waiting = append(t.waiting, p)
 	if !t.working {
 		t.working = true
-		// Others depend on it, so it does not end with the one who came first.
-		t.group.Go(func() { t.work(context.WithoutCancel(ctx)) })
+		// Others depend on it, so it does not end with the one who came first, and is
+		// not of that one's trace.
+		t.group.Go(func() { t.work(context.Background()) }) //nolint:contextcheck // see above
 	}
 	t.mu.Unlock()
 	select {
@@ -61,7 +67,8 @@ func (t *together) publish(ctx context.Context, m bus.Message) error {
 	}
 }
 
-// wait returns when nothing is being published.
+// wait returns when nothing is being published, which after all who have asked have
+// given up takes one write at most.
 func (t *together) wait() { t.group.Wait() }
 
 func (t *together) work(ctx context.Context) {
@@ -80,6 +87,7 @@ func (t *together) work(ctx context.Context) {
 func (t *together) next() []*publication {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.waiting = slices.DeleteFunc(t.waiting, func(p *publication) bool { return p.ctx.Err() != nil })
 	n, bytes := 0, 0
 	for n < min(len(t.waiting), mostTogether) && (n == 0 || bytes+len(t.waiting[n].message.Data) <= bytesTogether) {
 		bytes += len(t.waiting[n].message.Data)
@@ -97,13 +105,20 @@ func (t *together) write(ctx context.Context, all []*publication) {
 		for i, p := range all {
 			messages[i] = p.message
 		}
-		// One that is there already refuses all of them. Which one it is tells only its
-		// own attempt.
-		if _, err := t.records.PublishAtomic(ctx, messages); !bus.IsConflict(err) {
+		_, err := t.records.PublishAtomic(ctx, messages)
+		if err == nil || bus.IsUnavailable(err) {
 			for _, p := range all {
 				p.done <- err
 			}
 			return
+		}
+		// One that is there already, or too large for the room that is left, refuses all
+		// of them. Which one it is tells only its own attempt.
+		if !bus.IsConflict(err) && !bus.IsFull(err) {
+			t.refused.Do(func() {
+				t.log.WarnContext(ctx, "the bus takes no batch of results; they go one by one, which is slower, until "+
+					"'peppasync apply' of this version has run", "error", err)
+			})
 		}
 	}
 	var group errgroup.Group

@@ -52,6 +52,8 @@ const (
 	// and the end of it. While a block is bound and stored, those of more than one block
 	// gather, or blocks themselves bound the pace.
 	maxTaken = 16 * maxPerBlock
+	// takenFor is for how long it does so at most: send times pass meanwhile.
+	takenFor = 50 * time.Millisecond
 )
 
 // desk is what all workers of a dispatcher share.
@@ -124,9 +126,10 @@ type worker struct {
 	aside   map[string]*job
 	random  *rand.Rand
 
-	// places is how many deliveries each lane holds here.
-	places int
-	jobs   map[string]*job
+	// places is how many deliveries each lane holds here; beside is how many connectors
+	// there were when that was worked out.
+	places, beside int
+	jobs           map[string]*job
 	// open are claims that an earlier owner left; each is taken up when its
 	// message comes again.
 	open     map[string]*ledgerv1.Claim
@@ -260,7 +263,8 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		return nil, err
 	}
 	w.others = othersOf(limits)
-	w.places = w.placesFor(limits)
+	w.beside = len(desk.config.Catalog.Connectors())
+	w.places = placesPerLane(w.beside, limits)
 	w.budget.Ahead(w.ahead())
 	if w.auditor, err = certificate.New(limits); err != nil {
 		return nil, fmt.Errorf("connector %s: %w", w.name, err)
@@ -406,7 +410,8 @@ func (w *worker) hear(ctx, calls context.Context, due, beat <-chan time.Time) (o
 // takeWhatIsThere empties the channels, so that a block covers all that is
 // known.
 func (w *worker) takeWhatIsThere(calls context.Context) {
-	for range maxTaken {
+	begun := time.Now()
+	for n := 0; n < maxTaken && time.Since(begun) < takenFor; n++ {
 		select {
 		case m := <-w.incoming:
 			w.take(calls, m)
