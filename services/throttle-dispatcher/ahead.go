@@ -59,12 +59,13 @@ func (w *worker) ahead() int {
 // sent takes in that a call is under way, or would be if there were room.
 func (w *worker) sent(i issue) {
 	if i.short {
-		w.parallel.needed(time.Now())
+		w.parallel.short(time.Now())
 		return
 	}
 	w.budget.Issued(i.number, i.at)
 	at, ok := w.unsent[i.number]
 	delete(w.unsent, i.number)
+	w.parallel.sees(i.at, w.client.UnderWay())
 	if ok {
 		w.leftAt[i.number] = i.at
 	}

@@ -6,6 +6,17 @@ import "time"
 // enough before no more are allowed again. Each change costs a block.
 const halfEnough = time.Minute
 
+const (
+	// fewFor is for how long a peak of calls under way tells how many are needed, or
+	// twice as long.
+	fewFor = 5 * time.Second
+	// leastFew is below what it is not worth telling fewer from half.
+	leastFew = 4
+	// shortAgain is how long after the first call that came short of room others say so
+	// that came with it.
+	shortAgain = 200 * time.Millisecond
+)
+
 // heldLong is how long calls may be held back for want of a reply: a call that hangs
 // must not hold up the others for as long as it may take.
 const heldLong = time.Second
@@ -16,7 +27,9 @@ const heldLong = time.Second
 // may last, and the other half is free for its own calls at once. Send times are
 // handed out for more calls than are ever under way; if each of them counted, a
 // crash would stop a connector of few parallel calls for the grace at least, and
-// where another replica takes over for the longest time that a call may take.
+// where another replica takes over for the longest time that a call may take. In a
+// strict window each of those on record takes up its part for that time, also where
+// many are allowed, so that fewer than half are said as long as fewer are used.
 type parallel struct {
 	// half is all where no limit bounds them but the connections: whoever takes over then
 	// needs to know it for the windows alone.
@@ -28,6 +41,45 @@ type parallel struct {
 	// busy is how long calls have taken since then, all together.
 	neededAt, neededSince time.Time
 	busy                  time.Duration
+	// few is how many are enough: what was under way at most lately, and some more. peak
+	// and before are that since turnedAt and in the time before; it holds if no call came
+	// short of it since fewSince.
+	few, peak, before  int
+	turnedAt, fewSince time.Time
+	// raisedAt is when one did.
+	raisedAt time.Time
+}
+
+// sees takes in how many calls are under way.
+func (p *parallel) sees(now time.Time, underWay int) {
+	if now.Sub(p.turnedAt) >= fewFor {
+		p.few = max(p.peak, p.before)
+		p.few += p.few/8 + 1
+		p.before, p.peak, p.turnedAt = p.peak, 0, now
+	}
+	p.peak = max(p.peak, underWay)
+	if p.fewSince.IsZero() {
+		p.fewSince = now
+	}
+}
+
+// enough is how many are wanted where half is enough: no more than needed, since each
+// takes up its part of the windows of whoever takes over.
+func (p *parallel) enough(now time.Time) int {
+	if now.Sub(p.fewSince) < 2*fewFor {
+		return p.half
+	}
+	return min(p.half, max(p.few, leastFew))
+}
+
+// short takes in that a call found too little room for long.
+func (p *parallel) short(now time.Time) {
+	switch {
+	case p.allowed < p.half:
+		p.fewSince, p.raisedAt = now, now
+	case now.Sub(p.raisedAt) >= shortAgain:
+		p.needed(now)
+	}
 }
 
 func parallelOf(all int, declared bool) parallel {
@@ -50,7 +102,8 @@ func (p *parallel) needed(now time.Time) {
 // holds from when it is on record, and a lower one goes on record once it holds.
 func (w *worker) keepParallel(now time.Time) {
 	p := &w.parallel
-	want, recorded := p.half, w.ledger.OnRecord()
+	p.sees(now, w.client.UnderWay())
+	want, recorded := p.enough(now), w.ledger.OnRecord()
 	if needed := now.Sub(p.neededAt); p.allowed > p.half && needed >= halfEnough && p.busy > needed*time.Duration(p.half)*4/5 {
 		p.needed(now)
 	}
