@@ -43,6 +43,7 @@ type Auditor struct {
 	clock    int64 // the newest time seen
 	pace     pace
 	total    int64
+	blocks   int // read so far
 }
 
 type state int
@@ -121,6 +122,7 @@ func (a *Auditor) SetLimits(limits budget.Limits) error {
 // log; what an earlier block said is not said again.
 func (a *Auditor) Add(block *ledgerv1.Block, waiting bool) {
 	a.clock = max(a.clock, block.GetWrittenAt().AsTime().UnixNano())
+	a.blocks++
 	// Before the owner changes: the first block of one holds what it read of those before.
 	judged := a.adopt(block.GetPeaks())
 	if restored := nanos(block.GetRestoredAt()); block.GetOwner() != a.owner || restored != a.restored {
@@ -173,6 +175,9 @@ func (a *Auditor) settle(s *ledgerv1.Settlement) {
 // without a settlement. Another process may have another clock; one of the same
 // name was dead by then, and its connections with it.
 func (a *Auditor) takeOver(other bool, restored int64) {
+	for _, j := range a.judges {
+		j.leave(a.tail[a.head:], a.written, a.clock)
+	}
 	var left []*call
 	over := a.written
 	for i := range a.tail[a.head:] {
@@ -197,10 +202,8 @@ func (a *Auditor) takeOver(other bool, restored int64) {
 	}
 	// Until here all was by one clock.
 	a.count(a.clock)
-	if other {
-		for _, j := range a.judges {
-			j.takeOver()
-		}
+	for _, j := range a.judges {
+		j.takeOver(other, restored)
 	}
 }
 
@@ -243,7 +246,7 @@ func (a *Auditor) skew() int64 { return 2 * int64(a.limits.ClockTolerance) }
 func (a *Auditor) Peaks() []*ledgerv1.Peak {
 	peaks := make([]*ledgerv1.Peak, 0, len(a.judges))
 	for _, j := range a.judges {
-		j.moveOn(a.tail[a.head:], a.clock)
+		j.moveOn(a.tail[a.head:], a.written, a.clock)
 		peak := &ledgerv1.Peak{
 			Limit: j.limit.Name, Calls: int64(j.limit.Calls), Largest: int64(j.largest), LargestSent: int64(j.sent),
 		}
@@ -254,9 +257,10 @@ func (a *Auditor) Peaks() []*ledgerv1.Peak {
 			peak.ArrivesWithin = durationpb.New(j.limit.ArrivesWithin)
 		}
 		if k := j.tank; k != nil {
+			left, asOf := k.carries()
 			peak.Tank = &ledgerv1.Tank{
 				Refill: k.Refill, Per: durationpb.New(time.Duration(k.Per)), Points: k.Points,
-				Level: k.settled.whole, Part: k.settled.part, AsOf: timestamppb.New(moment(k.at)),
+				Level: left.whole, Part: left.part, AsOf: timestamppb.New(moment(asOf)),
 			}
 		}
 		if j.reachedAt != 0 {
@@ -276,8 +280,8 @@ func (a *Auditor) adopt(peaks []*ledgerv1.Peak) (judged uint64) {
 	for n, j := range a.judges {
 		for _, p := range peaks {
 			found := limitOf(p)
-			if k := p.GetTank(); j.tank != nil && j.limit.like(found) && k.GetLevel() >= 0 && k.GetPart() >= 0 && k.GetPart() < j.tank.Per {
-				j.tank.carry(amount{k.GetLevel(), k.GetPart()}, nanos(k.GetAsOf()))
+			if j.tank != nil && j.limit.like(found) {
+				a.carry(j.tank, p.GetTank())
 			}
 			if !j.limit.same(found) {
 				continue
@@ -297,6 +301,20 @@ func (a *Auditor) adopt(peaks []*ledgerv1.Peak) (judged uint64) {
 		}
 	}
 	return judged
+}
+
+// carry takes in the level that a block carries.
+func (a *Auditor) carry(into *tank, k *ledgerv1.Tank) {
+	if k.GetLevel() < 0 || k.GetPart() < 0 || k.GetPart() >= into.Per {
+		return
+	}
+	// Whether the first block that was read is also its owner's first, and what it
+	// carries that of an owner before, nobody knows, so that it was taken for that; the
+	// second one says what it is.
+	if a.blocks == 2 && k.GetAsOf() != nil {
+		into.forget()
+	}
+	into.carry(amount{k.GetLevel(), k.GetPart()}, nanos(k.GetAsOf()))
 }
 
 // limitOf is what a peak was found under.

@@ -68,8 +68,10 @@ type judge struct {
 	// early holds calls that others may still begin before: they begin in another
 	// order than they are handed out.
 	early []span
-	// tank is the bucket's; nil where the limit is none.
-	tank *tank
+	// tank is the bucket's; nil where the limit is none. While calls that an owner left
+	// are counted, left is what it was before: their send times are ahead of what that
+	// owner has seen pass, and what ends until then is the next one's to drain.
+	tank, left *tank
 
 	largest, sent int
 	reachedAt     int64
@@ -119,6 +121,9 @@ func (j *judge) countTo(t int64) {
 			if level := j.tank.begin(s).up(); s.judged && level > j.largest {
 				j.largest, j.reachedAt = level, s.began
 			}
+			if j.left != nil {
+				j.left.add(j.tank.filling(s))
+			}
 			continue
 		}
 		if s.judged {
@@ -142,16 +147,27 @@ func (j *judge) countTo(t int64) {
 }
 
 // moveOn moves a bucket on as far as all is counted but those: with it the next block
-// says all that its reader may not find in the calls.
-func (j *judge) moveOn(uncounted []call, now int64) {
+// says all that its reader may not find in the calls. Not past written, when the newest
+// block was: send times are ahead of it, and what ends by them the next owner finds.
+func (j *judge) moveOn(uncounted []call, written, now int64) {
 	switch {
 	case j.tank == nil:
 	case len(uncounted) > 0:
 		j.countTo(uncounted[0].sent)
-		j.tank.advance(uncounted[0].sent)
+		j.tank.advance(min(uncounted[0].sent, written))
 	default:
 		j.countTo(math.MaxInt64)
 		j.tank.quiet(now)
+		j.tank.catchUp()
+	}
+}
+
+// leave moves a bucket on as the first block of the next owner has it, before what is
+// left open is counted.
+func (j *judge) leave(uncounted []call, written, now int64) {
+	if j.tank != nil {
+		j.moveOn(uncounted, written, now)
+		j.left = j.tank.clone()
 	}
 }
 
@@ -179,12 +195,20 @@ func (j *judge) until(c *call) int64 {
 // takeOver makes the calls counted so far those of an owner before. What ran at
 // the same time under a concurrency limit had ended before, by the order of the
 // log.
-func (j *judge) takeOver() {
-	j.countTo(math.MaxInt64)
+func (j *judge) takeOver(other bool, restored int64) {
 	if j.tank != nil {
-		j.tank.takeOver(j.skew)
+		j.countTo(math.MaxInt64)
+		j.tank, j.left = j.left, nil
+		if other {
+			j.tank.takeOver(j.skew)
+		}
+		j.tank.restart(restored)
 		return
 	}
+	if !other {
+		return
+	}
+	j.countTo(math.MaxInt64)
 	if j.limit.Per == 0 {
 		j.own = bag{}
 		return

@@ -40,6 +40,27 @@ func (a amount) up() int {
 	return int(a.whole)
 }
 
+// mostFilled keeps sums of levels far from overflow.
+const mostFilled = 1 << 60
+
+// before is what an amount was so many nanoseconds ago, if none was added since.
+func (b Bucket) before(a amount, passed int64) amount {
+	if passed <= 0 || a == (amount{}) {
+		return a
+	}
+	per := uint64(max(b.Per, 1))
+	hi, lo := bits.Mul64(uint64(max(b.Refill, 0)), uint64(passed))
+	if hi >= per {
+		return amount{whole: mostFilled}
+	}
+	whole, part := bits.Div64(hi, lo, per)
+	then := amount{a.whole + int64(min(whole, mostFilled)), a.part + int64(part)} //nolint:gosec // part is below Per
+	if then.part >= int64(per) {                                                  //nolint:gosec // it was Per
+		then.whole, then.part = then.whole+1, then.part-int64(per) //nolint:gosec // as above
+	}
+	return then
+}
+
 // drained is what is left of an amount after so many nanoseconds.
 func (b Bucket) drained(a amount, passed int64) amount {
 	if passed <= 0 {
@@ -67,15 +88,18 @@ func (b Bucket) drained(a amount, passed int64) amount {
 // tank is the level of a bucket, by the log.
 type tank struct {
 	Bucket
-	// settled is what calls that had ended by at have left in it then.
+	// settled is what calls that had ended by to have left in it at at.
 	settled amount
-	at      int64
-	// flying holds the calls that end after at, by their ends, and held what they hold
+	// at is later than to after a takeover, by the skew and by how far the next owner's
+	// clock is behind: one time for both would say of calls of that owner which ended
+	// between them that they are in settled, and a reader could not tell.
+	to, at int64
+	// flying holds the calls that end after to, by their ends, and held what they hold
 	// in all.
 	flying []filling
 	held   int64
-	// carried is what settled was at carriedAt, as a block says that was read; 0 where
-	// none says more.
+	// carried is what calls that had ended by carriedAt had left then, as a block says
+	// that was read; carriedAt is 0 where none says more.
 	carried   amount
 	carriedAt int64
 }
@@ -94,9 +118,13 @@ type filling struct {
 func (k *tank) begin(s span) amount {
 	k.advance(s.began)
 	level := k.level()
-	f := filling{until: s.until, holds: k.weigh(max(s.cost, s.spent)), leaves: k.weigh(s.spent), ended: s.ended}
+	f := k.filling(s)
 	k.add(f)
 	return level.more(f.holds)
+}
+
+func (k *tank) filling(s span) filling {
+	return filling{until: s.until, holds: k.weigh(max(s.cost, s.spent)), leaves: k.weigh(s.spent), ended: s.ended}
 }
 
 func (k *tank) add(f filling) {
@@ -127,6 +155,7 @@ func (k *tank) advance(t int64) {
 	k.flying = slices.Delete(k.flying, 0, ends)
 	k.take(t)
 	k.drain(t)
+	k.to = max(k.to, t)
 }
 
 func (k *tank) drain(t int64) {
@@ -139,7 +168,7 @@ func (k *tank) drain(t int64) {
 func (k *tank) take(t int64) {
 	if k.carriedAt != 0 && k.carriedAt <= t {
 		k.drain(k.carriedAt)
-		k.raise(k.carried)
+		k.raise(k.drained(k.carried, k.at-k.carriedAt))
 		k.carriedAt = 0
 	}
 }
@@ -153,12 +182,19 @@ func (k *tank) raise(to amount) {
 // carry takes in what a block says that its writer knew: more than this, if calls
 // before the first block that was read are in it.
 func (k *tank) carry(settled amount, at int64) {
-	if at > k.at {
+	if at > k.to {
 		k.carried, k.carriedAt = settled, at
 		return
 	}
 	k.raise(k.drained(settled, k.at-at))
 }
+
+// forget drops what has settled: a block carries it as well.
+func (k *tank) forget() { k.settled, k.at, k.to, k.carriedAt = amount{}, 0, 0, 0 }
+
+// carries is what a block says to carry: what is in it of the calls that had ended by
+// to, and that time. It drains to settled at at, and is more in between.
+func (k *tank) carries() (amount, int64) { return k.before(k.settled, k.at-k.to), k.to }
 
 // quiet moves it on to when the last call ended: nothing is under way, and what is
 // begun later is begun after that. Not on to now, which is read from another clock.
@@ -186,8 +222,22 @@ func (k *tank) takeOver(skew int64) {
 		k.add(f)
 	}
 	k.at += skew
+}
+
+// catchUp moves it on to what was carried, where all is counted: an idle connector's
+// block says it, and no call comes to take it up.
+func (k *tank) catchUp() {
 	if k.carriedAt != 0 {
-		k.carriedAt += skew
+		k.advance(k.carriedAt)
+	}
+}
+
+// restart lets calls end from then on: those of the next owner, who began then by a
+// clock that may be behind. By no more than the silence: where the first block that was
+// read is of an owner of long ago, or does not say since when, it is not its first.
+func (k *tank) restart(then int64) {
+	if k.to-then < int64(silence) {
+		k.to = min(k.to, then)
 	}
 }
 

@@ -60,3 +60,48 @@ func TestALevelIsTakenOver(t *testing.T) {
 		})
 	}
 }
+
+// What a call of an owner before left is in what the next block carries, or still in
+// flight for the reader, never both: at a takeover the level is later by the skew, and a
+// call that was later by it already ends before that.
+func TestWhatABlockCarriesIsCountedOnce(t *testing.T) {
+	const ms, skew = int64(time.Millisecond), 100 * int64(time.Millisecond)
+	k := &tank{Bucket: Bucket{Refill: 10, Per: int64(time.Second), Points: true}}
+	k.begin(span{began: 1, until: 1000 * ms, cost: 5, spent: 5})
+	k.takeOver(skew)
+	k.begin(span{began: 1050 * ms, until: 3000 * ms, cost: 2, spent: 2})
+	k.takeOver(skew)
+	k.restart(1040 * ms)
+	writer, reader := k.clone(), k.clone()
+	writer.advance(1140 * ms)
+	reader.carry(writer.carries())
+	for _, at := range []int64{1140, 1150, 1250, 2000} {
+		if got, want := reader.levelAt(at*ms), writer.levelAt(at*ms); got != want {
+			t.Errorf("at %d ms a level of %+v for the reader, %+v for who wrote it", at, got, want)
+		}
+	}
+	fresh := &tank{Bucket: k.Bucket}
+	fresh.carry(writer.carries())
+	fresh.catchUp()
+	if got, want := fresh.levelAt(1200*ms), (amount{4, int64(time.Second) / 2}); got != want {
+		t.Errorf("a level of %+v for who read nothing else, want %+v", got, want)
+	}
+}
+
+// Two owners in turn that do nothing hand on what they read, without one call.
+func TestAnIdleOwnerHandsTheLevelOn(t *testing.T) {
+	limits := budget.Limits{Buckets: []budget.Bucket{{Name: "points", Capacity: 100, Refill: 1, Per: time.Minute, Weighted: true}}}
+	a, err := New(limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, owner := range []string{"one", "one", "two"} {
+		when := time.Duration(n) * time.Second
+		a.Add(&ledgerv1.Block{Owner: owner, RestoredAt: at(when), WrittenAt: at(when), Peaks: []*ledgerv1.Peak{{Calls: 100, Tank: &ledgerv1.Tank{
+			Refill: 1, Per: durationpb.New(time.Minute), Points: true, Level: 40, AsOf: at(0),
+		}}}}, false)
+	}
+	if k := a.Peaks()[0].GetTank(); k.GetLevel() < 39 || k.GetLevel() > 40 {
+		t.Errorf("the next block says %v, want the 40 points that were read, less what drained in 2 s", k)
+	}
+}
