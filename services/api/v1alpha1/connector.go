@@ -372,8 +372,8 @@ type HTTPOperation struct {
 	Find *HTTPFind `json:"find,omitempty"`
 	// What its replies say in their bodies. Without it the status decides; but for a
 	// page of HTML, a problem document, a body with "error" or "errors" in it, and one
-	// that is cut off or no JSON though it is declared so: then it is open whether
-	// the call was taken.
+	// that is cut off or is neither JSON nor a page though its type says so: then it is
+	// open whether the call was taken.
 	// +optional
 	Reply *HTTPReply `json:"reply,omitempty"`
 }
@@ -381,7 +381,8 @@ type HTTPOperation struct {
 // HTTPReply says what the replies to an operation mean, by expressions (CEL) that see
 // status, body (a JSON object or list; any use of it fails where the body is none),
 // text (the body as it came) and externalId. An expression that fails does not hold.
-// Neither a page of HTML nor a body that is cut off is asked anything.
+// Neither a page of HTML nor a body that is cut off is asked anything; all else is,
+// whatever type it is sent under.
 type HTTPReply struct {
 	// Which replies with a status from 200 to 299 say that the call was taken, such as
 	// has(body.data.order.id). It counts only where none of the others holds; what none

@@ -3,8 +3,11 @@ package http
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"mime"
 	nethttp "net/http"
+	"slices"
 	"strings"
 
 	"github.com/peppasync/peppasync/services/connectors"
@@ -27,6 +30,8 @@ const (
 	cut
 	// broken is said to be JSON, or begins like it, and is none.
 	broken
+	// unlike is said to be a page and does not begin like one, or the other way round.
+	unlike
 )
 
 // problemType is the media type of RFC 9457.
@@ -36,42 +41,101 @@ const problemType = "application/problem+json"
 // section 8.1).
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// contentOf says what a body is. Some systems send JSON under the type of a page, and
-// words under the type of JSON: declared says that the Connector describes the
-// replies, so that they are read for what they are.
+// contentOf says what a body is. Some systems send JSON under the type of a page, which
+// is PHP's default, and words under the type of JSON: declared says that the Connector
+// describes the replies, so that all but a page and what has no end is read for what it
+// is. Otherwise there would be replies that never count, whatever people write.
 func contentOf(r connectors.Reply, declared bool) content {
 	body := bytes.TrimSpace(r.Body)
-	isJSON := json.Valid(body)
+	mediaType := typeOf(r.Header)
+	beginsLikeJSON := len(body) > 0 && (body[0] == '{' || body[0] == '[')
 	switch {
-	case isPage(r.Header, body) && !(declared && isJSON):
+	case isPage(mediaType, body):
 		return page
 	case r.Err != nil:
 		return cut
 	case len(body) == 0:
 		return nothing
-	case isJSON:
+	case json.Valid(body):
 		return wholeJSON
-	case shouldBeJSON(r.Header, body, declared):
+	case beginsLikeJSON && mayBeJSON(mediaType) && endsTooEarly(body):
 		return broken
+	case declared:
+		return text
+	case saysJSON(mediaType), beginsLikeJSON && mediaType == "":
+		return broken
+	case saysHTML(mediaType), body[0] == '<' && !saysXML(mediaType) && !beginsLikeXML(body):
+		return unlike
 	}
 	return text
 }
 
-// isPage: IsHTML takes all for a page that begins with "<", which XML does as well.
-func isPage(header nethttp.Header, body []byte) bool {
-	mediaType := typeOf(header)
-	isXML := strings.HasSuffix(mediaType, "xml") && !strings.Contains(mediaType, "html")
-	return len(body) > 0 && !isXML && reply.IsHTML(header, body)
+func saysJSON(mediaType string) bool {
+	return mediaType == "text/json" || mediaType == "application/json" || strings.HasSuffix(mediaType, "+json")
 }
 
-// shouldBeJSON says of a body that is no JSON whether it is said to be, or begins so.
-func shouldBeJSON(header nethttp.Header, body []byte, declared bool) bool {
-	mediaType := typeOf(header)
-	saysJSON := mediaType == "text/json" || mediaType == "application/json" || strings.HasSuffix(mediaType, "+json")
-	if beginsSo := body[0] == '{' || body[0] == '['; beginsSo {
-		return saysJSON || mediaType == ""
+func saysHTML(mediaType string) bool { return strings.Contains(mediaType, "html") }
+
+func saysXML(mediaType string) bool {
+	return strings.HasSuffix(mediaType, "xml") && !saysHTML(mediaType)
+}
+
+// mayBeJSON says of a type whether what begins like JSON should be some: a log's line
+// under text/plain begins with "[", too.
+func mayBeJSON(mediaType string) bool {
+	return mediaType == "" || saysJSON(mediaType) || saysHTML(mediaType)
+}
+
+// endsTooEarly says of what begins like JSON whether it is some whose end is missing,
+// rather than words in brackets or JSON with a mistake in it.
+func endsTooEarly(body []byte) bool {
+	var value json.RawMessage
+	return errors.Is(json.NewDecoder(bytes.NewReader(body)).Decode(&value), io.ErrUnexpectedEOF)
+}
+
+// isPage goes by how a body begins, not by its type alone. XML is none; XHTML begins
+// like it, and is one.
+func isPage(mediaType string, body []byte) bool {
+	if beginsWithHTML(body) || beginsLikeXML(body) && beginsWithHTML(afterProlog(body)) {
+		return true
 	}
-	return saysJSON && !declared
+	return bytes.HasPrefix(body, []byte("<")) && !beginsLikeXML(body) && mayBeJSON(mediaType)
+}
+
+// beginsWithHTML knows a page under any type. <htmlReply> is an element of XML.
+func beginsWithHTML(body []byte) bool {
+	begin := strings.ToLower(string(body[:min(len(body), len("<!doctype html")+1)]))
+	for _, name := range []string{"<!doctype html", "<html"} {
+		if rest, ok := strings.CutPrefix(begin, name); ok && (rest == "" || strings.ContainsRune(" \t\r\n/>", rune(rest[0]))) {
+			return true
+		}
+	}
+	return false
+}
+
+func beginsLikeXML(body []byte) bool {
+	return len(body) >= 5 && strings.EqualFold(string(body[:5]), "<?xml")
+}
+
+// afterProlog returns what follows the instructions and the comments before the first
+// element of XML.
+func afterProlog(body []byte) []byte {
+	for {
+		var end string
+		switch {
+		case bytes.HasPrefix(body, []byte("<?")):
+			end = "?>"
+		case bytes.HasPrefix(body, []byte("<!--")):
+			end = "-->"
+		default:
+			return body
+		}
+		_, rest, ok := bytes.Cut(body, []byte(end))
+		if !ok {
+			return nil
+		}
+		body = bytes.TrimSpace(rest)
+	}
 }
 
 func typeOf(header nethttp.Header) string {
@@ -100,6 +164,9 @@ func doubted(verdict fault.Verdict, kind content, effect connectors.Effect, r co
 		return reply.Unreadable(r, "a reply that is cut off: "+reply.Excerpt(r.Header, r.Body)), true
 	case broken:
 		return reply.Unreadable(r, "a reply that should be JSON and is none: "+reply.Excerpt(r.Header, r.Body)), true
+	case unlike:
+		return reply.Unreadable(r, "a reply that is a page by its type or by how it begins, and not by both; reply.accepted can say what it means: "+
+			reply.Excerpt(r.Header, r.Body)), true
 	case nothing, wholeJSON, text:
 	}
 	return connectors.Answer{}, false
@@ -128,9 +195,9 @@ func problemInBody(kind content, effect connectors.Effect, r connectors.Reply) (
 }
 
 // errorInBody returns the answer of a reply of success that names errors: "errors" as
-// GraphQL and many others have it, or "error". Whether it is a refusal, or a warning
-// beside the effect, only the Connector can say.
-func errorInBody(r connectors.Reply) (connectors.Answer, bool) {
+// GraphQL and many others have it, or "error", of which counts says that it is one.
+// Whether it is a refusal, or a warning beside the effect, only the Connector can say.
+func errorInBody(r connectors.Reply, counts func(value any) bool) (connectors.Answer, bool) {
 	var body struct {
 		Errors json.RawMessage `json:"errors"`
 		Error  json.RawMessage `json:"error"`
@@ -140,7 +207,7 @@ func errorInBody(r connectors.Reply) (connectors.Answer, bool) {
 	}
 	for _, member := range []json.RawMessage{body.Errors, body.Error} {
 		value, err := expr.ParseJSON(member)
-		if err != nil || !isError(value) {
+		if err != nil || !counts(value) {
 			continue
 		}
 		detail := firstMessage(value)
@@ -154,19 +221,49 @@ func errorInBody(r connectors.Reply) (connectors.Answer, bool) {
 	return connectors.Answer{}, false
 }
 
-// isError: systems write null, false, 0, "" and empty lists for no error.
+// isError: for no error, systems write null, false, 0, an empty list, a word of
+// noErrors, or an object of nothing but these, such as {"code":0,"message":"OK"}.
 func isError(value any) bool {
 	switch v := value.(type) {
 	case string:
-		return v != ""
+		return !slices.Contains(noErrors(), strings.ToLower(strings.TrimSpace(v)))
 	case bool:
 		return v
+	case int64:
+		return v != 0
+	case uint64:
+		return v != 0
+	case float64:
+		return v != 0
 	case []any:
 		return len(v) > 0
 	case map[string]any:
-		return len(v) > 0
+		for _, field := range v {
+			if isError(field) {
+				return true
+			}
+		}
 	}
 	return false
+}
+
+func noErrors() []string { return []string{"", "0", "none", "false", "ok", "success"} }
+
+// isNoWarning holds for an error that does not say of itself, or of each of its parts,
+// that it is less than one.
+func isNoWarning(value any) bool {
+	switch v := value.(type) {
+	case []any:
+		return slices.ContainsFunc(v, isNoWarning)
+	case map[string]any:
+		for _, name := range []string{"level", "severity"} {
+			level, _ := v[name].(string)
+			if slices.Contains([]string{"warning", "warn", "notice", "info"}, strings.ToLower(level)) {
+				return false
+			}
+		}
+	}
+	return isError(value)
 }
 
 // firstMessage returns the words of the first of several errors, "" where it has none.

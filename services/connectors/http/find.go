@@ -1,7 +1,9 @@
 package http
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
 	nethttp "net/http"
 	"slices"
 	"strings"
@@ -42,6 +44,7 @@ func (HTTP) ReadFound(spec *v1alpha1.ConnectorSpec, lookup connectors.Lookup, r 
 	if verdict, missing := reply.Missing(r); missing {
 		return connectors.Finding{Answer: connectors.Answer{Verdict: verdict}}
 	}
+	r.Body = bytes.TrimPrefix(r.Body, byteOrderMark)
 	how := v1alpha1.HTTPFind{}
 	if operation, ok := described(spec, lookup.Call.Operation); ok && operation.Find != nil {
 		how = *operation.Find
@@ -98,28 +101,56 @@ func names(value any, externalID string) bool {
 	return false
 }
 
-// inBody looks for the record, or in the list of what was found.
+// inBody looks for the record, or in the list of what was found. What names the order
+// is there, whatever is said beside it. Where nothing does, an error tells why: a search
+// that failed lists nothing, too.
 func inBody(list, externalID string, r connectors.Reply) connectors.Finding {
 	var body any
 	if err := json.Unmarshal(r.Body, &body); err != nil || r.Err != nil {
 		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply with a body that is no whole JSON: "+reply.Excerpt(r.Header, r.Body))}
 	}
-	if answer, failed := errorInBody(r); failed { // a search that failed lists nothing, too
+	var finding connectors.Finding
+	if list == "" {
+		finding = inRecord(body, externalID, r)
+	} else {
+		finding = inList(list, body, externalID, r)
+	}
+	if finding.Presence == connectors.Present {
+		return finding
+	}
+	if answer, failed := errorInBody(r, isError); failed {
 		return connectors.Finding{Answer: answer}
 	}
-	answer := reply.Told(r)
-	if list == "" {
-		if _, isObject := body.(map[string]any); !isObject {
-			return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that is no JSON object; where it is a list, write find.list")}
-		}
-		if !names(body, externalID) {
-			return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that does not name the external id "+externalID+": "+
-				reply.Excerpt(r.Header, r.Body))}
-		}
-		answer.Reference = reference(r)
-		return connectors.Finding{Answer: answer, Presence: connectors.Present}
+	return finding
+}
+
+// inRecord looks for the external id beside the errors. Beside an error that is more
+// than a warning it proves nothing: that there is no such order names it, too.
+func inRecord(body any, externalID string, r connectors.Reply) connectors.Finding {
+	record, isObject := body.(map[string]any)
+	if !isObject {
+		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that is no JSON object; where it is a list, write find.list")}
 	}
+	if answer, failed := errorInBody(r, isNoWarning); failed {
+		return connectors.Finding{Answer: answer}
+	}
+	maps.DeleteFunc(record, func(name string, _ any) bool {
+		return strings.EqualFold(name, "error") || strings.EqualFold(name, "errors")
+	})
+	if !names(record, externalID) {
+		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that does not name the external id "+externalID+": "+
+			reply.Excerpt(r.Header, r.Body))}
+	}
+	answer := reply.Told(r)
+	answer.Reference = reference(r)
+	return connectors.Finding{Answer: answer, Presence: connectors.Present}
+}
+
+// inList looks for an item that names the external id. Who has one has it, whatever is
+// said beside the list.
+func inList(list string, body any, externalID string, r connectors.Reply) connectors.Finding {
 	items, ok := listAt(body, list)
+	answer := reply.Told(r)
 	switch {
 	case !ok:
 		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply without the list "+list)}

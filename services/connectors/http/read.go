@@ -64,7 +64,7 @@ func (h HTTP) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r connect
 	case said != nil:
 		answer, isDoubted = said.notAccepted()
 	case effect != connectors.EffectNone: // to a query an error may be part of the answer
-		answer, isDoubted = errorInBody(r)
+		answer, isDoubted = errorInBody(r, isError)
 	}
 	switch {
 	case isDoubted:
