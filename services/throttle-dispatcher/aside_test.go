@@ -2,6 +2,7 @@ package throttledispatcher_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,6 +12,9 @@ import (
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 )
+
+// aPage is what a login or a proxy sends in the place of a reply.
+const aPage = "<!DOCTYPE html><html><head><title>Sign in</title></head></html>"
 
 // attempts bounds how often a call is repeated.
 func attempts(most int32) func(spec *v1alpha1.ConnectorSpec) {
@@ -27,13 +31,14 @@ func TestOrderThatAloneMeetsAnOutageIsHeld(t *testing.T) {
 	}
 	paces := map[string]pace{"asked by its calls": {100, time.Minute}, "asked by a question": {20, time.Second}}
 	for name, pace := range paces {
-		for _, code := range []int{302, 307, 500, 502, 503, 504} {
+		for _, code := range []int{200, 302, 307, 500, 502, 503, 504} {
 			t.Run(fmt.Sprint(name, ", ", code), func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, pace.calls, pace.per)
 				w.catalog.respec(attempts(2))
-				w.account.answer(func(_ http.ResponseWriter, r *http.Request, _ string) int {
+				w.account.answer(func(rw http.ResponseWriter, r *http.Request, _ string) int {
 					if r.URL.Path == "/orders/shopify-0" {
+						_, _ = io.WriteString(rw, aPage)
 						return code
 					}
 					return http.StatusCreated
@@ -128,19 +133,25 @@ func TestManyBadOrdersStopOnlyThemselves(t *testing.T) {
 	}
 }
 
-// Where everything gets a server error it is an outage, and costs no order.
+// Where everything gets a server error, or a page for a reply, it is an outage, and costs no order.
 func TestServerErrorsForAllAreAPause(t *testing.T) {
 	t.Parallel()
-	for name, probe := range map[string]int{"its probe too": http.StatusInternalServerError, "all but its probe": http.StatusOK} {
+	for name, gets := range map[string]struct{ call, probe int }{
+		"its probe too":                {http.StatusInternalServerError, http.StatusInternalServerError},
+		"all but its probe":            {http.StatusInternalServerError, http.StatusOK},
+		"a page with 200":              {http.StatusOK, http.StatusInternalServerError},
+		"a page with 200, not a probe": {http.StatusOK, http.StatusOK},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, 600, time.Minute)
 			w.catalog.respec(attempts(2))
-			w.account.answer(func(_ http.ResponseWriter, r *http.Request, _ string) int {
+			w.account.answer(func(rw http.ResponseWriter, r *http.Request, _ string) int {
 				if r.URL.Path == "/health" {
-					return probe
+					return gets.probe
 				}
-				return http.StatusInternalServerError
+				_, _ = io.WriteString(rw, aPage)
+				return gets.call
 			})
 			const orders = 10
 			for i := range orders {
