@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/peppasync/peppasync/services/up"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -52,6 +54,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"a store below nothing":    {[]string{"up", "-f", demo, "--max-store", "-1"}, "--max-store is -1, it must be at least 4194304 bytes"},
 		"a member of no cluster":   {[]string{"nats", "--routes", "a:6222"}, "--routes is for a member of a cluster: add --cluster"},
 		"a member of nobody's":     {[]string{"nats", "--cluster", "orders", "--cluster-listen", "a:6222"}, "--cluster needs --cluster-listen"},
+		"a member without a name":  {[]string{"nats", "--cluster", "orders", "--cluster-listen", "a:6222", "--routes", "a:6222"}, "--cluster needs --name"},
 		"a store of nothing":       {[]string{"nats", "--max-store", "1000"}, "--max-store is 1000"},
 		"no address for gRPC":      {[]string{"up", "-f", demo, "--listen", "127.0.0.1:0", "--grpc-listen", "here"}, "--grpc-listen here:"},
 		"no address for metrics":   {[]string{"up", "-f", demo, "--metrics-listen", "here"}, "--metrics-listen here:"},
@@ -108,4 +111,19 @@ func awaitURL(t *testing.T, file string) string {
 	var at addresses
 	awaitReady(t, file, &at)
 	return at.NATS
+}
+
+func TestRoutesMayHaveBlanks(t *testing.T) {
+	c := newNATS()
+	if err := c.ParseFlags([]string{"--routes", "a:6222, b:6222 ,c:6222"}); err != nil {
+		t.Fatal(err)
+	}
+	routes, err := c.Flags().GetStringSlice("routes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	member, err := membership(c, up.Cluster{Name: "orders", Member: "a", Listen: "a:6222", Routes: routes})
+	if err != nil || strings.Join(member.Routes, ",") != "a:6222,b:6222,c:6222" {
+		t.Errorf("got %+v, %v; want the routes without blanks", member, err)
+	}
 }

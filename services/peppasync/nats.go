@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,11 +26,12 @@ network that nobody else is in.
 
 With --cluster it is a member of a cluster. Three on three machines go on where
 one is lost: calls pause for at most 10 s, and nothing that was stored is
-missing. Give each the same --cluster and --routes, and name all of them in each
-role's --nats. "apply --replicas 3" keeps each record on all three;
+missing. Give each the same --cluster and --routes, a --name and a --data of its
+own that stay together, and name all of them in each role's --nats. "apply --replicas 3" keeps each record on all three;
 "--ingest-shards 3" lets webhooks in while one is lost. Stop or update one at a
 time: at --monitor-listen, /healthz answers with 200 once a member has what it
-missed.`,
+missed. The data of a server alone does not move into a cluster by itself: its
+members start on empty --data.`,
 		Example: `  peppasync nats --data ./data --listen 127.0.0.1:4222
   peppasync apply -f deploy/demo --nats nats://127.0.0.1:4222
   peppasync ingest --nats nats://127.0.0.1:4222
@@ -69,7 +71,7 @@ missed.`,
 	f.StringVar(&monitor, "monitor-listen", "",
 		"where it tells how it does over HTTP, to everybody, such as 127.0.0.1:8222: /healthz, /jsz and what else NATS has (default: nowhere)")
 	f.StringVar(&member.Name, "cluster", "", "name of the cluster that it belongs to, the same for every member (default: none, a server alone)")
-	f.StringVar(&member.Member, "name", hostname(), "its own name in the cluster; it must stay the same on its --data")
+	f.StringVar(&member.Member, "name", "", "its own name in the cluster, which no other member has; it must stay the same on its --data")
 	f.StringVar(&member.Listen, "cluster-listen", "", "where the other members connect, such as 10.0.0.1:6222")
 	f.StringSliceVar(&member.Routes, "routes", nil, "where the members of the cluster connect to each other, separated by commas; its own may be among them")
 	f.Int64Var(&maxStore, "max-store", 0, "most bytes on disk (default: 80% of what is free)")
@@ -89,6 +91,15 @@ func membership(c *cobra.Command, member up.Cluster) (*up.Cluster, error) {
 	}
 	if member.Listen == "" || len(member.Routes) == 0 {
 		return nil, errors.New("--cluster needs --cluster-listen, where the other members connect, and --routes, where they do")
+	}
+	if member.Member == "" {
+		// Not the host's, which changes with each container: the cluster would delete
+		// what is stored by the old one.
+		return nil, errors.New("--cluster needs --name, a name of this member's own that stays as long as its --data " +
+			"(where an earlier version ran without --name: the name of its host)")
+	}
+	for i, route := range member.Routes {
+		member.Routes[i] = strings.TrimSpace(route)
 	}
 	return &member, nil
 }

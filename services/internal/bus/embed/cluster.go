@@ -17,7 +17,7 @@ type Cluster struct {
 	// is refused, so that an address too many does not make one of two clusters.
 	Name string
 	// Member is this server's own name, which no other member has. Copies of streams
-	// are placed by it, so it stays as long as the folder does.
+	// are placed by it, so it stays as long as the folder does, which holds it.
 	Member string
 	// Listen is where the other members connect.
 	Listen string

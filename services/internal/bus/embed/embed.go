@@ -30,7 +30,8 @@ const (
 
 // Options of Start.
 type Options struct {
-	// DataDir is made where it is missing. One server at a time may use it.
+	// DataDir is made where it is missing. One server at a time may use it; what a
+	// member has used is that member's for ever, and nobody else is started on it.
 	DataDir string
 	// Listen is the TCP address to serve on, such as "127.0.0.1:4222"; port 0
 	// takes a free one. Empty serves connections of this process only.
@@ -82,6 +83,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 func start(ctx context.Context, o Options) (*Server, error) {
 	options, err := serverOptions(o)
 	if err != nil {
+		return nil, err
+	}
+	if err := claimFolder(o.DataDir, o.Cluster); err != nil {
 		return nil, err
 	}
 	ns, err := server.NewServer(options)
@@ -178,6 +182,10 @@ func serverOptions(o Options) (*server.Options, error) {
 	if o.Cluster != nil {
 		if err := o.Cluster.join(options); err != nil {
 			return nil, err
+		}
+		if o.Listen == "" {
+			// It would wait for its clients' listener before it listens to members.
+			return nil, errors.New("embedded NATS: a member of a cluster needs a listen address for its clients")
 		}
 	}
 	if o.Configure != nil {

@@ -105,6 +105,7 @@ func TestMistakesGetClearErrors(t *testing.T) {
 		"name of the member":      {DataDir: t.TempDir(), Cluster: &Cluster{Name: "c", Member: "a b", Listen: "a:1", Routes: []string{"a:1"}}},
 		"cluster address":         {DataDir: t.TempDir(), Cluster: &Cluster{Name: "c", Member: "a", Listen: "a", Routes: []string{"b:1"}}},
 		"route":                   {DataDir: t.TempDir(), Cluster: &Cluster{Name: "c", Member: "a", Listen: "a:1", Routes: []string{"b"}}},
+		"address for its clients": {DataDir: t.TempDir(), Cluster: &Cluster{Name: "c", Member: "a", Listen: "127.0.0.1:0", Routes: []string{"127.0.0.1:1"}}},
 		"addresses of the others": {DataDir: t.TempDir(), Cluster: &Cluster{Name: "c", Member: "a", Listen: "a:1"}},
 	} {
 		s, err := Start(t.Context(), o)
