@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -96,6 +98,11 @@ const (
 	gatherEvery    = 250 * time.Millisecond
 	// awaitEvery is how often AwaitShards asks, at most.
 	awaitEvery = 250 * time.Millisecond
+	// awaitWarning is how often it says that it still waits.
+	awaitWarning = time.Minute
+	// storelessPatience is how long no server may have JetStream before that is how they
+	// are meant to be: one that stops turns it off first, and serves others for a while.
+	storelessPatience = 15 * time.Second
 )
 
 // applyStream makes or changes a stream. A cluster that has just met refuses one,
@@ -141,17 +148,37 @@ func (b *Bus) Shards(ctx context.Context, prefix string) (int, error) {
 }
 
 // AwaitShards does as Shards, and asks again while the bus is unavailable, until ctx
-// is done: for who cannot begin without.
+// is done: for who cannot begin without. It gives up where waiting does not help: on a
+// connection that was closed, and on servers that stay without JetStream.
 func (b *Bus) AwaitShards(ctx context.Context, prefix string) (int, error) {
+	return awaited(ctx, b.log.With("shards", prefix), func(ctx context.Context) (int, error) { return b.Shards(ctx, prefix) })
+}
+
+// awaited asks until there is an answer or waiting does not help. It is AwaitShards
+// without a connection.
+func awaited(ctx context.Context, log *slog.Logger, ask func(context.Context) (int, error)) (int, error) {
 	tick := time.NewTicker(awaitEvery)
 	defer tick.Stop()
-	for told := false; ; told = true {
-		n, err := b.Shards(ctx, prefix)
-		if err == nil || ctx.Err() != nil || !IsUnavailable(err) {
+	var warned, storeless time.Time // storeless is since when no server has had JetStream
+	for {
+		n, err := ask(ctx)
+		if err == nil || ctx.Err() != nil || !IsUnavailable(err) ||
+			errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionDraining) {
 			return n, err
 		}
-		if !told {
-			b.log.WarnContext(ctx, "the bus does not say how many shards there are; it is asked until it does", "shards", prefix, "error", err)
+		now := time.Now()
+		switch {
+		case !isStoreless(err):
+			storeless = time.Time{}
+		case storeless.IsZero():
+			storeless = now
+		case now.Sub(storeless) >= storelessPatience:
+			return 0, fmt.Errorf("%w; for %v NATS has been there without JetStream, or without it for this account: turn it on, or name another server",
+				err, storelessPatience)
+		}
+		if warned.IsZero() || now.Sub(warned) >= awaitWarning {
+			warned = now
+			log.WarnContext(ctx, "the bus does not say how many shards there are; it is asked until it does", "error", err)
 		}
 		select {
 		case <-tick.C:
@@ -159,6 +186,12 @@ func (b *Bus) AwaitShards(ctx context.Context, prefix string) (int, error) {
 			return 0, errors.Join(err, ctx.Err())
 		}
 	}
+}
+
+// isStoreless reports whether a server answers that JetStream is off, or that nobody
+// serves it. Servers that elect a leader are silent instead.
+func isStoreless(err error) bool {
+	return errors.Is(err, nats.ErrNoResponders) || hasCode(err, jetstream.JSErrCodeJetStreamNotEnabled)
 }
 
 // streamConfig asks how a stream is made. Not the handles that are kept: it may have
