@@ -255,6 +255,7 @@ func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key st
 			if !written {
 				continue
 			}
+			s.tell(ctx, before, after)
 		}
 		s.count(change)
 		if change != order.ChangeApplied {
@@ -269,7 +270,7 @@ func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key st
 func (s *settler) decide(ctx context.Context, a *arrival, state *orderv1.State) (*orderv1.State, []plan.FlowError) {
 	flows, when := s.configuration.flows(a.event.GetConnector(), a.event.GetTopic())
 	traced := telemetry.Inject(ctx)
-	return plan.Decide(state, flows, when, plan.Trace{
+	return plan.Decide(state, a.order, flows, when, plan.Trace{
 		Parent: traced[telemetry.HeaderTraceparent], State: traced[telemetry.HeaderTracestate],
 	})
 }

@@ -55,6 +55,7 @@ func (s *settler) letGo(ctx context.Context, asked *eventv1.Release) error {
 			continue
 		}
 		s.counters.released.Add(1)
+		s.tell(ctx, before, after)
 		log.InfoContext(ctx, "a person has let a delivery out of the Error Hold", "resolution", asked.GetResolution().String())
 		return s.publish(ctx, after, plan.Opened(before, after))
 	}

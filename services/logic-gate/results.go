@@ -71,6 +71,7 @@ func (s *settler) result(ctx context.Context, m *bus.Incoming, result *dispatchv
 			continue
 		}
 		s.counters.results.Add(1)
+		s.tell(ctx, before, after)
 		return s.release(ctx, span, after, plan.Opened(before, after))
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/order"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
+	"github.com/peppasync/peppasync/services/logic-gate/internal/plan"
 )
 
 // records is what the gate reads and writes: *bus.Bus.
@@ -96,6 +97,15 @@ func (s *settler) write(ctx context.Context, state *orderv1.State, replaces uint
 		return false, fmt.Errorf("order %s: %w", state.GetKey(), err)
 	}
 	return true, nil
+}
+
+// tell says which deliveries the order's cancellation has just left without a call,
+// because nothing outside shows them any more.
+func (s *settler) tell(ctx context.Context, before, after *orderv1.State) {
+	for _, d := range plan.CancelledOut(before, after) {
+		s.log.InfoContext(ctx, "a delivery is skipped, because its order was cancelled before it was carried out",
+			"order", after.GetKey(), "delivery", d.GetId(), "connector", d.GetConnector(), "cause", d.GetCause())
+	}
 }
 
 // publish puts deliveries into DISPATCH, each in the trace of the event that

@@ -9,29 +9,47 @@ import (
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/order"
 )
 
-// What waits for a system that has nothing of a cancelled order ends without a call,
-// unless the flow's condition speaks of cancelled orders. What the system has, it is
-// told of.
+// What was asked for before an order was cancelled, and waits for a system that has
+// nothing of it, ends without a call, unless the flow's condition speaks of cancelled
+// orders. What the system has or may have, it is told of, and what a cancelled order
+// asks for first is meant so.
 func TestNothingIsMadeOfACancelledOrder(t *testing.T) {
 	t.Parallel()
-	delivered := func(connector string) *orderv1.Delivery {
-		return &orderv1.Delivery{
-			Id: "sell.earlier.1", Flow: "sell", Step: "earlier", Connector: connector, Revision: 1,
-			Status: orderv1.DeliveryStatus_DELIVERY_STATUS_DELIVERED, DeliveredRevision: 1,
+	const (
+		sent    = dispatchv1.Outcome_OUTCOME_DELIVERED
+		skipped = dispatchv1.Outcome_OUTCOME_SKIPPED
+	)
+	at := func(step, connector string, status orderv1.DeliveryStatus) *orderv1.Delivery {
+		d := &orderv1.Delivery{Id: "sell." + step + ".1", Flow: "sell", Step: step, Connector: connector, Revision: 1, Status: status, AskedUncancelled: true}
+		if status == orderv1.DeliveryStatus_DELIVERY_STATUS_DELIVERED {
+			d.DeliveredRevision = 1
 		}
+		return d
 	}
+	delivered, held, closed := orderv1.DeliveryStatus_DELIVERY_STATUS_DELIVERED, orderv1.DeliveryStatus_DELIVERY_STATUS_HELD, orderv1.DeliveryStatus_DELIVERY_STATUS_SKIPPED
 	for name, test := range map[string]struct {
 		when   string
 		before *orderv1.Delivery
-		want   dispatchv1.Outcome
+		// afterwards: nothing asked for the step before the order was cancelled.
+		afterwards bool
+		want       dispatchv1.Outcome
 	}{
-		"no condition":                         {"", nil, dispatchv1.Outcome_OUTCOME_SKIPPED},
-		"a condition of something else":        {`order.note == ""`, nil, dispatchv1.Outcome_OUTCOME_SKIPPED},
-		"another system has the order":         {"", delivered("erp"), dispatchv1.Outcome_OUTCOME_SKIPPED},
-		"the system has the order":             {"", delivered("wms"), dispatchv1.Outcome_OUTCOME_DELIVERED},
-		"a condition that wants the cancelled": {`has(order.cancelled_at)`, nil, dispatchv1.Outcome_OUTCOME_DELIVERED},
+		"no condition":                              {"", nil, false, skipped},
+		"a condition of something else":             {`order.note == ""`, nil, false, skipped},
+		"another system has the order":              {"", at("earlier", "erp", delivered), false, skipped},
+		"the system has the order":                  {"", at("earlier", "wms", delivered), false, sent},
+		"a condition that wants the cancelled":      {`has(order.cancelled_at)`, nil, false, sent},
+		"a later event of what was skipped":         {"", at("warehouse", "wms", closed), true, skipped},
+		"a refund of a cancelled order":             {`order.financial_status == "refunded"`, nil, true, sent},
+		"a restock of a cancelled order":            {`order.fulfillment_status == "restocked"`, nil, true, sent},
+		"the first that is known is a cancellation": {"", nil, true, sent},
+		"the connector had another name":            {"", at("warehouse", "wms-old", delivered), false, sent},
+		"under that name it is not known":           {"", at("warehouse", "wms-old", held), false, sent},
+		"under that name it was not carried out":    {"", at("warehouse", "wms-old", closed), false, skipped},
+		"another step waits at another system":      {"", at("earlier", "erp", held), false, skipped},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -41,10 +59,13 @@ func TestNothingIsMadeOfACancelledOrder(t *testing.T) {
 			}
 			d := delivery(1)
 			state := &orderv1.State{
-				Key: keyOf(1), Revision: 4, Order: &orderv1.Order{Source: "shopify", Id: "1", Name: "#1", CancelledAt: timestamppb.Now()},
+				Key: keyOf(1), Revision: 4, Order: &orderv1.Order{
+					Source: "shopify", Id: "1", Name: "#1", CancelledAt: timestamppb.Now(), FinancialStatus: "refunded", FulfillmentStatus: "restocked",
+				},
 				// The flow takes cancellations too: this one was asked for by one.
 				Deliveries: []*orderv1.Delivery{{
 					Id: "sell.warehouse.3", Flow: "sell", Step: "warehouse", Connector: "wms", Revision: 4, Status: orderv1.DeliveryStatus_DELIVERY_STATUS_OPEN,
+					AskedUncancelled: !test.afterwards,
 				}},
 			}
 			if test.before != nil {
@@ -57,7 +78,10 @@ func TestNothingIsMadeOfACancelledOrder(t *testing.T) {
 			if result.GetOutcome() != test.want || result.GetRevision() != 4 {
 				t.Errorf("%v of revision %d because of %v, want %v of 4", result.GetOutcome(), result.GetRevision(), result.GetCause(), test.want)
 			}
-			calls := map[dispatchv1.Outcome]int{dispatchv1.Outcome_OUTCOME_DELIVERED: 1}[test.want]
+			if code := map[dispatchv1.Outcome]string{skipped: order.CauseCancelled}[test.want]; result.GetCause().GetCode() != code {
+				t.Errorf("its cause is %v, want the code %q", result.GetCause(), code)
+			}
+			calls := map[dispatchv1.Outcome]int{sent: 1}[test.want]
 			if n := len(w.account.seen()); n != calls {
 				t.Errorf("%d calls, want %d", n, calls)
 			}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -144,10 +143,10 @@ func (b binder) bindStep(ctx context.Context, j *job, step *dispatchv1.OrderStep
 			return unwanted(j, state, awaitedCondition)
 		}
 	}
-	if state.GetOrder().GetCancelledAt() != nil && !when.OfCancelled() && !hasIt(state, d.GetConnector()) {
+	if !when.OfCancelled() && order.Annuls(state, step.GetFlow(), step.GetStep(), d.GetConnector()) {
 		result := newResult(d, dispatchv1.Outcome_OUTCOME_SKIPPED)
 		result.Revision = state.GetRevision()
-		result.Cause = &dispatchv1.Cause{Detail: "the order was cancelled before " + d.GetConnector() + " had any of it"}
+		result.Cause = &dispatchv1.Cause{Code: order.CauseCancelled, Detail: "the order was cancelled before " + d.GetConnector() + " had any of it"}
 		return prepared{job: j, result: result}
 	}
 	externalID := order.ExternalID(state.GetOrder().GetSource(), state.GetOrder().GetId())
@@ -160,15 +159,6 @@ func (b binder) bindStep(ctx context.Context, j *job, step *dispatchv1.OrderStep
 		claim: newClaim(d, externalID, state, payload),
 		call:  orderCall(d, externalID, payload),
 	}
-}
-
-// hasIt reports whether a system has taken anything of an order. What may be there and
-// is not known keeps its claim, and is not bound anew.
-func hasIt(state *orderv1.State, connector string) bool {
-	return slices.ContainsFunc(state.GetDeliveries(), func(d *orderv1.Delivery) bool {
-		return d.GetConnector() == connector &&
-			(d.GetDeliveredRevision() > 0 || d.GetStatus() == orderv1.DeliveryStatus_DELIVERY_STATUS_DELIVERED)
-	})
 }
 
 func orderCall(d *dispatchv1.Delivery, externalID string, payload []byte) connectors.Call {

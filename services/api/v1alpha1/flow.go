@@ -40,9 +40,9 @@ type FlowSpec struct {
 	// +listMapKey=connector
 	From []EventSource `json:"from"`
 	// A CEL condition over "order"; an order is taken when it is true. Not
-	// written means every order; but of one that is cancelled, a system that has
-	// nothing yet is given nothing, unless the condition speaks of
-	// order.cancelled_at, or the flow takes nothing but cancellations.
+	// written means every order; but what was asked for before an order was
+	// cancelled, and its system has nothing of, is skipped, unless the condition
+	// speaks of order.cancelled_at, or the flow takes nothing but cancellations.
 	// +kubebuilder:validation:MaxLength=16384
 	// +optional
 	When string `json:"when,omitempty"`

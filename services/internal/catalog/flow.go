@@ -62,8 +62,8 @@ func (c *compiler) from(r *Resource, sources []v1alpha1.EventSource) {
 
 // onlyCancelled gives a flow whose every event is that of a cancelled order the
 // condition that says so. It is true of each, and says that they are what the flow is
-// about: a flow that does not speak of it asks for nothing to be made of a cancelled
-// order.
+// about: in one that does not speak of it, what waits when an order is cancelled is
+// skipped.
 func (c *compiler) onlyCancelled(e *entry[*v1alpha1.Flow], flow *Flow) {
 	for _, from := range flow.Spec.From {
 		connector := c.connectors[from.Connector]

@@ -33,8 +33,8 @@ const (
 	Outcome_OUTCOME_DELIVERED   Outcome = 1
 	// In the Error Hold, to be looked at by a person.
 	Outcome_OUTCOME_HELD Outcome = 2
-	// The flow's condition no longer held, or the order was cancelled and the
-	// system had nothing of it.
+	// The flow's condition no longer held, or the order was cancelled after it was
+	// asked for and before it was carried out.
 	Outcome_OUTCOME_SKIPPED Outcome = 3
 	// Its time was over before it was sent.
 	Outcome_OUTCOME_EXPIRED Outcome = 4

@@ -40,7 +40,7 @@ const (
 	// A newer revision was delivered in its stead.
 	DeliveryStatus_DELIVERY_STATUS_SUPERSEDED DeliveryStatus = 5
 	// The flow's condition no longer held when its turn came, or the order was
-	// cancelled and the system had nothing of it.
+	// cancelled after it was asked for and before it was carried out.
 	DeliveryStatus_DELIVERY_STATUS_SKIPPED DeliveryStatus = 6
 )
 
@@ -796,7 +796,14 @@ type Delivery struct {
 	// dispatch id.
 	Released int32 `protobuf:"varint,17,opt,name=released,proto3" json:"released,omitempty"`
 	// The newest of these, oldest first; bounded.
-	Releases      []*Release `protobuf:"bytes,18,rep,name=releases,proto3" json:"releases,omitempty"`
+	Releases []*Release `protobuf:"bytes,18,rep,name=releases,proto3" json:"releases,omitempty"`
+	// The step was first asked for by a version of the order that was not cancelled. So
+	// a cancellation that comes before it is carried out leaves nothing to do. Absent in
+	// records of before: those are sent.
+	AskedUncancelled bool `protobuf:"varint,19,opt,name=asked_uncancelled,json=askedUncancelled,proto3" json:"asked_uncancelled,omitempty"`
+	// Skipped, because the order was cancelled before it was carried out; or because what
+	// it comes after was, and its own system has nothing either.
+	CancelledOut  bool `protobuf:"varint,20,opt,name=cancelled_out,json=cancelledOut,proto3" json:"cancelled_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -957,6 +964,20 @@ func (x *Delivery) GetReleases() []*Release {
 	return nil
 }
 
+func (x *Delivery) GetAskedUncancelled() bool {
+	if x != nil {
+		return x.AskedUncancelled
+	}
+	return false
+}
+
+func (x *Delivery) GetCancelledOut() bool {
+	if x != nil {
+		return x.CancelledOut
+	}
+	return false
+}
+
 // Release says who let a delivery out of the Error Hold.
 type Release struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1111,7 +1132,7 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"deliveries\x18\x05 \x03(\v2\x1c.peppasync.order.v1.DeliveryR\n" +
 	"deliveries\x12;\n" +
 	"\vcaptured_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"capturedAt\"\xd7\x04\n" +
+	"capturedAt\"\xa9\x05\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04flow\x18\x02 \x01(\tR\x04flow\x12\x12\n" +
@@ -1134,7 +1155,9 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"tracestate\x18\x10 \x01(\tR\n" +
 	"tracestate\x12\x1a\n" +
 	"\breleased\x18\x11 \x01(\x05R\breleased\x127\n" +
-	"\breleases\x18\x12 \x03(\v2\x1b.peppasync.order.v1.ReleaseR\breleases\"s\n" +
+	"\breleases\x18\x12 \x03(\v2\x1b.peppasync.order.v1.ReleaseR\breleases\x12+\n" +
+	"\x11asked_uncancelled\x18\x13 \x01(\bR\x10askedUncancelled\x12#\n" +
+	"\rcancelled_out\x18\x14 \x01(\bR\fcancelledOut\"s\n" +
 	"\aRelease\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +

@@ -60,6 +60,7 @@ func Close(state *orderv1.State, result *dispatchv1.Result) (*orderv1.State, Clo
 	d.SettledAt = result.GetSettledAt()
 	d.Reference = result.GetReference()
 	d.Cause = describe(result)
+	d.CancelledOut = status == orderv1.DeliveryStatus_DELIVERY_STATUS_SKIPPED && result.GetCause().GetCode() == order.CauseCancelled
 	if status == orderv1.DeliveryStatus_DELIVERY_STATUS_DELIVERED {
 		d.DeliveredRevision = result.GetRevision()
 		if d.GetDeliveredRevision() == 0 {

@@ -130,8 +130,8 @@ func (w *world) read(t *rapid.T, i, writes int) {
 		next = folded
 		if change != order.ChangeRepeated {
 			flows := w.matching(in.topic)
-			next, _ = plan.Decide(folded, flows, when, plan.Trace{})
-			if again, _ := plan.Decide(folded, flows, when, plan.Trace{}); !proto.Equal(again, next) {
+			next, _ = plan.Decide(folded, in.event, flows, when, plan.Trace{})
+			if again, _ := plan.Decide(folded, in.event, flows, when, plan.Trace{}); !proto.Equal(again, next) {
 				t.Fatal("the same event leads to other deliveries")
 			}
 		}
@@ -141,6 +141,11 @@ func (w *world) read(t *rapid.T, i, writes int) {
 			return
 		}
 		writes--
+		for _, d := range plan.CancelledOut(before, next) {
+			if id := order.DispatchIDOf(next.GetKey(), d); w.holds[step(d)] > 0 && id != in.result.GetDeliveryId() {
+				t.Fatalf("%s is not told of the cancellation of what it has: %v", id, standing(next))
+			}
+		}
 		if in.event != nil {
 			w.ask(next, w.matching(in.topic))
 		}
@@ -185,6 +190,12 @@ func (w *world) publish(t *rapid.T, d *orderv1.Delivery) {
 	}
 	for _, after := range d.GetAfter() {
 		before := w.newest(after)
+		if w.cancelledOut(after) {
+			if !order.Has(w.state, d.GetFlow(), d.GetStep(), d.GetConnector()) && !w.underWay(d) {
+				t.Fatalf("%s opens after %s, which the cancellation skipped, and its system has nothing", d.GetId(), after)
+			}
+			continue
+		}
 		switch superseded := before == nil || w.ended(after, orderv1.DeliveryStatus_DELIVERY_STATUS_SUPERSEDED); {
 		case superseded && w.holds[flowStep(after)] == 0:
 			t.Fatalf("%s opens before %s, which nothing has delivered", d.GetId(), after)
@@ -215,6 +226,22 @@ func (w *world) ended(id string, how ...orderv1.DeliveryStatus) bool {
 	return slices.ContainsFunc(w.state.GetDeliveries(), func(d *orderv1.Delivery) bool {
 		return d.GetId() == id && slices.Contains(how, d.GetStatus())
 	})
+}
+
+// cancelledOut reports whether the cancellation has skipped a delivery.
+func (w *world) cancelledOut(id string) bool {
+	return slices.ContainsFunc(w.state.GetDeliveries(), func(d *orderv1.Delivery) bool { return d.GetId() == id && d.GetCancelledOut() })
+}
+
+// underWay reports whether the step or the connector of a delivery had another call
+// before: whether that had an effect was not known when d was set free.
+func (w *world) underWay(d *orderv1.Delivery) bool {
+	for _, s := range w.sent {
+		if s.delivery.GetId() != d.GetId() && (step(s.delivery) == step(d) || s.delivery.GetConnector() == d.GetConnector()) {
+			return true
+		}
+	}
+	return false
 }
 
 // baseOf returns the id in the state of what was sent.
@@ -264,6 +291,15 @@ func (w *world) claim(t *rapid.T, id string) {
 		w.answer(id, dispatchv1.Outcome_OUTCOME_SKIPPED, 0)
 		return
 	}
+	if d := s.delivery; order.Annuls(w.state, d.GetFlow(), d.GetStep(), d.GetConnector()) {
+		if w.holds[step(d)] > 0 {
+			t.Fatalf("%s is not told of the cancellation of what it has: %v", id, standing(w.state))
+		}
+		s.closed, s.skipped = true, true
+		w.answer(id, dispatchv1.Outcome_OUTCOME_SKIPPED, 0)
+		w.inputs[len(w.inputs)-1].result.Cause = &dispatchv1.Cause{Code: order.CauseCancelled}
+		return
+	}
 	s.claimed = w.state.GetRevision()
 	if s.claimed < w.holds[step(s.delivery)] {
 		t.Fatalf("%s goes back to revision %d", id, s.claimed)
@@ -286,13 +322,14 @@ func (w *world) answer(id string, outcome dispatchv1.Outcome, revision int64) {
 // send lets an event arrive: any version up to a new one, in any order.
 func (w *world) send(t *rapid.T) {
 	w.events++
+	cancelled := map[bool]*timestamppb.Timestamp{true: timestamppb.New(noon)}[rapid.IntRange(0, 3).Draw(t, "cancelled") == 0]
 	version := max(0, w.events-rapid.IntRange(0, 3).Draw(t, "late by"))
 	w.inputs = append(w.inputs, input{
 		id: fmt.Sprint("event-", w.events), topic: rapid.IntRange(0, 5).Draw(t, "topic"),
 		event: &orderv1.Order{
 			Source: "shopify", Id: "5001", UpdatedAt: timestamppb.New(noon.Add(time.Duration(version) * time.Second)),
 			Note: rapid.SampledFrom([]string{"a", "b", "broken"}).Draw(t, "note"),
-			Test: rapid.IntRange(0, 5).Draw(t, "test") == 0,
+			Test: rapid.IntRange(0, 5).Draw(t, "test") == 0, CancelledAt: cancelled,
 		},
 	})
 }

@@ -64,7 +64,11 @@ func (e FlowError) Unwrap() error { return e.Err }
 // and so mapped, before the order changed; Close supersedes the follow-up if it
 // had not. While a delivery waits it takes over the newer revision instead: it
 // is mapped at its claim, so one call carries all edits that were made by then.
-func Decide(state *orderv1.State, flows []Flow, when Condition, trace Trace) (*orderv1.State, []FlowError) {
+//
+// said is what the event itself says, which may be older than the state: where the
+// order was not cancelled and wanted by then, its steps were asked for before it was
+// cancelled, however late the event comes.
+func Decide(state *orderv1.State, said *orderv1.Order, flows []Flow, when Condition, trace Trace) (*orderv1.State, []FlowError) {
 	next := proto.CloneOf(state)
 	var failures []FlowError
 	for _, flow := range flows {
@@ -81,12 +85,23 @@ func Decide(state *orderv1.State, flows []Flow, when Condition, trace Trace) (*o
 			failures = append(failures, FlowError{flow.Name, err})
 			continue
 		}
+		uncancelled := next.GetOrder().GetCancelledAt() == nil
+		late := !uncancelled && said.GetCancelledAt() == nil && wanted(when, flow.Name, said)
 		for _, step := range steps {
-			ask(next, flow.Name, step, trace)
+			// Late, it counts only where nothing has asked for the step before it.
+			first := late && newest(next, flow.Name, step.Name) == nil
+			ask(next, flow.Name, step, trace, uncancelled || first)
 		}
 	}
 	release(next)
 	return next, failures
+}
+
+// wanted says whether a flow takes what an event says. One that cannot be decided is
+// not known to: then the cancelled order is sent, which loses nothing.
+func wanted(when Condition, flow string, said *orderv1.Order) bool {
+	holds, err := when(flow, said)
+	return err == nil && holds
 }
 
 // Open returns the deliveries that DISPATCH has to hold, or had until they were
@@ -109,8 +124,22 @@ func Opened(before, after *orderv1.State) []*orderv1.Delivery {
 	})
 }
 
-// ask makes sure that the step's newest delivery is for the present revision.
-func ask(state *orderv1.State, flow string, step Step, trace Trace) {
+// CancelledOut returns the deliveries that after skips for the order's cancellation and
+// before did not.
+func CancelledOut(before, after *orderv1.State) []*orderv1.Delivery {
+	var found []*orderv1.Delivery
+	for _, d := range after.GetDeliveries() {
+		if d.GetCancelledOut() && !find(before, d.GetId()).GetCancelledOut() {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+// ask makes sure that the step's newest delivery is for the present revision, and knows
+// whether the step was asked for while the order was not cancelled: older deliveries,
+// which say so, are forgotten one day.
+func ask(state *orderv1.State, flow string, step Step, trace Trace, uncancelled bool) {
 	var after []string
 	for _, name := range step.After {
 		if newest := newest(state, flow, name); newest != nil {
@@ -129,13 +158,15 @@ func ask(state *orderv1.State, flow string, step Step, trace Trace) {
 		Status:      orderv1.DeliveryStatus_DELIVERY_STATUS_WAITING,
 		Traceparent: trace.Parent,
 		Tracestate:  trace.State,
+
+		AskedUncancelled: uncancelled || order.AskedUncancelled(state, flow, step.Name),
 	}
 	if waiting := waiting(state, flow, step.Name); waiting != nil {
 		// Nobody outside has seen it: it follows the flow as it is now, and keeps
 		// the id that others come after and the trace of what asked first.
 		waiting.Revision = wanted.GetRevision()
 		waiting.Connector, waiting.Lane, waiting.Operation = wanted.GetConnector(), wanted.GetLane(), wanted.GetOperation()
-		waiting.After = wanted.GetAfter()
+		waiting.After, waiting.AskedUncancelled = wanted.GetAfter(), wanted.GetAskedUncancelled()
 		return
 	}
 	if covered(state, flow, step.Name) < wanted.GetRevision() {

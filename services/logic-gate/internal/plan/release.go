@@ -2,8 +2,10 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/internal/order"
 )
 
 // release opens what may go, skips what comes after something skipped, and
@@ -24,10 +26,10 @@ func release(state *orderv1.State) {
 			// It has moved to another connector with its flow.
 			d.Predecessor = ""
 		}
-		switch dependencies, reason := require(state, d); dependencies {
+		switch dependencies, reason, cancelledOut := require(state, d); dependencies {
 		case dependencySkipped:
 			d.Status = orderv1.DeliveryStatus_DELIVERY_STATUS_SKIPPED
-			d.Cause = reason
+			d.Cause, d.CancelledOut = reason, cancelledOut
 		case dependencyMet:
 			if ahead(state, i) == nil {
 				d.Status = orderv1.DeliveryStatus_DELIVERY_STATUS_OPEN
@@ -72,20 +74,34 @@ const (
 
 // require says how far the deliveries are that d comes after. A superseded one
 // counts as delivered: its step has delivered that revision or a newer one. So
-// does one that is not there: only closed ones are ever pruned.
-func require(state *orderv1.State, d *orderv1.Delivery) (dependency, string) {
-	worst, reason := dependencyMet, ""
+// does one that is not there: only closed ones are ever pruned. So does one that the
+// order's cancellation left nothing to do for, where d's system may have the order and
+// be told; where it has not, the cancellation skips d as well.
+func require(state *orderv1.State, d *orderv1.Delivery) (worst dependency, reason string, cancelledOut bool) {
 	for _, id := range d.GetAfter() {
 		before := find(state, id)
 		switch before.GetStatus() {
 		case orderv1.DeliveryStatus_DELIVERY_STATUS_SKIPPED:
-			return dependencySkipped, fmt.Sprintf("%s, which it comes after, was skipped", id)
+			cancelledOut = before.GetCancelledOut()
+			if cancelledOut && mayHave(state, d) {
+				continue
+			}
+			return dependencySkipped, fmt.Sprintf("%s, which it comes after, was skipped", id), cancelledOut
 		case orderv1.DeliveryStatus_DELIVERY_STATUS_WAITING, orderv1.DeliveryStatus_DELIVERY_STATUS_OPEN, orderv1.DeliveryStatus_DELIVERY_STATUS_HELD:
 			worst = dependencyPending
 		default:
 		}
 	}
-	return worst, reason
+	return worst, "", false
+}
+
+// mayHave reports whether the system of a waiting delivery has the order or may get it
+// from a call that is open or held. If that comes to nothing, the dispatcher skips d.
+func mayHave(state *orderv1.State, d *orderv1.Delivery) bool {
+	return order.Has(state, d.GetFlow(), d.GetStep(), d.GetConnector()) ||
+		slices.ContainsFunc(state.GetDeliveries(), func(other *orderv1.Delivery) bool {
+			return (isOf(other, d.GetFlow(), d.GetStep()) || other.GetConnector() == d.GetConnector()) && !isWaiting(other) && !isClosed(other)
+		})
 }
 
 // arrange moves what a waiting delivery comes after ahead of it, and changes
