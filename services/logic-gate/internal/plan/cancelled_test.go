@@ -116,7 +116,7 @@ func TestWhatACancellationAnnuls(t *testing.T) {
 		return true, nil
 	}
 	created := revise(nil).GetOrder()
-	by := func(t *testing.T, state *orderv1.State, said *orderv1.Order, when plan.Condition) *orderv1.State {
+	by := func(t *testing.T, state *orderv1.State, said *orderv1.Order, when plan.Condition, flow plan.Flow) *orderv1.State {
 		t.Helper()
 		next, failures := plan.Decide(state, said, []plan.Flow{flow}, when, plan.Trace{})
 		if len(failures) > 0 {
@@ -147,16 +147,19 @@ func TestWhatACancellationAnnuls(t *testing.T) {
 			return decide(t, cancel(decide(t, cancel(revise(nil)), flow)), flow)
 		}, false},
 		"and by its creation, which comes late": {func(t *testing.T) *orderv1.State {
-			return by(t, decide(t, cancel(revise(nil)), flow), created, always)
+			return by(t, decide(t, cancel(revise(nil)), flow), created, always, flow)
+		}, false},
+		"and by its creation, while it waits": {func(t *testing.T) *orderv1.State {
+			return by(t, decide(t, cancel(revise(nil)), taxed()), created, always, taxed())
 		}, false},
 		"its creation comes after the cancellation, which the flow does not take": {func(t *testing.T) *orderv1.State {
-			return by(t, cancel(revise(nil)), created, always)
+			return by(t, cancel(revise(nil)), created, always, flow)
 		}, true},
 		"which asks for a refund, as the order is now": {func(t *testing.T) *orderv1.State {
-			return by(t, cancel(revise(nil)), created, refunds)
+			return by(t, cancel(revise(nil)), created, refunds, flow)
 		}, false},
 		"which cannot be decided": {func(t *testing.T) *orderv1.State {
-			return by(t, cancel(revise(nil)), created, undecided)
+			return by(t, cancel(revise(nil)), created, undecided, flow)
 		}, false},
 		"asked for before this was recorded": {func(t *testing.T) *orderv1.State {
 			state := decide(t, revise(nil), flow)
