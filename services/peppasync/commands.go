@@ -19,6 +19,7 @@ import (
 	"github.com/peppasync/peppasync/services/internal/catalog"
 	"github.com/peppasync/peppasync/services/internal/secrets"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
+	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 	"github.com/peppasync/peppasync/services/up"
 )
 
@@ -208,6 +209,9 @@ Runs this role alone. The streams and the catalog must be there: make them with
 		Example: "  peppasync " + role.Name + " --nats nats://127.0.0.1:4222",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if role.Name == throttledispatcher.Role {
+				boundMemory()
+			}
 			e, end, err := flags.environment(c.Context(), role.Name, c.ErrOrStderr())
 			if err != nil {
 				return err
@@ -246,6 +250,27 @@ Runs this role alone. The streams and the catalog must be there: make them with
 		c.Flags().StringVar(&ready, "ready-file", "", "file to write the address of gRPC to, as JSON, once it is bound")
 	}
 	return c
+}
+
+// The throttle-dispatcher is to stay under 300 MB with its program. What lives in it is
+// some 100 MB at most (a backlog spread over 200 connectors), and by default the heap
+// grows to twice what lives before it is looked at: to half of it again here, and from
+// dispatcherMemory on the collector works harder.
+const (
+	dispatcherMemory  = 200 << 20
+	dispatcherGarbage = 50 // percent
+)
+
+// boundMemory bounds the memory of this process, unless GOMEMLIMIT and GOGC, the
+// runtime's own variables, say how. It is no hard bound: what is needed is taken all
+// the same.
+func boundMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(dispatcherMemory)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(dispatcherGarbage)
+	}
 }
 
 func registerNATS(c *cobra.Command, nats, creds *string) {

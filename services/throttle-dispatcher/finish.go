@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
 
@@ -45,6 +46,8 @@ func (w *worker) close(j *job, result *dispatchv1.Result, hold *dispatchv1.Hold)
 		}
 	}
 	w.closed[id] = closing
+	// It may wait for the store for seconds, beside thousands of others.
+	j.claim, j.givenUp, j.call = nil, nil, connectors.Call{}
 	delete(w.open, id)
 	delete(w.aside, id)
 }
@@ -59,7 +62,7 @@ func (w *worker) publishClose(ctx context.Context, closing *ledgerv1.Close) {
 		// Closed by an earlier owner: its message has not come again yet.
 		return
 	}
-	w.finishers.Go(func() { w.finish(ctx, j, closing) })
+	w.tellers.do(&w.finishers, func() { w.finish(ctx, j, closing) })
 }
 
 func (w *worker) finish(ctx context.Context, j *job, closing *ledgerv1.Close) {

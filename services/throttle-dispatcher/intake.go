@@ -37,10 +37,9 @@ const (
 	// published and its message acknowledged. Fewer places than the pace makes of it are
 	// the pace: 512 of them were 640 calls a second.
 	heldFor = 2 * time.Second
-	// mostForPace bounds what a lane holds for the sake of a pace, and paceTogether what
-	// those of all connectors do, as if each had its work in one lane.
-	mostForPace  = 8192
-	paceTogether = 2 * keepTogether
+	// mostForPace bounds what a lane holds for the sake of a pace. Those of all
+	// connectors together share keepTogether all the same.
+	mostForPace = 8192
 )
 
 // placesPerLane returns how many deliveries each lane holds beside so many
@@ -52,7 +51,7 @@ func placesPerLane(connectors int, limits budget.Limits) int {
 	if math.IsInf(pace, 1) {
 		return shared // it takes what it gets
 	}
-	most := min(mostForPace, paceTogether/max(1, connectors))
+	most := min(mostForPace, keepTogether/max(1, connectors))
 	return max(shared, int(min(float64(most), pace*heldFor.Seconds()+float64(maxConcurrency(limits)))))
 }
 

@@ -28,9 +28,9 @@ func TestManyConnectorsHoldNoMoreTogether(t *testing.T) {
 		"two hundred":                {200, 128, []v1alpha1.Limit{window(100, time.Minute)}},
 		"a thousand":                 {1000, 128, []v1alpha1.Limit{window(100, time.Minute)}},
 		"one of 1,000 a second":      {1, 2400, []v1alpha1.Limit{window(1000, time.Second), concurrencyOf(400)}},
-		"some quick ones":            {20, 2400, []v1alpha1.Limit{window(1000, time.Second), concurrencyOf(400)}},
-		"as quick as all the others": {200, 256, []v1alpha1.Limit{window(1000, time.Second), concurrencyOf(400)}},
-		"the slower of two windows":  {200, 210, []v1alpha1.Limit{window(1000, time.Second), window(3000, time.Minute), concurrencyOf(110)}},
+		"some quick ones":            {10, 2400, []v1alpha1.Limit{window(1000, time.Second), concurrencyOf(400)}},
+		"as quick as all the others": {200, 128, []v1alpha1.Limit{window(1000, time.Second), concurrencyOf(400)}},
+		"the slower of two windows":  {1, 1000, []v1alpha1.Limit{window(1000, time.Second), window(3000, time.Minute), concurrencyOf(900)}},
 		"no pace":                    {1, 512, []v1alpha1.Limit{concurrencyOf(400)}},
 		"more than anyone can store": {1, 8192, []v1alpha1.Limit{window(1_000_000, time.Second)}},
 	} {

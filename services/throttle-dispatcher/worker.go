@@ -211,6 +211,7 @@ type worker struct {
 	lost chan *ledgerv1.Claim
 
 	finishers sync.WaitGroup
+	tellers   tellers
 	// finishing bounds how many messages are acknowledged, and holds published, at the
 	// same time.
 	finishing chan struct{}
@@ -265,6 +266,7 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 	w.others = othersOf(limits)
 	w.beside = len(desk.config.Catalog.Connectors())
 	w.places = placesPerLane(w.beside, limits)
+	w.tellers.most = tellersFor(w.places)
 	w.budget.Ahead(w.ahead())
 	if w.auditor, err = certificate.New(limits); err != nil {
 		return nil, fmt.Errorf("connector %s: %w", w.name, err)
