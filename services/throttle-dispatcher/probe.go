@@ -40,9 +40,9 @@ func (w *worker) probe(ctx context.Context, now time.Time) error {
 	}
 	question := w.question()
 	if question.Path == "" || w.byCall() {
-		w.questions.inVain = 0
 		w.comeForward(now)
 		if flights := w.prepare(ctx, now, header, 1, question.Path != ""); len(flights) > 0 || question.Path == "" {
+			w.questions.inVain = 0 // not before: where none may go, it is a patient question's turn
 			return w.writeBlock(ctx, flights)
 		}
 	}
