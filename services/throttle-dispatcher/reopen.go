@@ -82,6 +82,7 @@ func (w *worker) reopen(by, reason string, now time.Time) (was *ledgerv1.Reopeni
 	w.because = ""
 	w.breaker.Rest(now, 0)
 	w.refusals.Forget()
+	w.others.Reopened(now)
 	w.pace.Resumed(now)
 	for _, j := range w.jobs {
 		if j.refused != (feedback.OwnRefusals{}) {

@@ -90,6 +90,33 @@ func reopened(t *testing.T, restart bool) {
 	}
 }
 
+// A figure that says each time that nothing is left of the day is not believed against a
+// person: one reopening is enough.
+func TestAPersonReopensAnEmptyQuota(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1000, 24*time.Hour)
+	w.account.answer(func(reply http.ResponseWriter, _ *http.Request, _ string) int {
+		reply.Header().Set("X-RateLimit-Limit", "1000")
+		reply.Header().Set("X-RateLimit-Remaining", "0")
+		reply.Header().Set("X-RateLimit-Reset", "86000")
+		return http.StatusCreated
+	})
+	client, _ := w.served()
+	w.want(0, "")
+	w.start()
+	w.delivered(1)
+	w.until(client, "it is closed", func(c *dispatcherv1.Connector) bool { return c.GetClosedBecause() != "" })
+	w.want(1, "")
+	w.want(2, "")
+	if _, err := client.ReopenConnector(t.Context(), &dispatcherv1.ReopenConnectorRequest{Connector: "wms", By: "kim", Reason: ticket}); err != nil {
+		t.Fatal(err)
+	}
+	w.delivered(3)
+	if lines := w.log.with("left of its quota; the connector pauses"); len(lines) != 1 {
+		t.Errorf("the log says %q, want the one pause that the person ended", lines)
+	}
+}
+
 // Likewise a system that is down and asks to be left alone: then it is asked at once.
 func TestAPersonLetsASystemBeAskedAgain(t *testing.T) {
 	t.Parallel()

@@ -224,6 +224,35 @@ func TestNothingLeftForEver(t *testing.T) {
 	}
 }
 
+// A person who ends its pause knows better than the figure: neither what was under way
+// nor what follows closes the connector again, until it says something else.
+func TestNothingLeftIsNotBelievedAfterAReopening(t *testing.T) {
+	o := feedback.NewOthers([]feedback.Window{{Name: "day", Calls: 1000, Per: 24 * time.Hour}})
+	resets := epoch.Add(20 * time.Hour)
+	heed := func(name string, remaining int64, after time.Duration) (closed time.Time) {
+		at := epoch.Add(after)
+		return o.Heed(feedback.Reply{
+			Figures: []quota.Figure{{Name: name, Limit: 1000, Remaining: remaining, ResetsAt: resets}}, Own: []int{1}, Sent: at.Add(-100 * ms), At: at,
+		})
+	}
+	if closed := heed("a", 0, 0); !closed.Equal(resets) {
+		t.Fatalf("closed until %v, want the reset", closed)
+	}
+	o.Reopened(epoch.Add(time.Minute))
+	for _, after := range []time.Duration{time.Minute, time.Hour, 2 * time.Hour} {
+		if closed := heed("a", 0, after); !closed.IsZero() {
+			t.Errorf("closed again %v later, until %v", after, closed)
+		}
+	}
+	if closed := heed("b", 0, time.Hour); !closed.Equal(resets) {
+		t.Errorf("a figure of another name closes until %v, want the reset", closed)
+	}
+	heed("a", 7, 3*time.Hour)
+	if closed := heed("a", 0, 4*time.Hour); !closed.Equal(resets) {
+		t.Errorf("after it has said something else it closes until %v, want the reset", closed)
+	}
+}
+
 func TestHeed(t *testing.T) {
 	at := epoch.Add
 	minute := feedback.Window{Name: "minute", Calls: 100, Headroom: 1, Per: time.Minute}

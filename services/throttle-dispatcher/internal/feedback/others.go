@@ -180,6 +180,16 @@ func (o *Others) pause(f quota.Figure, c *credit, window int, r Reply) time.Time
 	return until
 }
 
+// Reopened takes in that a person ended the pauses: a figure that asked for one is wrong.
+// Replies to calls from before its end say the same again, and are no proof of that.
+func (o *Others) Reopened(now time.Time) {
+	for _, c := range o.names {
+		if c.until.After(now) {
+			c.vain = baseless
+		}
+	}
+}
+
 // heed takes in a figure about the window.
 func (u *use) heed(f quota.Figure, own int, now time.Time) {
 	used, _ := f.Used()
