@@ -173,7 +173,8 @@ func (w *worker) conclude(o outcome, answer connectors.Answer, now time.Time) {
 		}
 		w.putBack(o, at)
 	case actionRetry:
-		w.retry(o, answer, at.Add(bounds.wait(w.backoffFor(answer.Class, j.attempts), answer.Wait, age)), now)
+		asked := max(0, answer.Wait-at.Sub(now)) // what of it is no pause already
+		w.retry(o, answer, at.Add(bounds.wait(w.backoffFor(answer.Class, j.attempts), asked, age)), now)
 	}
 }
 

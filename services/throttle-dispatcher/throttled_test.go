@@ -78,6 +78,32 @@ func TestOrderThatAloneIsThrottledIsHeld(t *testing.T) {
 	}
 }
 
+// The wait that it is asked for is a pause of all; the delivery does not serve it again
+// after that.
+func TestANamedWaitIsServedOnce(t *testing.T) {
+	t.Parallel()
+	const wait, orders = 4 * time.Second, 120
+	w := newWorld(t, 600, time.Minute)
+	w.catalog.respec(attempts(2))
+	w.account.answer(refusing(fmt.Sprint(wait.Seconds()), 0))
+	for i := range orders {
+		w.want(i, "")
+	}
+	w.start()
+	w.eventually("it is held", func() bool { return w.resultOf(delivery(0)) != nil })
+	calls := w.account.on("/orders/shopify-0")
+	if len(calls) < 3 {
+		t.Fatalf("calls at %v, want three: none of the others passed before the first", calls)
+	}
+	for n, call := range calls[1:] {
+		gap := call.at.Sub(calls[n].at)
+		t.Logf("again after %v", gap)
+		if gap < wait || gap >= 2*wait {
+			t.Errorf("again after %v, want %v and the least backoff", gap, wait)
+		}
+	}
+}
+
 // Many of them, all older than the others, where the others come one by one.
 func TestManyThrottledOrdersStopOnlyThemselves(t *testing.T) {
 	t.Parallel()
