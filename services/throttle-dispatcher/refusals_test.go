@@ -2,6 +2,7 @@ package throttledispatcher_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -27,6 +28,36 @@ func TestRefusalForNoTime(t *testing.T) {
 				t.Errorf("calls at %v, want the second soon after the first", calls)
 			}
 		})
+	}
+}
+
+// Of refusals that ask for no wait a second may hold many: the log hears of them, not of
+// each, and not of a pause that there is none of.
+func TestRefusalsForNoTimeFillNoLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 6000, time.Minute)
+	w.catalog.respec(inParallel(1)) // so that some pass between two of them
+	met := map[string]bool{}
+	w.account.answer(func(reply http.ResponseWriter, r *http.Request, _ string) int {
+		if met[r.URL.Path] || len(met)%3 != 0 {
+			met[r.URL.Path] = true
+			return http.StatusCreated
+		}
+		met[r.URL.Path] = true
+		reply.Header().Set("Retry-After", "0")
+		return http.StatusTooManyRequests
+	})
+	const orders = 12
+	for i := range orders {
+		w.want(i, "")
+	}
+	w.start()
+	w.delivered(orders)
+	if n := len(w.account.seen()); n < orders+3 {
+		t.Errorf("%d calls for %d orders, want some refused", n, orders)
+	}
+	if lines := w.log.with("throttled a call"); len(lines) != 1 || strings.Contains(lines[0], "pauses") || !strings.Contains(lines[0], "asks for no wait") {
+		t.Errorf("the log says %q, want one line, of no pause", lines)
 	}
 }
 

@@ -6,6 +6,10 @@ import (
 	"github.com/peppasync/peppasync/services/connectors"
 )
 
+// throttledToldEvery is how often at most the log hears of calls that were throttled for
+// no time.
+const throttledToldEvery = time.Minute
+
 // throttle closes the connector for as long as the external system asked, longer and
 // longer while it refuses everything and asks for nothing, and lowers its pace. A refusal
 // that is the delivery's own trouble does nothing of that.
@@ -20,10 +24,24 @@ func (w *worker) throttle(o outcome, answer connectors.Answer, now time.Time) {
 	w.pace.Throttled(o.sentAt(), now, now.Add(wait), w.others.Part(now))
 	// Calls that were under way together are refused together.
 	if !now.Before(w.budget.ClosedUntil()) {
-		w.log.Warn("the external system throttled a call; the connector pauses and then goes on at a part of its pace",
-			"wait", wait, "until", now.Add(wait), "part", w.part(now), "detail", answer.Cause.Detail, "end_it_with", w.howToReopen())
+		w.tellThrottled(wait, answer.Cause.Detail, now)
 	}
 	w.pauseUntil(now.Add(wait), throttledBecause(answer, wait))
+}
+
+// tellThrottled tells the log of a throttled reply: each pause, and now and then those
+// that ask for none, of which a second may hold many.
+func (w *worker) tellThrottled(wait time.Duration, detail string, now time.Time) {
+	if wait > 0 {
+		w.log.Warn("the external system throttled a call; the connector pauses and then goes on at a part of its pace",
+			"wait", wait, "until", now.Add(wait), "part", w.part(now), "detail", detail, "end_it_with", w.howToReopen())
+		return
+	}
+	if w.toldThrottled.IsZero() || now.Sub(w.toldThrottled) >= throttledToldEvery {
+		w.toldThrottled = now
+		w.log.Warn("the external system throttled a call and asks for no wait; the connector goes on, at a part of its pace",
+			"part", w.part(now), "detail", detail)
+	}
 }
 
 // compareRefusal takes in a throttled reply to a delivery, whose own trouble it may be.

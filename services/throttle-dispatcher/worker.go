@@ -176,7 +176,9 @@ type worker struct {
 	stalls    stalls
 	silence   silence
 	toldSlow  time.Time
-	flying    int
+	// toldThrottled is when the log last heard of a throttled reply that asks for no wait.
+	toldThrottled time.Time
+	flying        int
 	// recalled is closed to call off what waits for its send time.
 	recalled chan struct{}
 	// unsent are the permits that are launched and of which no byte was seen to
