@@ -16,6 +16,10 @@ const (
 	// patientPart: where one question is under way at a time, a patient one comes after
 	// so many times its own time of quick ones.
 	patientPart = 3
+	// rarest is the longest time until the next question after a quick one, however few
+	// places there are, and however long a call may take: so late is it noticed that a
+	// system is back which answers at once, but while a patient one has the only place.
+	rarest = 15 * time.Second
 	// cutPart: where questions are cut off, those of a sixteenth of the outage's time are
 	// no more than half of the places: one in an eighth of it, divided by the places.
 	cutPart = 8
@@ -83,13 +87,13 @@ func (q *questions) wait(now time.Time, callTimeout time.Duration) (wait time.Du
 // asked takes in that one was sent, in an outage that has lasted so long. The system
 // may go on working on those that were cut off, so that they take up places of it: in a
 // long outage they become rarer, until as many as half of the places are cut off in the
-// time that a call may take. What cannot be sent at all is tried as often as ever.
+// time that a call may take, or one every 15 s is. What cannot be sent at all is tried as often as ever.
 func (q *questions) asked(now time.Time, patient bool, lasted, callTimeout time.Duration, places int) {
 	q.underWay++
 	q.patient = q.patient || patient
 	every := probeEvery
 	if q.cut {
-		every = max(every, min(lasted/cutPart, 2*callTimeout)/time.Duration(places))
+		every = max(every, min(min(lasted/cutPart, 2*callTimeout)/time.Duration(places), rarest))
 	}
 	q.notBefore = now.Add(every)
 }

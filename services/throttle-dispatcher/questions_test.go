@@ -10,8 +10,9 @@ import (
 type swallowed struct {
 	longest time.Duration
 	// patient is how much of the time a patient question was under way while nothing
-	// else was asked, widest the longest time between two questions.
-	patient, widest time.Duration
+	// else was asked, widest the longest time between two questions, space what of it is
+	// not the time of the first.
+	patient, widest, space time.Duration
 }
 
 func swallow(places int, lasts, callTimeout time.Duration, sent bool) (s swallowed) {
@@ -45,6 +46,7 @@ func swallow(places int, lasts, callTimeout time.Duration, sent bool) (s swallow
 		wait, patient := q.wait(now, callTimeout)
 		q.asked(now, patient, now.Sub(epoch), callTimeout, places)
 		under = append(under, question{now.Add(wait), patient})
+		s.space = max(s.space, q.notBefore.Sub(now))
 		s.longest, s.widest, last = max(s.longest, wait), max(s.widest, now.Sub(last)), now
 	}
 	return s
@@ -71,6 +73,23 @@ func TestPatienceGrowsAndLeavesRoom(t *testing.T) {
 	for places, lasts := range map[int]time.Duration{10: time.Minute, 50: 5 * time.Minute, 64: hour} {
 		if s := swallow(places, lasts, callTimeout, true); s.widest > time.Second {
 			t.Errorf("%d places: none is asked for %v in an outage of %v", places, s.widest, lasts)
+		}
+	}
+}
+
+// Where places are few and calls may take long, a system that is back must not wait for
+// minutes until it is asked.
+func TestQuestionsAreNeverRare(t *testing.T) {
+	for callTimeout, spaces := range map[time.Duration]map[int]time.Duration{
+		30 * time.Second: {1: 15 * time.Second, 7: time.Minute / 7, 8: 7500 * time.Millisecond, 50: 1200 * time.Millisecond},
+		5 * time.Minute:  {1: 15 * time.Second, 7: 15 * time.Second, 8: 15 * time.Second, 50: 12 * time.Second},
+	} {
+		for places, want := range spaces {
+			s := swallow(places, 2*time.Hour, callTimeout, true)
+			t.Logf("%v, %d places: %+v", callTimeout, places, s)
+			if s.space.Round(10*time.Millisecond) != want.Round(10*time.Millisecond) {
+				t.Errorf("timeout %v, %d places: none is asked for %v after one, want %v", callTimeout, places, s.space, want)
+			}
 		}
 	}
 }
