@@ -94,6 +94,14 @@ func (w *worker) reopen(by, reason string, now time.Time) (was *ledgerv1.Reopeni
 	return was, nil
 }
 
+// reopeningRecorded tells whoever waits for it that the block is on record.
+func (w *worker) reopeningRecorded(block *ledgerv1.Block) {
+	if w.reopened != nil && len(block.GetReopenings()) > 0 {
+		close(w.reopened)
+		w.reopened = nil
+	}
+}
+
 // ReopenConnector is part of DispatcherService.
 func (s *service) ReopenConnector(ctx context.Context, r *dispatcherv1.ReopenConnectorRequest) (*dispatcherv1.ReopenConnectorResponse, error) {
 	d, name := s.dispatcher, r.GetConnector()
@@ -111,7 +119,12 @@ func (s *service) ReopenConnector(ctx context.Context, r *dispatcherv1.ReopenCon
 	}
 	var was *ledgerv1.Reopening
 	var err error
-	if !slot.tell(ctx, func(w *worker) { was, err = w.reopen(r.GetBy(), r.GetReason(), time.Now()) }) {
+	recorded := make(chan struct{})
+	if !slot.tell(ctx, func(w *worker) {
+		if was, err = w.reopen(r.GetBy(), r.GetReason(), time.Now()); was != nil {
+			w.reopened = recorded
+		}
+	}) {
 		return nil, status.Errorf(codes.Unavailable, "connector %s has no time for it; ask again", name)
 	}
 	switch {
@@ -120,6 +133,14 @@ func (s *service) ReopenConnector(ctx context.Context, r *dispatcherv1.ReopenCon
 	case was == nil:
 		return nil, status.Errorf(codes.FailedPrecondition,
 			`no reply keeps connector %s closed; "peppasync connectors %s" shows what it does or waits for`, name, name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	select {
+	case <-recorded:
+	case <-ctx.Done():
+		return nil, status.Errorf(codes.Unavailable,
+			"connector %s is open, but that is not on record yet: whoever feeds it after this replica would keep the pause; ask again", name)
 	}
 	return &dispatcherv1.ReopenConnectorResponse{ClosedUntil: was.GetClosedUntil(), ClosedBecause: was.GetClosedBecause()}, nil
 }

@@ -1,9 +1,11 @@
 package throttledispatcher_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +16,8 @@ import (
 	dispatcherv1 "github.com/peppasync/peppasync/proto/peppasync/dispatcher/v1"
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
 )
 
 const ticket = "their support has lifted it, ticket 4711"
@@ -87,6 +91,71 @@ func reopened(t *testing.T, restart bool) {
 		if _, err := client.ReopenConnector(t.Context(), c.asked); grpcstatus.Code(err) != c.code {
 			t.Errorf("%s: %v, want %v", name, err, c.code)
 		}
+	}
+}
+
+// jammed keeps blocks from the record until it is free.
+type jammed struct {
+	throttledispatcher.Records
+	shut atomic.Bool
+	free chan struct{}
+}
+
+func (j *jammed) through(r throttledispatcher.Records) throttledispatcher.Records {
+	j.Records = r
+	return j
+}
+
+func (j *jammed) Publish(ctx context.Context, m bus.Message) (bus.Ack, error) {
+	if j.shut.Load() && m.Subject == bus.LedgerSubject("wms") {
+		<-j.free
+	}
+	return j.Records.Publish(ctx, m)
+}
+
+// A person who is told that it is open may go home: a replica that ends right after it
+// leaves it open. So nobody is told before it is on record.
+func TestAReopeningIsOnRecordWhenItIsAnswered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 50, time.Second)
+	w.account.answer(func(reply http.ResponseWriter, _ *http.Request, _ string) int {
+		if len(w.account.arrivals) > 0 {
+			return http.StatusCreated
+		}
+		reply.Header().Set("Retry-After", "3600")
+		return http.StatusTooManyRequests
+	})
+	w.want(1, "")
+	client, _ := w.served()
+	store := &jammed{free: make(chan struct{})}
+	stop := w.start(throttledispatcher.Through(store.through))
+	free := sync.OnceFunc(func() { close(store.free) })
+	t.Cleanup(free)
+	onRecord := func() (closed bool, reopenings int) {
+		for _, b := range w.blocks() {
+			closed = b.GetClosedUntil().AsTime().After(time.Now())
+			reopenings += len(b.GetReopenings())
+		}
+		return closed, reopenings
+	}
+	w.eventually("the pause is on record", func() bool { closed, _ := onRecord(); return closed })
+	store.shut.Store(true)
+	asked := &dispatcherv1.ReopenConnectorRequest{Connector: "wms", By: "kim", Reason: ticket}
+	if _, err := client.ReopenConnector(t.Context(), asked); grpcstatus.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "not on record") {
+		t.Errorf("while nothing can be put on record it answers %v, want that it is not", err)
+	}
+	if closed, reopenings := onRecord(); !closed || reopenings > 0 {
+		t.Errorf("on record: closed %v, reopenings %d", closed, reopenings)
+	}
+	store.shut.Store(false)
+	free()
+	w.eventually("asked again, it answers that it is open", func() bool {
+		_, err := client.ReopenConnector(t.Context(), asked)
+		return grpcstatus.Code(err) == codes.FailedPrecondition
+	})
+	stop()
+	if closed, reopenings := onRecord(); closed || reopenings != 1 {
+		t.Errorf("on record: closed %v, reopenings %d, want it open by one", closed, reopenings)
 	}
 }
 

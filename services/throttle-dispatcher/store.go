@@ -35,6 +35,7 @@ func (w *worker) writeBlock(ctx context.Context, flights []flight) error {
 	}
 	w.ledger.Committed(sequence)
 	w.certified(block)
+	w.reopeningRecorded(block)
 	w.lastBlock = time.Now()
 	if w.replied {
 		w.repliedAt, w.replied, w.urgent = w.lastBlock, false, false

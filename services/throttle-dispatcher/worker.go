@@ -154,10 +154,12 @@ type worker struct {
 	pace     feedback.Pace
 	others   *feedback.Others
 	refusals feedback.Refusals
-	// because is why the budget is closed, if it is.
-	because string
-	shared  trouble
-	sign    signIn
+	// because is why the budget is closed, if it is; reopened is closed when a reopening
+	// that waits for it is on record.
+	because  string
+	reopened chan struct{}
+	shared   trouble
+	sign     signIn
 	// left is what earlier owners have left in WAITING, until it is in line; away is
 	// how many deliveries are there or on their way; toMove are those whose move is
 	// to be begun; delayed is how many wait in each lane.

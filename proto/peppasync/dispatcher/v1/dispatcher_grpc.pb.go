@@ -44,8 +44,9 @@ type DispatcherServiceClient interface {
 	// where this replica knows no such connector or delivery.
 	GetDelivery(ctx context.Context, in *GetDeliveryRequest, opts ...grpc.CallOption) (*GetDeliveryResponse, error)
 	// ReopenConnector ends the pause that replies of the external system asked for, and
-	// puts on record who did and why. FAILED_PRECONDITION where there is none, UNAVAILABLE
-	// where this replica does not feed the connector.
+	// answers once it is on record who did and why. FAILED_PRECONDITION where there is
+	// none, UNAVAILABLE where this replica does not feed the connector, or cannot put it on
+	// record now: ask again.
 	ReopenConnector(ctx context.Context, in *ReopenConnectorRequest, opts ...grpc.CallOption) (*ReopenConnectorResponse, error)
 }
 
@@ -122,8 +123,9 @@ type DispatcherServiceServer interface {
 	// where this replica knows no such connector or delivery.
 	GetDelivery(context.Context, *GetDeliveryRequest) (*GetDeliveryResponse, error)
 	// ReopenConnector ends the pause that replies of the external system asked for, and
-	// puts on record who did and why. FAILED_PRECONDITION where there is none, UNAVAILABLE
-	// where this replica does not feed the connector.
+	// answers once it is on record who did and why. FAILED_PRECONDITION where there is
+	// none, UNAVAILABLE where this replica does not feed the connector, or cannot put it on
+	// record now: ask again.
 	ReopenConnector(context.Context, *ReopenConnectorRequest) (*ReopenConnectorResponse, error)
 	mustEmbedUnimplementedDispatcherServiceServer()
 }
