@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -53,27 +54,33 @@ func (w *worker) launch(ctx context.Context, f flight) {
 	w.flying++
 	w.unsent[f.permit.Number] = f.permit.SendAt
 	f.standing = w.standing()
+	if w.recalled == nil {
+		w.recalled, w.callOff = context.WithCancel(ctx)
+	}
 	client, connector, recalled := w.client, w.spec, w.recalled
+	fly := func() { w.outcomes <- w.fly(ctx, client, connector, f, recalled.Done()) }
 	// Connecting may take its time, so it begins at once; but where connections are
 	// scarce, a call would hold one that a call before it could use.
-	connect := time.Time{}
+	wait := time.Duration(0)
 	if w.flying > w.connections {
-		connect = f.permit.SendAt.Add(-connectLead)
+		wait = time.Until(f.permit.SendAt.Add(-connectLead))
 	}
-	go func() {
-		o := outcome{flight: f, result: transport.Outcome{Reply: connectors.Reply{Err: transport.ErrRecalled}}}
-		if await(ctx, connect, recalled) {
-			o = w.fly(ctx, client, connector, f, recalled)
-		}
-		w.outcomes <- o
-	}()
+	if wait <= 0 {
+		go fly()
+		return
+	}
+	afterUnless(recalled, wait, fly, func() {
+		w.outcomes <- outcome{flight: f, result: transport.Outcome{Reply: connectors.Reply{Err: transport.ErrRecalled}}}
+	})
 }
 
 // recall lets the calls come back that wait for their send time: there is a
 // reason not to make them.
 func (w *worker) recall() {
-	close(w.recalled)
-	w.recalled = make(chan struct{})
+	if w.recalled != nil {
+		w.callOff()
+		w.recalled, w.callOff = nil, nil
+	}
 	w.client.Recall()
 }
 
@@ -81,21 +88,22 @@ func (w *worker) recall() {
 // where those are scarce.
 const connectLead = 100 * time.Millisecond
 
-// await waits for a time; it returns false where the wait is called off.
-func await(ctx context.Context, at time.Time, recalled <-chan struct{}) bool {
-	wait := time.Until(at)
-	if wait <= 0 {
-		return true
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-	case <-recalled:
-	}
-	return false
+// afterUnless does it after a wait, or instead of it as soon as ctx is done, each in a
+// goroutine of its own. There is none while it waits: of calls that wait for their send
+// time hundreds of connectors with a backlog have 10,000.
+func afterUnless(ctx context.Context, wait time.Duration, do, instead func()) {
+	var begun atomic.Bool
+	forget := context.AfterFunc(ctx, func() {
+		if begun.CompareAndSwap(false, true) {
+			instead()
+		}
+	})
+	time.AfterFunc(wait, func() {
+		if begun.CompareAndSwap(false, true) {
+			forget()
+			do()
+		}
+	})
 }
 
 func (w *worker) fly(ctx context.Context, client *transport.Transport, connector *v1alpha1.Connector, f flight, recalled <-chan struct{}) outcome {

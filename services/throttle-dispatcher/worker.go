@@ -47,6 +47,9 @@ const (
 	// maxPerBlock bounds a block: 128 claims with payloads of some kB stay well
 	// under the largest message.
 	maxPerBlock = 128
+	// outcomesKept is how many calls that are over may wait for the loop without a
+	// goroutine, each of which keeps the stack that its call has grown.
+	outcomesKept = 64
 	// maxTaken bounds what the loop takes in before it looks whether a block is due. Each
 	// call comes with four pieces of news: its delivery, its first byte, its outcome,
 	// and the end of it. While a block is bound and stored, those of more than one block
@@ -181,8 +184,10 @@ type worker struct {
 	// toldThrottled is when the log last heard of a throttled reply that asks for no wait.
 	toldThrottled time.Time
 	flying        int
-	// recalled is closed to call off what waits for its send time.
-	recalled chan struct{}
+	// recalled is done when what waits for its send time is called off, by callOff, and
+	// when the calls are cut; nil until the next one is launched.
+	recalled context.Context //nolint:containedctx // what waits looks at whether it is done
+	callOff  context.CancelFunc
 	// unsent are the permits that are launched and of which no byte was seen to
 	// leave, with their send times; connections is how many calls can be under way.
 	unsent map[int64]time.Time
@@ -254,10 +259,10 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		slot:  desk.board.slot(connector.Name),
 		queue: queue.New[*job](lanesOf(connector)), breaker: outage.New(outageSettings(limits, questionOf(system, connector).Cost)),
 		callTimeout: connector.Spec.Timeout.Duration,
-		grant:       1, nextCost: 1, recalled: make(chan struct{}),
+		grant:       1, nextCost: 1,
 		unsent: map[int64]time.Time{}, leftAt: map[int64]time.Time{}, connections: maxConcurrency(limits),
 		parallel: parallelOf(maxConcurrency(limits), len(limits.Concurrency) > 0),
-		incoming: make(chan *bus.Incoming, maxPerBlock), outcomes: make(chan outcome), issued: make(chan issue, 1024),
+		incoming: make(chan *bus.Incoming, maxPerBlock), outcomes: make(chan outcome, outcomesKept), issued: make(chan issue, 1024),
 		finished: make(chan string), moved: make(chan string), looks: make(chan look),
 		gone: make(chan string), lost: make(chan *ledgerv1.Claim), finishing: make(chan struct{}, 16), movers: make(chan struct{}, 16),
 	}
