@@ -25,7 +25,7 @@ type node struct {
 // startNATS starts the server, or all of them, and waits until they serve streams.
 func (p *Product) startNATS(ctx context.Context) error {
 	if len(p.nodes) == 0 {
-		addresses, err := freeAddresses(ctx, 3*max(p.Nodes, 1))
+		addresses, err := p.freeAddresses(ctx, 3*max(p.Nodes, 1))
 		if err != nil {
 			return err
 		}

@@ -39,7 +39,9 @@ type Product struct {
 	// Log receives what the processes write.
 	Log io.Writer
 
-	listen    string
+	listen string
+	// given are the addresses that it has been given.
+	given     []string
 	nodes     []*node
 	processes []*process
 	// replicas are the throttle-dispatchers that run apart, nil where one is dead.
@@ -60,7 +62,7 @@ func (p *Product) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("the product was not ready within %v", startTimeout))
 	defer cancel()
 	if p.listen == "" {
-		address, err := freeAddress(ctx)
+		address, err := p.freeAddress(ctx)
 		if err != nil {
 			return err
 		}
@@ -180,19 +182,20 @@ func answers(ctx context.Context, address string) bool {
 }
 
 // freeAddress returns an address of loopback that nobody listens on.
-func freeAddress(ctx context.Context) (string, error) {
-	addresses, err := freeAddresses(ctx, 1)
+func (p *Product) freeAddress(ctx context.Context) (string, error) {
+	addresses, err := p.freeAddresses(ctx, 1)
 	if err != nil {
 		return "", err
 	}
 	return addresses[0], nil
 }
 
-// freeAddresses returns several, all of them different. Their ports lie below those
+// freeAddresses returns several, none of which this product has been given before: it
+// may not listen there yet. Their ports lie below those
 // that the system gives to outgoing connections: one of them could take it while the
 // product is down, and a sender that calls a port of that range when nobody listens
 // may be connected to itself.
-func freeAddresses(ctx context.Context, count int) ([]string, error) {
+func (p *Product) freeAddresses(ctx context.Context, count int) ([]string, error) {
 	var config net.ListenConfig
 	var found []net.Listener // open until all are found, so that none is found twice
 	var last error
@@ -200,6 +203,11 @@ func freeAddresses(ctx context.Context, count int) ([]string, error) {
 		listener, err := config.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
 		if err != nil {
 			last = err
+			continue
+		}
+		if address := listener.Addr().String(); slices.Contains(p.given, address) {
+			last = fmt.Errorf("%s is given already", address)
+			_ = listener.Close()
 			continue
 		}
 		found = append(found, listener)
@@ -214,6 +222,7 @@ func freeAddresses(ctx context.Context, count int) ([]string, error) {
 	if len(found) < count {
 		return nil, fmt.Errorf("no %d free ports: %w", count, last)
 	}
+	p.given = append(p.given, addresses...)
 	return addresses, nil
 }
 

@@ -147,7 +147,7 @@ func (p *Product) StartReplica(ctx context.Context, i int) error {
 		return fmt.Errorf("replica %d of the throttle-dispatcher runs", i)
 	}
 	for len(p.told) <= i {
-		address, err := freeAddress(ctx)
+		address, err := p.freeAddress(ctx)
 		if err != nil {
 			return err
 		}
