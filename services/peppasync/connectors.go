@@ -169,8 +169,6 @@ func isTerminal(w io.Writer) bool {
 // feeds it. Replicas that do not answer are named in problems; where none does,
 // it is an error.
 func (f *fleet) ask(ctx context.Context, problems io.Writer) ([]*dispatcherv1.Connector, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	addresses, err := f.addresses(ctx)
 	if err != nil {
 		return nil, err
@@ -203,6 +201,8 @@ func (f *fleet) ask(ctx context.Context, problems io.Writer) ([]*dispatcherv1.Co
 }
 
 func (f *fleet) askOne(ctx context.Context, address string) ([]*dispatcherv1.Connector, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout) // each its own: one that is silent must not use up that of others
+	defer cancel()
 	client, err := f.client(address)
 	if err != nil {
 		return nil, err
@@ -228,6 +228,8 @@ func (f *fleet) client(address string) (dispatcherv1.DispatcherServiceClient, er
 
 // addresses returns every address of every server.
 func (f *fleet) addresses(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	var addresses []string
 	for _, server := range f.servers {
 		host, port, err := net.SplitHostPort(server)

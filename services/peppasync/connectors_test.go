@@ -115,7 +115,7 @@ func TestTable(t *testing.T) {
 		"zoo        waiting for credentials  -                   -         -                 0                              -",
 		"",
 		"wms is closed until 2026-11-27 08:00:05: it throttled a call (http-429: slow down.) and asks to wait for 5s.",
-		"To open it now: peppasync connectors reopen wms --reason TEXT",
+		"To open it now: peppasync connectors reopen wms --server ADDR --reason TEXT",
 	}, "\n")
 	if diff := cmp.Diff(fields(want), fields(out.String())); diff != "" {
 		t.Errorf("-want +got:\n%s\n%s", diff, out.String())

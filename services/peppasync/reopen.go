@@ -55,28 +55,34 @@ closes again for as long as it asks then.`,
 
 // reopen asks one replica after the other, until one feeds the connector.
 func (f *fleet) reopen(ctx context.Context, out io.Writer, asked *dispatcherv1.ReopenConnectorRequest) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	addresses, err := f.addresses(ctx)
 	if err != nil {
 		return err
 	}
 	var failed []error
 	for _, address := range addresses {
-		client, err := f.client(address)
-		if err != nil {
-			return err
-		}
-		r, err := client.ReopenConnector(ctx, asked)
+		r, err := f.reopenAt(ctx, address, asked)
 		if err == nil {
 			_, err = fmt.Fprintf(out, "%s is open; it was closed until %s: %s\n", asked.GetConnector(),
 				r.GetClosedUntil().AsTime().In(time.Now().Location()).Format(time.DateTime), r.GetClosedBecause())
 			return err
 		}
 		failed = append(failed, fmt.Errorf("the dispatcher at %s: %s", address, status.Convert(err).Message()))
-		if status.Code(err) != codes.Unavailable {
+		if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded {
 			return failed[len(failed)-1]
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// reopenAt asks one replica. Each has its own time: one that is silent must not use up
+// that of the one who feeds the connector.
+func (f *fleet) reopenAt(ctx context.Context, address string, asked *dispatcherv1.ReopenConnectorRequest) (*dispatcherv1.ReopenConnectorResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	client, err := f.client(address)
+	if err != nil {
+		return nil, err
+	}
+	return client.ReopenConnector(ctx, asked)
 }

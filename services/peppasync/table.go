@@ -41,7 +41,7 @@ func writeClosed(w io.Writer, connectors []*dispatcherv1.Connector, now time.Tim
 		if c.GetClosedBecause() == "" {
 			continue
 		}
-		_, err := fmt.Fprintf(w, "\n%s is closed until %s: %s.\nTo open it now: peppasync connectors reopen %s --reason TEXT\n", c.GetName(),
+		_, err := fmt.Fprintf(w, "\n%s is closed until %s: %s.\nTo open it now: peppasync connectors reopen %s --server ADDR --reason TEXT\n", c.GetName(),
 			c.GetClosedUntil().AsTime().In(now.Location()).Format(time.DateTime), strings.TrimSuffix(c.GetClosedBecause(), "."), c.GetName())
 		if err != nil {
 			return err
