@@ -125,7 +125,7 @@ func (w *worker) bindAll(ctx context.Context, taken []*job, now time.Time) []pre
 			return nil
 		})
 	}
-	_, _ = w.lookedAt(func() (uint64, error) { return 0, group.Wait() }) // each binding carries its own error
+	w.lookedAt(func() { _ = group.Wait() }) // each binding carries its own error
 	return all
 }
 

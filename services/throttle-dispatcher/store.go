@@ -58,7 +58,9 @@ func (w *worker) store(ctx context.Context, data []byte) (uint64, error) {
 	subject, last := bus.LedgerSubject(w.name), w.ledger.LastSequence()
 	var silence trouble
 	for {
-		sequence, err := w.lookedAt(func() (uint64, error) { return w.storeOnce(ctx, subject, last, data) })
+		var sequence uint64
+		var err error
+		w.lookedAt(func() { sequence, err = w.storeOnce(ctx, subject, last, data) })
 		if err == nil {
 			if lasted, was := silence.ends(time.Now()); was {
 				w.log.InfoContext(ctx, "the bus takes the ledger again; sending goes on", "after", lasted)
@@ -71,34 +73,29 @@ func (w *worker) store(ctx context.Context, data []byte) (uint64, error) {
 		if silence.begins(time.Now()) {
 			w.log.WarnContext(ctx, "the bus does not take the ledger; nothing is sent until it does", "error", err)
 		}
-		_, _ = w.lookedAt(func() (uint64, error) {
+		w.lookedAt(func() {
 			select {
 			case <-time.After(blockRetry):
 			case <-ctx.Done():
 			}
-			return 0, nil
 		})
 	}
 }
 
 // lookedAt waits for what the bus answers, and lets people look at the worker
 // meanwhile: they ask most while it is silent. What wait changes nobody looks at.
-func (w *worker) lookedAt(wait func() (uint64, error)) (uint64, error) {
-	type answer struct {
-		sequence uint64
-		err      error
-	}
-	answered := make(chan answer, 1)
+func (w *worker) lookedAt(wait func()) {
+	answered := make(chan struct{})
 	go func() {
-		sequence, err := wait()
-		answered <- answer{sequence, err}
+		defer close(answered)
+		wait()
 	}()
 	for {
 		select {
 		case look := <-w.slot.asked:
 			look(w)
-		case a := <-answered:
-			return a.sequence, a.err
+		case <-answered:
+			return
 		}
 	}
 }
