@@ -23,6 +23,7 @@ func silent(t *testing.T) string {
 
 // A replica that is silent takes nothing from the time of the others.
 func TestASilentReplicaHidesNoOther(t *testing.T) {
+	t.Parallel()
 	owner := &replica{
 		connectors: []*dispatcherv1.Connector{{Name: "wms", State: dispatcherv1.State_STATE_RUNNING}},
 		reopen: func(*dispatcherv1.ReopenConnectorRequest) (*dispatcherv1.ReopenConnectorResponse, error) {
