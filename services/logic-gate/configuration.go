@@ -8,6 +8,7 @@ import (
 	"time"
 
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/catalog"
 	"github.com/peppasync/peppasync/services/internal/expr"
@@ -27,26 +28,31 @@ type configuration struct {
 // errUnknown: the catalog has no such connector.
 var errUnknown = errors.New("not in the catalog")
 
-// source returns how the events of a connector are read. Ingest may know a new
-// connector before this process does; so it waits for it until a point in time.
-func (c configuration) source(ctx context.Context, connector string, until time.Time) (connectors.Source, error) {
+// connector returns the one of a name. Ingest may know a new connector before this
+// process does; so it waits for it until a point in time.
+func (c configuration) connector(ctx context.Context, name string, until time.Time) (*v1alpha1.Connector, error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	for {
 		changed := c.catalog.Changed()
-		if found := c.catalog.Current().Connectors[connector]; found != nil {
-			source := c.sources[string(found.Spec.System)]
-			if source == nil {
-				return nil, fmt.Errorf("connector %q is a %s, whose events cannot be read", connector, found.Spec.System)
-			}
-			return source, nil
+		if found := c.catalog.Current().Connectors[name]; found != nil {
+			return found, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connector %q is %w: apply it again, or stop its webhooks", connector, errUnknown)
+			return nil, fmt.Errorf("connector %q is %w: apply it again, or stop its webhooks", name, errUnknown)
 		case <-changed:
 		}
 	}
+}
+
+// source returns how the events of a connector are read.
+func (c configuration) source(connector *v1alpha1.Connector) (connectors.Source, error) {
+	source := c.sources[string(connector.Spec.System)]
+	if source == nil {
+		return nil, fmt.Errorf("connector %q is a %s, whose events cannot be read", connector.Name, connector.Spec.System)
+	}
+	return source, nil
 }
 
 // flows returns the flows that take events of a topic, and their conditions.

@@ -1,6 +1,7 @@
 package logicgate
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -17,6 +18,7 @@ import (
 
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/fault"
@@ -64,7 +66,7 @@ type arrival struct {
 func (a *arrival) holdID() string {
 	id := a.id()
 	if id == a.event.GetId() {
-		sum := sha256.Sum256(append([]byte(a.event.GetTopic()+"\x00"), a.event.GetBody()...))
+		sum := sha256.Sum256(append([]byte(a.event.GetTopic()+"\x00"), a.content()...))
 		id += "-" + hex.EncodeToString(sum[:holdHash])
 	}
 	if a.releases > 0 {
@@ -82,6 +84,26 @@ func (a *arrival) id() string {
 	return a.stream + "-" + strconv.FormatUint(a.sequence, 10) + "-" + strconv.Itoa(a.index)
 }
 
+// content is the bytes that tell what the event says: its body, or the order that came in
+// place of one. Another build may spell an order's bytes in another way; then a
+// repetition is one by its version and not by its id, and changes nothing all the same.
+func (a *arrival) content() []byte {
+	if a.event.GetOrder() == nil {
+		return a.event.GetBody()
+	}
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(a.event.GetOrder())
+	if err != nil {
+		// Only text that is no UTF-8 does this, and no such event can be read from a pack.
+		return a.event.GetBody()
+	}
+	return data
+}
+
+// name is what people call the event's order, empty where nobody can tell.
+func (a *arrival) name() string {
+	return cmp.Or(a.order.GetName(), a.event.GetOrder().GetName())
+}
+
 // dedupeID tells the event from others of the same order. Some senders give one
 // id to all topics that one action fires, and one that sends a newer version
 // under an id that it has used must not lose it: only the same bytes are a
@@ -90,7 +112,7 @@ func (a *arrival) dedupeID() string {
 	if a.event.GetId() == "" {
 		return ""
 	}
-	sum := sha256.Sum256(a.event.GetBody())
+	sum := sha256.Sum256(a.content())
 	return a.event.GetTopic() + " " + a.id() + " " + base64.RawURLEncoding.EncodeToString(sum[:dedupeHash])
 }
 
@@ -131,19 +153,20 @@ func (s *settler) task(ctx context.Context, a *arrival) (task, bool) {
 	}
 }
 
-// read understands the event's body. A connector that panics on outside bytes
-// has met one that it cannot read, and must not take the others down with it.
+// read understands the event: its body, or the order that it brings. A connector that
+// panics on outside bytes has met one that it cannot read, and must not take the
+// others down with it.
 func (s *settler) read(ctx context.Context, a *arrival) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%w: reading it failed: %v", connectors.ErrMalformed, r)
 		}
 	}()
-	source, err := s.source(ctx, a)
+	connector, err := s.connector(ctx, a)
 	if err != nil {
 		return err
 	}
-	o, err := source.Order(a.event.GetTopic(), a.event.GetBody())
+	o, err := s.order(connector, a.event)
 	if err != nil {
 		return err
 	}
@@ -155,26 +178,40 @@ func (s *settler) read(ctx context.Context, a *arrival) (err error) {
 	return nil
 }
 
-// source returns how the event's connector is read. The event may have waited for a
-// gate for longer than catalogLag, and this one may have heard of nothing yet: before
-// it gives up on a connector it reads what is published, and if that has it, waits
-// for the flows to arrive with it.
-func (s *settler) source(ctx context.Context, a *arrival) (connectors.Source, error) {
-	connector := a.event.GetConnector()
-	source, unknown := s.configuration.source(ctx, connector, a.event.GetReceivedAt().AsTime().Add(catalogLag))
-	if !errors.Is(unknown, errUnknown) {
-		return source, unknown
+// order returns the order that an event is about. One that came as an order is it: no
+// source is asked, and its system need not have one.
+func (s *settler) order(connector *v1alpha1.Connector, event *eventv1.Event) (*orderv1.Order, error) {
+	if event.GetOrder() != nil {
+		// The event stays as it came, because it may have to be held.
+		return proto.CloneOf(event.GetOrder()), nil
+	}
+	source, err := s.configuration.source(connector)
+	if err != nil {
+		return nil, err
+	}
+	return source.Order(event.GetTopic(), event.GetBody())
+}
+
+// connector returns the event's connector. The event may have waited for a gate for
+// longer than catalogLag, and this one may have heard of nothing yet: before it gives up
+// on a connector it reads what is published, and if that has it, waits for the flows to
+// arrive with it.
+func (s *settler) connector(ctx context.Context, a *arrival) (*v1alpha1.Connector, error) {
+	name := a.event.GetConnector()
+	found, unknown := s.configuration.connector(ctx, name, a.event.GetReceivedAt().AsTime().Add(catalogLag))
+	if unknown == nil {
+		return found, nil
 	}
 	published := false
 	err := s.patience.do(ctx, func(ctx context.Context) error {
 		newest, err := s.configuration.newest(ctx)
-		published = err == nil && newest.Connectors[connector] != nil
+		published = err == nil && newest.Connectors[name] != nil
 		return err
 	})
 	if err != nil || !published {
 		return nil, errors.Join(unknown, err)
 	}
-	return s.configuration.source(ctx, connector, time.Now().Add(catalogLag))
+	return s.configuration.connector(ctx, name, time.Now().Add(catalogLag))
 }
 
 // aside is the task of putting an event into the Error Hold.

@@ -40,9 +40,9 @@ func (s *settler) holdEvent(ctx context.Context, a *arrival, key string, cause f
 			Id: a.holdID(), Connector: connector, Key: key, Operation: topic, Requester: Role,
 			CreatedAt: a.event.GetReceivedAt(), Content: &dispatchv1.Delivery_Arguments{Arguments: kept},
 		},
-		Cause: causeOf(connector, topic, cause), OrderName: a.order.GetName(), Event: a.event, Releases: a.releases,
+		Cause: causeOf(connector, topic, cause), OrderName: a.name(), Event: a.event, Releases: a.releases,
 	}
-	if proto.Size(hold) > maxHold || len(a.event.GetBody()) == 0 {
+	if proto.Size(hold) > maxHold || a.event.GetOrder() == nil && len(a.event.GetBody()) == 0 {
 		// Too large for a message, or a pack that is none.
 		hold.Event = nil
 	}

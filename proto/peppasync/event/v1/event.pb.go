@@ -9,6 +9,7 @@
 package eventv1
 
 import (
+	v1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -243,8 +244,11 @@ type Event struct {
 	// The raw body, byte for byte.
 	Body []byte `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
 	// W3C trace context of the request that brought it.
-	Traceparent   string `protobuf:"bytes,6,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
-	Tracestate    string `protobuf:"bytes,7,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
+	Traceparent string `protobuf:"bytes,6,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Tracestate  string `protobuf:"bytes,7,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
+	// The whole order, where it came as one: over gRPC, from a file or from a poll;
+	// body is empty then.
+	Order         *v1.Order `protobuf:"bytes,8,opt,name=order,proto3" json:"order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -328,11 +332,18 @@ func (x *Event) GetTracestate() string {
 	return ""
 }
 
+func (x *Event) GetOrder() *v1.Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
 var File_peppasync_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1epeppasync/event/v1/event.proto\x12\x12peppasync.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"r\n" +
+	"\x1epeppasync/event/v1/event.proto\x12\x12peppasync.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epeppasync/order/v1/order.proto\"r\n" +
 	"\x04Pack\x121\n" +
 	"\x06events\x18\x01 \x03(\v2\x19.peppasync.event.v1.EventR\x06events\x127\n" +
 	"\breleases\x18\x02 \x03(\v2\x1b.peppasync.event.v1.ReleaseR\breleases\"\xf9\x01\n" +
@@ -346,7 +357,7 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"resolution\x18\x06 \x01(\x0e2\x1e.peppasync.event.v1.ResolutionR\n" +
 	"resolution\x12\x1c\n" +
-	"\tconnector\x18\a \x01(\tR\tconnector\"\xde\x01\n" +
+	"\tconnector\x18\a \x01(\tR\tconnector\"\x8f\x02\n" +
 	"\x05Event\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x0e\n" +
@@ -357,7 +368,8 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\x06 \x01(\tR\vtraceparent\x12\x1e\n" +
 	"\n" +
 	"tracestate\x18\a \x01(\tR\n" +
-	"tracestate*V\n" +
+	"tracestate\x12/\n" +
+	"\x05order\x18\b \x01(\v2\x19.peppasync.order.v1.OrderR\x05order*V\n" +
 	"\n" +
 	"Resolution\x12\x1a\n" +
 	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -384,6 +396,7 @@ var file_peppasync_event_v1_event_proto_goTypes = []any{
 	(*Release)(nil),               // 2: peppasync.event.v1.Release
 	(*Event)(nil),                 // 3: peppasync.event.v1.Event
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*v1.Order)(nil),              // 5: peppasync.order.v1.Order
 }
 var file_peppasync_event_v1_event_proto_depIdxs = []int32{
 	3, // 0: peppasync.event.v1.Pack.events:type_name -> peppasync.event.v1.Event
@@ -391,11 +404,12 @@ var file_peppasync_event_v1_event_proto_depIdxs = []int32{
 	4, // 2: peppasync.event.v1.Release.asked_at:type_name -> google.protobuf.Timestamp
 	0, // 3: peppasync.event.v1.Release.resolution:type_name -> peppasync.event.v1.Resolution
 	4, // 4: peppasync.event.v1.Event.received_at:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 5: peppasync.event.v1.Event.order:type_name -> peppasync.order.v1.Order
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_event_v1_event_proto_init() }
