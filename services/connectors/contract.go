@@ -25,6 +25,8 @@ var (
 	ErrMalformed = errors.New("malformed")
 	// ErrNotAnOrder: the topic says nothing about an order.
 	ErrNotAnOrder = errors.New("topic carries no order")
+	// ErrThin: the event names an order and does not say what it is like.
+	ErrThin = errors.New("event only names its order")
 	// ErrSecret: the secret lacks a key that is needed. It is the operator's to
 	// mend, not the sender's: ask the sender to come again.
 	ErrSecret = errors.New("secret is incomplete")
@@ -33,13 +35,28 @@ var (
 // Secret is what a secretRef resolves to: key to value.
 type Secret map[string]string
 
-// Webhook is what a sender's verified request says about itself.
-type Webhook struct {
+// Delivery is one request of a sender, and what is needed to check it.
+type Delivery struct {
+	// Spec is the connector's; its Webhook is there.
+	Spec   *v1alpha1.ConnectorSpec
+	Header http.Header
+	// Body is whole and as it came; it is not to be changed.
+	Body   []byte
+	Secret Secret
+	// ReceivedAt is when its headers were in, by which a timestamp is judged that is
+	// signed too.
+	ReceivedAt time.Time
+}
+
+// Event is one of the things that a verified delivery tells.
+type Event struct {
 	Topic string
-	// EventID is the sender's name for the event, the same on every retry.
-	EventID string
+	// ID is the sender's name for the event, the same on every retry.
+	ID string
 	// TriggeredAt is zero where the sender does not say.
 	TriggeredAt time.Time
+	// Body is the JSON that Order reads: the delivery's own body, or a part of it.
+	Body []byte
 }
 
 // Source is a system whose webhooks the engine reads. Implementations are safe
@@ -47,12 +64,37 @@ type Webhook struct {
 type Source interface {
 	// Verify checks the signature over the raw body in constant time against
 	// every secret that is valid now (keys "secret" and "previousSecret"), and
-	// returns what the headers say. ErrSignature, ErrMalformed or ErrSecret
-	// otherwise. An empty secret never matches anything.
-	Verify(header http.Header, body []byte, secret Secret) (Webhook, error)
-	// Order reads a body into the canonical order; the caller sets Source.
+	// returns what the delivery tells, in its order. ErrSignature, ErrMalformed or
+	// ErrSecret otherwise. An empty secret never matches anything. No event without an
+	// error is a delivery that is in order and tells nothing, such as the ping of a
+	// registration; that alone may be unsigned.
+	Verify(delivery Delivery) ([]Event, error)
+	// Order reads an event's body into the canonical order; the caller sets Source.
 	// ErrNotAnOrder for other topics, ErrMalformed for what cannot be read.
-	Order(topic string, body []byte) (*orderv1.Order, error)
+	Order(spec *v1alpha1.ConnectorSpec, topic string, body []byte) (*orderv1.Order, error)
+}
+
+// Thin is a Source some of whose events only name an order, which is then read from
+// the system (OperationReadOrder). Its Order returns ErrThin for those.
+type Thin interface {
+	// OrderID returns the id of the order that such an event names.
+	OrderID(spec *v1alpha1.ConnectorSpec, topic string, body []byte) (string, error)
+}
+
+// Topical is a Source whose System can be asked for orders (OperationListOrders). It
+// says under which topic the webhook of an order would have come that was found so,
+// and of which nothing or an older version is known.
+type Topical interface {
+	Topic(order *orderv1.Order, known bool) string
+}
+
+// Set are the external systems that this program can speak with, by the name that
+// Connectors use in spec.system.
+type Set struct {
+	// Systems can be called, the webhooks of Sources are understood; many a system
+	// is both.
+	Systems map[string]System
+	Sources map[string]Source
 }
 
 // Canceller is a Source that knows topics which come of cancelled orders only.
@@ -101,7 +143,26 @@ const (
 	OperationSetStock = "setStock"
 	// OperationSendMessage sends a text. Arguments: {to, body}.
 	OperationSendMessage = "sendMessage"
+	// OperationReadOrder reads one order. Arguments: {id}. Value: {order}, which is the
+	// canonical order in the JSON form of its proto. An order that is not there is
+	// fault.Permanent with the code CodeNoSuchOrder.
+	OperationReadOrder = "readOrder"
+	// OperationListOrders reads a page of the orders that were made or changed since a
+	// moment, that moment included, the one that changed first in front. Arguments:
+	// {since: RFC 3339, page: "" or the next of the page before}. Value: {orders: [order],
+	// next}; next is "" on the last page.
+	OperationListOrders = "listOrders"
+	// OperationListWebhooks reads a page of the webhooks that the account sends.
+	// Arguments: {page}. Value: {webhooks: [{id, topic, address, active}], next}.
+	OperationListWebhooks = "listWebhooks"
+	// OperationPutWebhook makes a webhook, or mends and turns on the one that is named.
+	// Arguments: {id: "" for a new one, topic, address}. Reference: its id. What the sender
+	// has to sign or show is put in by a Sealer.
+	OperationPutWebhook = "putWebhook"
 )
+
+// CodeNoSuchOrder is the cause of OperationReadOrder where there is no such order.
+const CodeNoSuchOrder = "no-such-order"
 
 // Call is one claimed delivery, as it goes onto the wire; a resend gets the
 // same Call.
@@ -172,6 +233,16 @@ type System interface {
 // back after an outage.
 type Prober interface {
 	Probe(spec *v1alpha1.ConnectorSpec) Request
+}
+
+// Sealer is a System of whose requests some carry a secret in their body, such as the
+// making of a webhook with the key that it will be signed by. What Request builds, and
+// what is kept of it, holds none.
+type Sealer interface {
+	// Seal returns the request with the secret in it; webhook is what the Connector's
+	// spec.webhook.secretRef resolves to. ErrSecret where a key is missing. Other
+	// requests come back as they are.
+	Seal(spec *v1alpha1.ConnectorSpec, call Call, request Request, webhook Secret) (Request, error)
 }
 
 // Metered is a System whose replies tell in their bodies, too, what is left of the

@@ -128,6 +128,7 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 		Notices:       in.notices,
 		Tracer:        config.Telemetry.Tracer(Role),
 		MaxRequests:   limits.requests,
+		MaxEvents:     limits.packEvents,
 		MaxEventBytes: limits.eventBytes,
 		Patience:      limits.patience,
 	})
@@ -139,8 +140,8 @@ func (in *Ingest) Addr() net.Addr { return in.config.Listener.Addr() }
 
 // Counts are totals since the start.
 type Counts struct {
-	// Stored deliveries, exact Duplicates of them, Refused ones (4xx) and
-	// Postponed ones (503).
+	// Stored events, exact Duplicates of them, and deliveries Refused (4xx) and
+	// Postponed (503).
 	Stored, Duplicates, Refused, Postponed uint64
 	// Packs are the writes that the stored ones took.
 	Packs uint64

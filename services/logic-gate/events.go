@@ -189,7 +189,7 @@ func (s *settler) order(connector *v1alpha1.Connector, event *eventv1.Event) (*o
 	if err != nil {
 		return nil, err
 	}
-	return source.Order(event.GetTopic(), event.GetBody())
+	return source.Order(&connector.Spec, event.GetTopic(), event.GetBody())
 }
 
 // connector returns the event's connector. The event may have waited for a gate for

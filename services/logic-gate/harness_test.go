@@ -157,14 +157,14 @@ func (w *world) sources() map[string]connectors.Source {
 // explosive misbehaves on two topics, as a parser with a bug would.
 type explosive struct{ connectors.Source }
 
-func (e explosive) Order(topic string, body []byte) (*orderv1.Order, error) {
+func (e explosive) Order(spec *v1alpha1.ConnectorSpec, topic string, body []byte) (*orderv1.Order, error) {
 	switch topic {
 	case "orders/explode":
 		panic("index out of range")
 	case "orders/endless":
 		return &orderv1.Order{Id: strings.Repeat("9", 200)}, nil
 	default:
-		return e.Source.Order(topic, body)
+		return e.Source.Order(spec, topic, body)
 	}
 }
 

@@ -295,7 +295,7 @@ func newValidate() *cobra.Command {
 
 func load(files string) ([]catalog.Resource, error) {
 	resources, problems := catalog.LoadDir(files)
-	_, more := catalog.Compile(resources, systems.All())
+	_, more := catalog.Compile(resources, systems.Set())
 	problems = append(problems, more...)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("%d problem(s) in %s:\n%w", len(problems), files, problems)

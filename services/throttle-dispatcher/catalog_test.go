@@ -43,6 +43,23 @@ func TestConnectorThatIsRemovedAndComesBack(t *testing.T) {
 	}
 }
 
+// A connector that only sends events has no account to be called, and gets no worker.
+func TestConnectorThatOnlySends(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 20, time.Second)
+	events := &v1alpha1.Connector{Spec: v1alpha1.ConnectorSpec{System: v1alpha1.SystemGRPC, Webhook: &v1alpha1.Webhook{}}}
+	events.Name = "events"
+	w.catalog.change(func(c *catalog) { c.connectors["events"] = events })
+	client, _ := w.served()
+	w.want(1, "")
+	w.start()
+	w.delivered(1)
+	w.shown(client) // the other one, and no more
+	if lines := w.log.with("events"); len(lines) > 0 {
+		t.Errorf("it is tried to work: %q", lines)
+	}
+}
+
 // A change that a running worker cannot take in lets it start again, with its
 // calls brought home first.
 func TestEndpointThatMoves(t *testing.T) {

@@ -71,7 +71,7 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 	registration, err := meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
 		ctx, cancel := context.WithTimeout(ctx, busPatience)
 		defer cancel()
-		for _, name := range slices.Sorted(maps.Keys(d.config.Catalog.Connectors())) {
+		for _, name := range slices.Sorted(maps.Keys(d.connectors())) {
 			d.observe(ctx, g, o, name)
 		}
 		return nil

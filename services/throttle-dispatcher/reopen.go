@@ -110,7 +110,7 @@ func (s *service) ReopenConnector(ctx context.Context, r *dispatcherv1.ReopenCon
 			return nil, status.Errorf(codes.InvalidArgument, "%s has %d bytes; it is required, and at most %d", what, len(words), mostWords)
 		}
 	}
-	if _, ok := d.config.Catalog.Connectors()[name]; !ok {
+	if _, ok := d.connectors()[name]; !ok {
 		return nil, status.Errorf(codes.NotFound, "the catalog has no connector %q", name)
 	}
 	slot := d.board.slot(name)

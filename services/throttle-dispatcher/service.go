@@ -91,7 +91,7 @@ func (s *service) WatchConnectors(r *dispatcherv1.WatchConnectorsRequest, stream
 
 // list describes one connector, or all where name is empty.
 func (s *service) list(ctx context.Context, name string) ([]*dispatcherv1.Connector, error) {
-	named := s.dispatcher.config.Catalog.Connectors()
+	named := s.dispatcher.connectors()
 	names := slices.Sorted(maps.Keys(named))
 	if name != "" {
 		if _, ok := named[name]; !ok {
@@ -205,7 +205,7 @@ func (s *service) GetDelivery(ctx context.Context, r *dispatcherv1.GetDeliveryRe
 	if r.GetConnector() == "" || r.GetDeliveryId() == "" {
 		return nil, status.Error(codes.InvalidArgument, "connector and delivery_id are required")
 	}
-	if _, ok := d.config.Catalog.Connectors()[r.GetConnector()]; !ok {
+	if _, ok := d.connectors()[r.GetConnector()]; !ok {
 		return nil, status.Errorf(codes.NotFound, "the catalog has no connector %q", r.GetConnector())
 	}
 	slot := d.board.slot(r.GetConnector())

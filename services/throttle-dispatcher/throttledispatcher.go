@@ -134,6 +134,24 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return nil
 }
 
+// connectors returns those that can be called, by name; nil where there is no catalog
+// yet.
+func (d *Dispatcher) connectors() map[string]*v1alpha1.Connector { return callable(d.config.Catalog) }
+
+func callable(c Catalog) map[string]*v1alpha1.Connector {
+	all := c.Connectors()
+	if all == nil {
+		return nil
+	}
+	found := make(map[string]*v1alpha1.Connector, len(all))
+	for name, connector := range all {
+		if !connector.Spec.OnlySends() {
+			found[name] = connector
+		}
+	}
+	return found
+}
+
 // work works as one of the replicas until ctx is done, or until another session
 // takes this one's name; then it returns true.
 func (d *Dispatcher) work(ctx context.Context, shards int) (superseded bool) {
@@ -145,7 +163,7 @@ func (d *Dispatcher) work(ctx context.Context, shards int) (superseded bool) {
 	replaced := t.replaced
 	var cutOff, giveUp <-chan time.Time
 	changed := d.config.Catalog.Changed()
-	c.take(d.config.Catalog.Connectors())
+	c.take(d.connectors())
 	for due := true; ; {
 		if due {
 			decision := t.decide(c.running())
@@ -174,7 +192,7 @@ func (d *Dispatcher) work(ctx context.Context, shards int) (superseded bool) {
 			c.forget(name)
 		case <-changed:
 			changed = d.config.Catalog.Changed()
-			c.take(d.config.Catalog.Connectors())
+			c.take(d.connectors())
 		case <-stopped:
 			stopped = nil
 			t.leave()

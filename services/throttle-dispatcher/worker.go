@@ -273,7 +273,7 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 		return nil, err
 	}
 	w.others = othersOf(limits)
-	w.beside = len(desk.config.Catalog.Connectors())
+	w.beside = len(callable(desk.config.Catalog))
 	w.places = placesPerLane(w.beside, limits)
 	w.tellers.most = tellersFor(w.places)
 	w.budget.Ahead(w.ahead())

@@ -77,9 +77,9 @@ func (r Role) Run(ctx context.Context, connect bus.Options, e Environment) error
 
 func (r Role) catalog(ctx context.Context, b *bus.Bus, log *slog.Logger) (*catalog.Store, error) {
 	if r.early {
-		return catalog.Follow(ctx, b, systems.All(), log), nil
+		return catalog.Follow(ctx, b, systems.Set(), log), nil
 	}
-	return catalog.Watch(ctx, b, systems.All(), log)
+	return catalog.Watch(ctx, b, systems.Set(), log)
 }
 
 func runIngest(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error {

@@ -107,6 +107,6 @@ func Run(ctx context.Context, c Config) error {
 // withCompiled adds to what was found on reading the files what compiling them
 // finds, so that all of it can be mended at once.
 func withCompiled(resources []catalog.Resource, found catalog.Problems) catalog.Problems {
-	_, more := catalog.Compile(resources, systems.All())
+	_, more := catalog.Compile(resources, systems.Set())
 	return append(found, more...)
 }

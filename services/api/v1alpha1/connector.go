@@ -39,44 +39,70 @@ type ConnectorList struct {
 
 // System names the kind of external system.
 //
-// +kubebuilder:validation:Enum=Shopify;NetSuite;HTTP;Twilio
+// +kubebuilder:validation:Enum=Shopify;WooCommerce;BigCommerce;NetSuite;HTTP;Twilio;Stripe;StandardWebhooks;CloudEvents;GRPC
 type System string
 
 // The systems.
 const (
-	SystemShopify  System = "Shopify"
-	SystemNetSuite System = "NetSuite"
-	SystemHTTP     System = "HTTP"
-	SystemTwilio   System = "Twilio"
+	SystemShopify     System = "Shopify"
+	SystemWooCommerce System = "WooCommerce"
+	SystemBigCommerce System = "BigCommerce"
+	SystemNetSuite    System = "NetSuite"
+	SystemHTTP        System = "HTTP"
+	SystemTwilio      System = "Twilio"
+	// SystemStripe and those below send events and are never called.
+	SystemStripe           System = "Stripe"
+	SystemStandardWebhooks System = "StandardWebhooks"
+	SystemCloudEvents      System = "CloudEvents"
+	SystemGRPC             System = "GRPC"
 )
+
+// SendsOnly reports whether a system sends events and is never called.
+func (s System) SendsOnly() bool {
+	switch s {
+	case SystemStripe, SystemStandardWebhooks, SystemCloudEvents, SystemGRPC:
+		return true
+	case SystemShopify, SystemWooCommerce, SystemBigCommerce, SystemNetSuite, SystemHTTP, SystemTwilio:
+	}
+	return false
+}
 
 // ConnectorSpec is what a user says about an external account.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.http) == (self.system == 'HTTP')",message="http is written for system HTTP, and only there: it lists what can be called"
+// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || self.system in ['Stripe', 'StandardWebhooks', 'CloudEvents', 'GRPC'] || self.system == 'HTTP' && has(self.webhook)",message="endpoint is needed where the system is called, such as https://123456.suitetalk.api.netsuite.com"
+// +kubebuilder:validation:XValidation:rule="!has(self.endpoint) || !(self.system in ['Stripe', 'StandardWebhooks', 'CloudEvents', 'GRPC'])",message="systems Stripe, StandardWebhooks, CloudEvents and GRPC send events and are never called: write no endpoint"
+// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || has(self.webhook)",message="webhook is needed where there is no endpoint: it says how the events that come in are checked"
+// +kubebuilder:validation:XValidation:rule="has(self.endpoint) == has(self.limits)",message="limits are written where there is an endpoint, and only there: they say what the account may be asked to take"
+// +kubebuilder:validation:XValidation:rule="has(self.endpoint) || !has(self.auth) && !has(self.maintenance)",message="auth and maintenance are for Connectors with an endpoint: without one nothing is called"
+// +kubebuilder:validation:XValidation:rule="has(self.http) == (self.system == 'HTTP' && has(self.endpoint))",message="http is written for system HTTP with an endpoint, and only there: it lists what can be called"
 // +kubebuilder:validation:XValidation:rule="has(self.twilio) == (self.system == 'Twilio')",message="twilio is written for system Twilio, and only there: it holds accountSID and from"
 // +kubebuilder:validation:XValidation:rule="!has(self.shopify) || self.system == 'Shopify'",message="shopify is written only for system Shopify"
-// +kubebuilder:validation:XValidation:rule="has(self.auth) || self.system == 'HTTP'",message="auth.secretRef.name is needed: only system HTTP can do without signing in"
+// +kubebuilder:validation:XValidation:rule="has(self.auth) || self.system == 'HTTP' || !has(self.endpoint)",message="auth.secretRef.name is needed: only system HTTP can do without signing in"
 type ConnectorSpec struct {
 	// What kind of system it is. To move to another kind, make another Connector.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="system cannot change: make a new Connector and let this one drain"
 	System System `json:"system"`
-	// The base URL of its API. https, or http inside the cluster and on loopback.
+	// The base URL of its API. https, or http inside the cluster and on loopback. A
+	// Connector without one takes events in, and nothing else.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['https', 'http']",message="endpoint is a URL such as https://123456.suitetalk.api.netsuite.com"
-	Endpoint string `json:"endpoint"`
+	// +optional
+	Endpoint string `json:"endpoint,omitempty"`
 	// How to sign calls in.
 	// +optional
 	Auth *Authentication `json:"auth,omitempty"`
 	// Present where the system sends webhooks to the engine.
 	// +optional
 	Webhook *Webhook `json:"webhook,omitempty"`
-	// What the account may be asked to take. All hold at once.
+	// What the account may be asked to take. All hold at once. There must be one
+	// where there is an endpoint.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	// +listType=map
 	// +listMapKey=name
-	Limits []Limit `json:"limits"`
+	// +optional
+	Limits []Limit `json:"limits,omitempty"`
 	// How calls are spread inside a window.
 	// +kubebuilder:default=Even
 	// +optional
@@ -127,6 +153,13 @@ type ConnectorSpec struct {
 	// Settings of system Twilio.
 	// +optional
 	Twilio *TwilioSettings `json:"twilio,omitempty"`
+}
+
+// OnlySends reports whether a Connector is where events come from, and nothing that is
+// called: one of a system that is never called, or one of system HTTP without an
+// endpoint.
+func (s *ConnectorSpec) OnlySends() bool {
+	return s.System.SendsOnly() || s.System == SystemHTTP && s.Endpoint == "" && s.Webhook != nil
 }
 
 // Authentication says where the credentials are. It never holds them.

@@ -6,16 +6,25 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 )
 
 // Source is a source of webhooks under test.
 type Source struct {
 	Source connectors.Source
-	// Sign returns the headers of a delivery, signed with the key.
+	// Spec is that of a connector; one with an empty webhook where it is nil.
+	Spec *v1alpha1.ConnectorSpec
+	// Keys are three secrets where they have a form of their own: today's,
+	// yesterday's, and one that is not valid.
+	Keys *[3]string
+	// Sign returns the headers of a delivery at the moment At, signed with the key.
 	Sign func(topic, eventID string, body []byte, key string) http.Header
+	// Shown says that the sender shows the secret and does not sign the body with it.
+	Shown bool
 	// Orders are bodies that hold a whole order, with the topic they come by.
 	Orders []OrderCase
 	// Others are topics that carry no order.
@@ -25,18 +34,46 @@ type Source struct {
 // OrderCase is a body and its topic.
 type OrderCase struct {
 	Topic string
-	Body  []byte
+	// Body is the delivery's.
+	Body []byte
+	// Event is the part of it that Order reads; the whole where it is nil.
+	Event []byte
 	// ID is the order's.
 	ID string
 }
 
-const (
-	key         = "the-key-of-today"
-	previousKey = "the-key-of-yesterday"
-	eventName   = "b54557e4-bdd9-4b37-8a5f-bf7d70bcd043"
-)
+func (o OrderCase) event() []byte {
+	if o.Event == nil {
+		return o.Body
+	}
+	return o.Event
+}
 
-var rotating = connectors.Secret{"secret": key, "previousSecret": previousKey}
+const eventName = "b54557e4-bdd9-4b37-8a5f-bf7d70bcd043"
+
+// keys returns today's, yesterday's and a wrong one.
+func (s Source) keys() (key, previous, guess string) {
+	if s.Keys != nil {
+		return s.Keys[0], s.Keys[1], s.Keys[2]
+	}
+	return "the-key-of-today", "the-key-of-yesterday", "guess"
+}
+
+func (s Source) rotating() connectors.Secret {
+	key, previous, _ := s.keys()
+	return connectors.Secret{"secret": key, "previousSecret": previous}
+}
+
+func (s Source) spec() *v1alpha1.ConnectorSpec {
+	if s.Spec == nil {
+		return &v1alpha1.ConnectorSpec{Webhook: &v1alpha1.Webhook{}}
+	}
+	return s.Spec
+}
+
+func (s Source) verify(header http.Header, body []byte, secret connectors.Secret) ([]connectors.Event, error) {
+	return s.Source.Verify(connectors.Delivery{Spec: s.spec(), Header: header, Body: body, Secret: secret, ReceivedAt: At})
+}
 
 // Test runs the suite.
 func (s Source) Test(t *testing.T) {
@@ -49,7 +86,7 @@ func (s Source) Test(t *testing.T) {
 	}
 	t.Run("topics without an order", func(t *testing.T) {
 		for _, topic := range s.Others {
-			if _, err := s.Source.Order(topic, []byte(`{}`)); !errors.Is(err, connectors.ErrNotAnOrder) {
+			if _, err := s.Source.Order(s.spec(), topic, []byte(`{}`)); !errors.Is(err, connectors.ErrNotAnOrder) {
 				t.Errorf("topic %q: error %v, want ErrNotAnOrder", topic, err)
 			}
 		}
@@ -57,57 +94,63 @@ func (s Source) Test(t *testing.T) {
 }
 
 func (s Source) testVerify(t *testing.T, o OrderCase) {
-	for name, signer := range map[string]string{"today's key": key, "yesterday's key": previousKey} {
-		webhook, err := s.Source.Verify(s.Sign(o.Topic, eventName, o.Body, signer), o.Body, rotating)
-		if err != nil || webhook.Topic != o.Topic || webhook.EventID == "" {
-			t.Errorf("%s: %+v, error %v", name, webhook, err)
+	key, previous, guess := s.keys()
+	for name, signer := range map[string]string{"today's key": key, "yesterday's key": previous} {
+		events, err := s.verify(s.Sign(o.Topic, eventName, o.Body, signer), o.Body, s.rotating())
+		if err != nil || len(events) != 1 || events[0].Topic != o.Topic || events[0].ID == "" || !bytes.Equal(events[0].Body, o.event()) {
+			t.Errorf("%s: %+v, error %v", name, events, err)
 		}
 	}
 	header := s.Sign(o.Topic, eventName, o.Body, key)
-	first, _ := s.Source.Verify(header, o.Body, rotating)
-	if again, _ := s.Source.Verify(header, o.Body, rotating); again != first {
-		t.Errorf("a retry is another event: %+v and %+v", first, again)
+	first, _ := s.verify(header, o.Body, s.rotating())
+	again, _ := s.verify(header, o.Body, s.rotating())
+	if diff := cmp.Diff(first, again); diff != "" {
+		t.Errorf("a retry is another event (-first +again):\n%s", diff)
 	}
 	emptied := connectors.Secret{"secret": key, "previousSecret": ""}
-	refused := map[string]struct {
+	type attempt struct {
 		header http.Header
 		body   []byte
 		secret connectors.Secret
 		want   error
-	}{
-		"another key":                    {s.Sign(o.Topic, eventName, o.Body, "guess"), o.Body, rotating, connectors.ErrSignature},
-		"a key that is no longer valid":  {s.Sign(o.Topic, eventName, o.Body, previousKey), o.Body, connectors.Secret{"secret": key}, connectors.ErrSignature},
-		"no headers":                     {http.Header{}, o.Body, rotating, connectors.ErrSignature},
-		"a body with a byte more":        {header, append(bytes.Clone(o.Body), ' '), rotating, connectors.ErrSignature},
-		"a body that is empty":           {header, nil, rotating, connectors.ErrSignature},
+	}
+	refused := map[string]attempt{
+		"another key":                    {s.Sign(o.Topic, eventName, o.Body, guess), o.Body, s.rotating(), connectors.ErrSignature},
+		"a key that is no longer valid":  {s.Sign(o.Topic, eventName, o.Body, previous), o.Body, connectors.Secret{"secret": key}, connectors.ErrSignature},
+		"no headers":                     {http.Header{}, o.Body, s.rotating(), connectors.ErrSignature},
 		"no secret":                      {header, o.Body, nil, connectors.ErrSecret},
 		"an empty secret, and its guess": {s.Sign(o.Topic, eventName, o.Body, ""), o.Body, connectors.Secret{"secret": ""}, connectors.ErrSecret},
 		"an empty previous secret":       {s.Sign(o.Topic, eventName, o.Body, ""), o.Body, emptied, connectors.ErrSignature},
 		"a missing previous secret":      {s.Sign(o.Topic, eventName, o.Body, ""), o.Body, connectors.Secret{"secret": key}, connectors.ErrSignature},
 	}
+	if !s.Shown {
+		refused["a body with a byte more"] = attempt{header, append(bytes.Clone(o.Body), ' '), s.rotating(), connectors.ErrSignature}
+		refused["a body that is empty"] = attempt{header, nil, s.rotating(), connectors.ErrSignature}
+	}
 	for name, test := range refused {
-		if _, err := s.Source.Verify(test.header, test.body, test.secret); !errors.Is(err, test.want) {
-			t.Errorf("%s: error %v, want %v", name, err, test.want)
+		if events, err := s.verify(test.header, test.body, test.secret); !errors.Is(err, test.want) || events != nil {
+			t.Errorf("%s: %+v, error %v, want none, and %v", name, events, err, test.want)
 		}
 	}
 }
 
 func (s Source) testOrder(t *testing.T, o OrderCase) {
-	order, err := s.Source.Order(o.Topic, o.Body)
+	body := o.event()
+	order, err := s.Source.Order(s.spec(), o.Topic, body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if order.GetId() != o.ID || order.GetUpdatedAt().CheckValid() != nil || order.GetSource() != "" {
 		t.Errorf("id %q, updated %v, source %q; want id %q, a time, and no source", order.GetId(), order.GetUpdatedAt(), order.GetSource(), o.ID)
 	}
-	again, err := s.Source.Order(o.Topic, o.Body)
+	again, err := s.Source.Order(s.spec(), o.Topic, body)
 	if err != nil || !proto.Equal(order, again) {
 		t.Errorf("read twice, it is another order (error %v)", err)
 	}
 	// The end may be space, which is none of the order.
-	for cut := range len(bytes.TrimSpace(o.Body)) {
-		s.check(t, o.Topic, o.Body[:cut])
-		if _, err := s.Source.Order(o.Topic, o.Body[:cut]); !errors.Is(err, connectors.ErrMalformed) {
+	for cut := range len(bytes.TrimSpace(body)) {
+		s.check(t, o.Topic, body[:cut])
+		if _, err := s.Source.Order(s.spec(), o.Topic, body[:cut]); !errors.Is(err, connectors.ErrMalformed) {
 			t.Fatalf("cut after %d bytes: error %v, want ErrMalformed", cut, err)
 		}
 	}
@@ -119,10 +162,11 @@ func (s Source) testOrder(t *testing.T, o OrderCase) {
 // check checks what holds for every body.
 func (s Source) check(t *testing.T, topic string, body []byte) {
 	t.Helper()
-	order, err := s.Source.Order(topic, body)
+	order, err := s.Source.Order(s.spec(), topic, body)
+	understood := errors.Is(err, connectors.ErrMalformed) || errors.Is(err, connectors.ErrNotAnOrder) || errors.Is(err, connectors.ErrThin)
 	switch {
-	case err != nil && (order != nil || !errors.Is(err, connectors.ErrMalformed) && !errors.Is(err, connectors.ErrNotAnOrder)):
-		t.Errorf("order %v with the error %v: want no order, and ErrMalformed or ErrNotAnOrder", order, err)
+	case err != nil && (order != nil || !understood):
+		t.Errorf("order %v with the error %v: want no order, and ErrMalformed, ErrNotAnOrder or ErrThin", order, err)
 	case err == nil && (order.GetId() == "" || order.GetUpdatedAt().CheckValid() != nil):
 		t.Errorf("an order without id or time: %v", order)
 	case err == nil:
@@ -135,24 +179,26 @@ func (s Source) check(t *testing.T, topic string, body []byte) {
 // FuzzOrder feeds arbitrary bodies.
 func (s Source) FuzzOrder(f *testing.F) {
 	for _, o := range s.Orders {
-		f.Add(o.Topic, o.Body)
+		f.Add(o.Topic, o.event())
 	}
 	f.Fuzz(func(t *testing.T, topic string, body []byte) { s.check(t, topic, body) })
 }
 
 // FuzzVerify feeds arbitrary signatures, which nobody can guess.
 func (s Source) FuzzVerify(f *testing.F) {
+	_, _, guess := s.keys()
 	for _, o := range s.Orders {
-		header := s.Sign(o.Topic, eventName, o.Body, "guess")
+		header := s.Sign(o.Topic, eventName, o.Body, guess)
 		for name := range header {
 			f.Add(name, header.Get(name), o.Body)
 		}
 	}
 	f.Fuzz(func(t *testing.T, name, value string, body []byte) {
-		header := s.Sign("orders/create", eventName, body, "guess")
+		header := s.Sign(s.Orders[0].Topic, eventName, body, guess)
 		header.Set(name, value)
-		if webhook, err := s.Source.Verify(header, body, rotating); !errors.Is(err, connectors.ErrSignature) {
-			t.Errorf("%+v, error %v, want ErrSignature", webhook, err)
+		// A delivery that tells nothing may be unsigned.
+		if events, err := s.verify(header, body, s.rotating()); !errors.Is(err, connectors.ErrSignature) && (err != nil || len(events) > 0) {
+			t.Errorf("%+v, error %v, want ErrSignature", events, err)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 )
 
@@ -26,7 +27,7 @@ func (Shopify) Cancels(topic string) bool { return topic == "orders/cancelled" }
 
 // Order reads the REST Order shape. Quantities and amounts are those after edits
 // and removals (current_quantity, current_total_price) where the shop sends them.
-func (Shopify) Order(topic string, body []byte) (*orderv1.Order, error) {
+func (Shopify) Order(_ *v1alpha1.ConnectorSpec, topic string, body []byte) (*orderv1.Order, error) {
 	if !strings.HasPrefix(topic, "orders/") {
 		return nil, fmt.Errorf("%w: topic %q", connectors.ErrNotAnOrder, topic)
 	}

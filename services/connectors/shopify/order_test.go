@@ -46,7 +46,7 @@ func TestOrder(t *testing.T) {
 		Channel:       "web",
 		ShippingLines: []*orderv1.ShippingLine{{Code: "EXP", Title: "Express", Price: "9.95"}},
 	}
-	got, err := shopify.Shopify{}.Order("orders/create", orderJSON)
+	got, err := shopify.Shopify{}.Order(nil, "orders/create", orderJSON)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestOrderRefuses(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := shopify.Shopify{}.Order(test.topic, []byte(test.body))
+			_, err := shopify.Shopify{}.Order(nil, test.topic, []byte(test.body))
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("error %v, want %v with %q", err, test.want, test.says)
 			}
@@ -84,14 +84,14 @@ func TestOrderRefuses(t *testing.T) {
 }
 
 func TestOrderOfACreateWithoutUpdatedAt(t *testing.T) {
-	order, err := shopify.Shopify{}.Order("orders/create", []byte(`{"id":"7","created_at":"2026-11-23T09:30:00+0100"}`))
+	order, err := shopify.Shopify{}.Order(nil, "orders/create", []byte(`{"id":"7","created_at":"2026-11-23T09:30:00+0100"}`))
 	if err != nil || !order.GetUpdatedAt().AsTime().Equal(time.Date(2026, 11, 23, 8, 30, 0, 0, time.UTC)) {
 		t.Errorf("order %v, error %v", order, err)
 	}
 }
 
 func TestEditedWithAWholeOrderIsOne(t *testing.T) {
-	if _, err := (shopify.Shopify{}).Order("orders/edited", orderJSON); err != nil {
+	if _, err := (shopify.Shopify{}).Order(nil, "orders/edited", orderJSON); err != nil {
 		t.Error(err)
 	}
 }

@@ -251,27 +251,27 @@ func TestVerifyTellsWhatTheHeadersSay(t *testing.T) {
 	body := []byte(`{}`)
 	tests := map[string]struct {
 		change func(http.Header)
-		want   func(connectors.Webhook) bool
+		want   func(connectors.Event) bool
 	}{
-		"the webhook id names the event": {func(http.Header) {}, func(w connectors.Webhook) bool {
-			return w.EventID == "w1" && w.TriggeredAt.Equal(time.Date(2026, 11, 23, 14, 30, 0, 1, time.UTC))
+		"the webhook id names the event": {func(http.Header) {}, func(w connectors.Event) bool {
+			return w.ID == "w1" && w.TriggeredAt.Equal(time.Date(2026, 11, 23, 14, 30, 0, 1, time.UTC))
 		}},
-		"else the event id": {func(h http.Header) { h.Del("X-Shopify-Webhook-Id"); h.Set("X-Shopify-Event-Id", "e1") }, func(w connectors.Webhook) bool {
-			return w.EventID == "e1"
+		"else the event id": {func(h http.Header) { h.Del("X-Shopify-Webhook-Id"); h.Set("X-Shopify-Event-Id", "e1") }, func(w connectors.Event) bool {
+			return w.ID == "e1"
 		}},
-		"else the body": {func(h http.Header) { h.Del("X-Shopify-Webhook-Id") }, func(w connectors.Webhook) bool {
-			return len(w.EventID) == len("sha256-")+64
+		"else the body": {func(h http.Header) { h.Del("X-Shopify-Webhook-Id") }, func(w connectors.Event) bool {
+			return len(w.ID) == len("sha256-")+64
 		}},
-		"an id that could not be stored becomes its digest": {func(h http.Header) { h.Set("X-Shopify-Webhook-Id", "a b\xff") }, func(w connectors.Webhook) bool {
-			return len(w.EventID) == len("sha256-")+64
+		"an id that could not be stored becomes its digest": {func(h http.Header) { h.Set("X-Shopify-Webhook-Id", "a b\xff") }, func(w connectors.Event) bool {
+			return len(w.ID) == len("sha256-")+64
 		}},
 		"the spelling without X-": {func(h http.Header) {
 			for _, name := range []string{"Hmac-Sha256", "Topic", "Webhook-Id", "Triggered-At"} {
 				h.Set("Shopify-"+name, h.Get("X-Shopify-"+name))
 				h.Del("X-Shopify-" + name)
 			}
-		}, func(w connectors.Webhook) bool { return w.EventID == "w1" && w.Topic == "orders/paid" }},
-		"a time that cannot be read is none": {func(h http.Header) { h.Set("X-Shopify-Triggered-At", "noon") }, func(w connectors.Webhook) bool {
+		}, func(w connectors.Event) bool { return w.ID == "w1" && w.Topic == "orders/paid" }},
+		"a time that cannot be read is none": {func(h http.Header) { h.Set("X-Shopify-Triggered-At", "noon") }, func(w connectors.Event) bool {
 			return w.TriggeredAt.IsZero()
 		}},
 	}
@@ -279,14 +279,14 @@ func TestVerifyTellsWhatTheHeadersSay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			header := sign("orders/paid", "w1", body, "k")
 			test.change(header)
-			webhook, err := shopify.Shopify{}.Verify(header, body, secret)
-			if err != nil || !test.want(webhook) {
-				t.Errorf("%+v, error %v", webhook, err)
+			events, err := shopify.Shopify{}.Verify(connectors.Delivery{Header: header, Body: body, Secret: secret})
+			if err != nil || len(events) != 1 || !test.want(events[0]) {
+				t.Errorf("%+v, error %v", events, err)
 			}
 		})
 	}
 	for _, topic := range []string{"", "orders create", "a\xff"} {
-		if _, err := (shopify.Shopify{}).Verify(sign(topic, "w1", body, "k"), body, secret); err == nil {
+		if _, err := (shopify.Shopify{}).Verify(connectors.Delivery{Header: sign(topic, "w1", body, "k"), Body: body, Secret: secret}); err == nil {
 			t.Errorf("topic %q is taken", topic)
 		}
 	}

@@ -26,29 +26,31 @@ const (
 // The event id is the webhook id; where that is missing, the event id. Shopify's
 // pages disagree about which of the two is stable over retries, so neither is
 // trusted for more than saving work: order state settles doubles by version.
-func (Shopify) Verify(header http.Header, body []byte, secret connectors.Secret) (connectors.Webhook, error) {
+func (Shopify) Verify(delivery connectors.Delivery) ([]connectors.Event, error) {
+	header, body, secret := delivery.Header, delivery.Body, delivery.Secret
 	if secret["secret"] == "" {
-		return connectors.Webhook{}, fmt.Errorf("%w: key \"secret\" is missing or empty", connectors.ErrSecret)
+		return nil, fmt.Errorf("%w: key \"secret\" is missing or empty", connectors.ErrSecret)
 	}
 	signature, err := base64.StdEncoding.DecodeString(get(header, "Hmac-Sha256"))
 	if err != nil || len(signature) != sha256.Size {
-		return connectors.Webhook{}, fmt.Errorf("%w: header X-Shopify-Hmac-Sha256 is not the base64 of a SHA-256", connectors.ErrSignature)
+		return nil, fmt.Errorf("%w: header X-Shopify-Hmac-Sha256 is not the base64 of a SHA-256", connectors.ErrSignature)
 	}
 	// Both are always computed, so that time does not tell which one matched.
 	matches := signed(secret["secret"], body, signature)
 	matchesPrevious := signed(secret["previousSecret"], body, signature)
 	if !matches && !matchesPrevious {
-		return connectors.Webhook{}, connectors.ErrSignature
+		return nil, connectors.ErrSignature
 	}
 	topic := get(header, "Topic")
 	if topic == "" || len(topic) > maxTopic || !printable(topic) {
-		return connectors.Webhook{}, fmt.Errorf("%w: header X-Shopify-Topic is missing, or is not a topic such as orders/create", connectors.ErrMalformed)
+		return nil, fmt.Errorf("%w: header X-Shopify-Topic is missing, or is not a topic such as orders/create", connectors.ErrMalformed)
 	}
-	return connectors.Webhook{
+	return []connectors.Event{{
 		Topic:       topic,
-		EventID:     eventID(header, topic, body),
+		ID:          eventID(header, topic, body),
 		TriggeredAt: triggeredAt(header),
-	}, nil
+		Body:        body,
+	}}, nil
 }
 
 // signed says whether key signs body so; an empty key signs nothing.

@@ -28,3 +28,6 @@ func Sources() map[string]connectors.Source {
 		string(v1alpha1.SystemShopify): shopify.Shopify{},
 	}
 }
+
+// Set returns both.
+func Set() connectors.Set { return connectors.Set{Systems: All(), Sources: Sources()} }

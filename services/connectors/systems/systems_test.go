@@ -22,10 +22,4 @@ func TestEverySystemThatAConnectorCanNameIsThere(t *testing.T) {
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(systems.All()))); diff != "" {
 		t.Errorf("systems (-want +got):\n%s", diff)
 	}
-	all := systems.All()
-	for name := range systems.Sources() {
-		if all[name] == nil {
-			t.Errorf("source %s is no system", name)
-		}
-	}
 }

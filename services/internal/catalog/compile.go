@@ -12,12 +12,11 @@ import (
 )
 
 // Compile fills defaults into copies of the resources, checks each of them and
-// what they say about each other, and compiles their expressions. systems are
-// the systems that calls can be made to, by the name in spec.system; one that is
-// also a connectors.Source can have webhooks. It returns all problems, and no
+// what they say about each other, and compiles their expressions. systems says
+// which of them can be called, and whose webhooks are understood. It returns all problems, and no
 // snapshot where there are any, here or in a resource that LoadDir found
 // problems in. It is pure: the snapshot has Revision 0.
-func Compile(resources []Resource, systems map[string]connectors.System) (*Snapshot, Problems) {
+func Compile(resources []Resource, systems connectors.Set) (*Snapshot, Problems) {
 	expressions, err := expr.NewCompiler()
 	if err != nil {
 		return nil, Problems{{Message: err.Error()}}
@@ -25,7 +24,7 @@ func Compile(resources []Resource, systems map[string]connectors.System) (*Snaps
 	return compile(resources, systems, expressions)
 }
 
-func compile(resources []Resource, systems map[string]connectors.System, expressions *expr.Compiler) (*Snapshot, Problems) {
+func compile(resources []Resource, systems connectors.Set, expressions *expr.Compiler) (*Snapshot, Problems) {
 	c := &compiler{
 		systems: systems, expressions: expressions,
 		connectors: make(map[string]*entry[*v1alpha1.Connector]),
@@ -64,7 +63,7 @@ type entry[T Object] struct {
 }
 
 type compiler struct {
-	systems     map[string]connectors.System
+	systems     connectors.Set
 	expressions *expr.Compiler
 	connectors  map[string]*entry[*v1alpha1.Connector]
 	inOrder     []*entry[*v1alpha1.Connector]

@@ -2,12 +2,15 @@ package catalog_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/systems"
 	"github.com/peppasync/peppasync/services/internal/catalog"
 )
 
@@ -385,7 +388,7 @@ func TestEachMistakeInMeaningSaysWhereAndWhatIsExpected(t *testing.T) {
 
 func TestASystemThatIsNotBuiltIn(t *testing.T) {
 	resources := load(t)
-	_, problems := catalog.Compile(resources, nil)
+	_, problems := catalog.Compile(resources, connectors.Set{})
 	if len(problems) != 4 || !strings.Contains(problems.Error(), "erp.yaml:6: spec.system: NetSuite is not built into this program") {
 		t.Errorf("found %v", problems)
 	}
@@ -417,4 +420,54 @@ func TestManyNamesAreNotListed(t *testing.T) {
 	if diff := cmp.Diff(want, check(t, folder(t, edited(t, edits...)))); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
+}
+
+const onlySends = "apiVersion: peppasync.io/v1alpha1\nkind: Connector\nmetadata: {name: events}\nspec:\n"
+
+func TestConnectorsThatOnlySend(t *testing.T) {
+	tests := map[string]struct {
+		spec string
+		want []string
+	}{
+		"an endpoint": {"  system: GRPC\n  webhook: {secretRef: {name: events}}\n  endpoint: https://x.example\n", []string{
+			"events.yaml:7: spec.endpoint: belongs to systems that can be called, expected none: GRPC sends events and is never called",
+		}},
+		"no webhook": {"  system: GRPC\n", []string{
+			"events.yaml:4: spec.webhook: is missing, expected {secretRef: {name: ...}}: a Connector of system GRPC without endpoint takes events in, and nothing else",
+		}},
+		"what only calls need": {"  system: HTTP\n  webhook: {secretRef: {name: events}}\n  auth: {secretRef: {name: x}}\n  limits: [{name: a, concurrency: {calls: 1}}]\n", []string{
+			"events.yaml:7: spec.auth: belongs to Connectors that can be called, expected none without endpoint",
+			"events.yaml:8: spec.limits: belongs to Connectors that can be called, expected none without endpoint",
+		}},
+		"no endpoint where it is called": {"  system: NetSuite\n  auth: {secretRef: {name: x}}\n  limits: [{name: a, concurrency: {calls: 1}}]\n", []string{
+			"events.yaml:4: spec.endpoint: is missing, expected a URL, such as https://123456.suitetalk.api.netsuite.com",
+		}},
+		"a limit is needed where it is called": {"  system: NetSuite\n  auth: {secretRef: {name: x}}\n  endpoint: https://x.example\n", []string{
+			"events.yaml:4: spec.limits: is empty, expected at least one limit",
+		}},
+	}
+	set := systems.Set()
+	set.Sources = maps.Clone(set.Sources)
+	set.Sources["GRPC"], set.Sources["HTTP"] = set.Sources["Shopify"], set.Sources["Shopify"]
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, problems := catalog.Compile(load(t, edit{"events.yaml", "", onlySends + test.spec}), set)
+			var got []string
+			for _, p := range problems {
+				_, line, _ := strings.Cut(p.Error(), "/events.yaml")
+				got = append(got, "events.yaml"+line)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("nothing calls them", func(t *testing.T) {
+		spec := "  system: GRPC\n  webhook: {secretRef: {name: events}}\n"
+		resources := load(t, edit{"events.yaml", "", onlySends + spec}, edit{"flow.yaml", "connector: wms", "connector: events"})
+		_, problems := catalog.Compile(resources, set)
+		if !strings.Contains(problems.Error(), `Connector "events" has no endpoint and so cannot be called, expected one that can`) {
+			t.Errorf("found %v", problems)
+		}
+	})
 }

@@ -38,8 +38,12 @@ func (c *compiler) connector(e *entry[*v1alpha1.Connector]) {
 	}
 	spec := &e.object.Spec
 	c.snapshot.Connectors[e.object.Name] = e.object
-	if enum(c, e.Resource, "spec.system", spec.System, enums["System"]) && c.systems[string(spec.System)] == nil {
+	if enum(c, e.Resource, "spec.system", spec.System, enums["System"]) && !c.known(spec.System) {
 		c.reportf(e.Resource, "spec.system", "%s is not built into this program", spec.System)
+	}
+	c.webhook(e)
+	if c.onlySends(e) {
+		return
 	}
 	c.endpoint(e.Resource, spec.Endpoint)
 	c.credentials(e)
@@ -61,6 +65,10 @@ func (c *compiler) connector(e *entry[*v1alpha1.Connector]) {
 // the cluster: credentials go with every call.
 func (c *compiler) endpoint(r *Resource, endpoint string) {
 	const field = "spec.endpoint"
+	if endpoint == "" {
+		c.reportf(r, field, "is missing, expected a URL, such as https://123456.suitetalk.api.netsuite.com")
+		return
+	}
 	parsed, err := url.Parse(endpoint)
 	if err != nil || parsed.Host == "" || parsed.Hostname() == "" || (parsed.Scheme != "https" && parsed.Scheme != "http") {
 		c.reportf(r, field, "found %q, expected a URL, such as https://123456.suitetalk.api.netsuite.com", shorten(withoutUser(endpoint)))
@@ -102,10 +110,57 @@ func (c *compiler) credentials(e *entry[*v1alpha1.Connector]) {
 	case spec.System != v1alpha1.SystemHTTP:
 		c.reportf(e.Resource, "spec.auth", "is missing, expected {secretRef: {name: ...}}: only system HTTP can do without signing in")
 	}
+}
+
+func (c *compiler) known(system v1alpha1.System) bool {
+	return c.systems.Systems[string(system)] != nil || c.systems.Sources[string(system)] != nil
+}
+
+// onlySends reports whether the Connector is a source and nothing else, so that what
+// says how to call it has no meaning.
+func (c *compiler) onlySends(e *entry[*v1alpha1.Connector]) bool {
+	spec := &e.object.Spec
+	if !spec.OnlySends() {
+		return false
+	}
+	if spec.Webhook == nil {
+		c.reportf(e.Resource, "spec.webhook", "is missing, expected {secretRef: {name: ...}}: a Connector of system %s without endpoint takes events in, "+
+			"and nothing else", spec.System)
+	}
+	if spec.Endpoint != "" {
+		c.reportf(e.Resource, "spec.endpoint", "belongs to systems that can be called, expected none: %s sends events and is never called", spec.System)
+		return true
+	}
+	for _, part := range []struct {
+		field   string
+		written bool
+	}{
+		{"spec.auth", spec.Auth != nil}, {"spec.limits", len(spec.Limits) > 0},
+		{"spec.maintenance", len(spec.Maintenance) > 0}, {"spec.http", spec.HTTP != nil},
+	} {
+		if part.written {
+			c.reportf(e.Resource, part.field, "belongs to Connectors that can be called, expected none without endpoint")
+		}
+	}
+	return true
+}
+
+// callable returns the system of a connector that calls can be made to, and otherwise
+// nil, which it reports.
+func (c *compiler) callable(r *Resource, field string, connector *v1alpha1.Connector) connectors.System {
+	if connector.Spec.OnlySends() {
+		c.reportf(r, field, "Connector %q has no endpoint and so cannot be called, expected one that can", connector.Name)
+		return nil
+	}
+	return c.systems.Systems[string(connector.Spec.System)]
+}
+
+func (c *compiler) webhook(e *entry[*v1alpha1.Connector]) {
+	spec := &e.object.Spec
 	if spec.Webhook == nil {
 		return
 	}
-	if _, ok := c.systems[string(spec.System)].(connectors.Source); !ok && c.systems[string(spec.System)] != nil {
+	if c.systems.Sources[string(spec.System)] == nil && c.known(spec.System) {
 		c.reportf(e.Resource, "spec.webhook", "the webhooks of %s cannot be read, expected no webhook here", spec.System)
 	}
 	c.secret(e.Resource, "spec.webhook.secretRef.name", spec.Webhook.SecretRef.Name)
@@ -284,7 +339,8 @@ func (c *compiler) settings(e *entry[*v1alpha1.Connector]) {
 		}
 	case v1alpha1.SystemTwilio:
 		c.twilio(e.Resource, spec.Twilio)
-	case v1alpha1.SystemNetSuite: // has none
+	case v1alpha1.SystemNetSuite, v1alpha1.SystemWooCommerce, v1alpha1.SystemBigCommerce, v1alpha1.SystemStripe,
+		v1alpha1.SystemStandardWebhooks, v1alpha1.SystemCloudEvents, v1alpha1.SystemGRPC: // have none
 	}
 }
 

@@ -37,7 +37,7 @@ func encode(t testing.TB, resources []catalog.Resource) []byte {
 // A role sees what the files say, by way of the document.
 func TestADocumentCarriesTheWholeConfiguration(t *testing.T) {
 	resources := load(t)
-	direct, problems := catalog.Compile(resources, systems.All())
+	direct, problems := catalog.Compile(resources, systems.Set())
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -46,7 +46,7 @@ func TestADocumentCarriesTheWholeConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	carried, problems := catalog.Compile(decoded, systems.All())
+	carried, problems := catalog.Compile(decoded, systems.Set())
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -136,7 +136,7 @@ func TestADocumentsMistakesAreNamedByKindAndName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, problems := catalog.Compile(decoded, systems.All())
+	_, problems := catalog.Compile(decoded, systems.Set())
 	const want = "Connector/erp: spec.lanes[0].weight: found 0, expected a whole number from 1 to 1000"
 	if problems.Error() != want {
 		t.Errorf("found %s, want %s", problems.Error(), want)

@@ -72,7 +72,9 @@ var expected = map[string]string{
 // enums holds the values of the text types that are closed lists. The kubebuilder
 // markers on the types say the same; a test compares the two.
 var enums = map[string][]string{
-	"System":               {"Shopify", "NetSuite", "HTTP", "Twilio"},
+	"System": {
+		"Shopify", "WooCommerce", "BigCommerce", "NetSuite", "HTTP", "Twilio", "Stripe", "StandardWebhooks", "CloudEvents", "GRPC",
+	},
 	"Pacing":               {"Even", "Burst"},
 	"HTTPEffect":           {"Idempotent", "Once", "None"},
 	"StockMode":            {"Shared", "Escrow"},

@@ -70,7 +70,7 @@ func (c *compiler) onlyCancelled(e *entry[*v1alpha1.Flow], flow *Flow) {
 		if connector == nil {
 			return
 		}
-		source, ok := c.systems[string(connector.object.Spec.System)].(connectors.Canceller)
+		source, ok := c.systems.Sources[string(connector.object.Spec.System)].(connectors.Canceller)
 		if !ok || slices.ContainsFunc(from.Topics, func(topic string) bool { return !source.Cancels(topic) }) {
 			return
 		}
@@ -90,12 +90,12 @@ func (c *compiler) onlyCancelled(e *entry[*v1alpha1.Flow], flow *Flow) {
 // topics asks the system which topics can be orders; a body is not needed for
 // that, and its absence is not the topic's fault.
 func (c *compiler) topics(r *Resource, field string, topics []string, connector *v1alpha1.Connector) {
-	source, ok := c.systems[string(connector.Spec.System)].(connectors.Source)
+	source, ok := c.systems.Sources[string(connector.Spec.System)]
 	if !ok {
 		return
 	}
 	for i, topic := range topics {
-		if _, err := source.Order(topic, nil); topic == "" || errors.Is(err, connectors.ErrNotAnOrder) {
+		if _, err := source.Order(&connector.Spec, topic, nil); topic == "" || errors.Is(err, connectors.ErrNotAnOrder) {
 			c.reportf(r, at(field+".topics", i), "found %q, which carries no order, expected a topic such as orders/create", shorten(topic))
 		}
 	}
@@ -114,7 +114,7 @@ func (c *compiler) step(r *Resource, field string, spec *v1alpha1.DeliverStep) S
 		return step
 	}
 	c.lane(r, field+".lane", spec.Lane, connector)
-	system := c.systems[string(connector.object.Spec.System)]
+	system := c.callable(r, field+".connector", connector.object)
 	if system == nil {
 		return step
 	}

@@ -65,7 +65,7 @@ func FuzzLoad(f *testing.F) {
 			}
 			return
 		}
-		snapshot, more := compile(resources, systems.All(), expressions)
+		snapshot, more := compile(resources, systems.Set(), expressions)
 		problems = append(problems, more...)
 		if (snapshot == nil) == (len(problems) == 0) {
 			t.Fatalf("a snapshot: %v, problems: %v", snapshot != nil, problems)
@@ -111,7 +111,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		snapshot, problems := compile(resources, systems.All(), expressions)
+		snapshot, problems := compile(resources, systems.Set(), expressions)
 		if (snapshot == nil) == (len(problems) == 0) {
 			t.Fatalf("a snapshot: %v, problems: %v", snapshot != nil, problems)
 		}
@@ -134,7 +134,7 @@ func carries(t *testing.T, document []byte, expressions *expr.Compiler) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, document)
 	}
-	if _, problems := compile(resources, systems.All(), expressions); len(problems) > 0 {
+	if _, problems := compile(resources, systems.Set(), expressions); len(problems) > 0 {
 		t.Fatalf("it compiles as files and not as a document: %v", problems)
 	}
 	again, err := Encode(resources)

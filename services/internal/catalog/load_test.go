@@ -73,7 +73,7 @@ func edited(t testing.TB, edits ...edit) map[string]string {
 func check(t testing.TB, dir string) []string {
 	t.Helper()
 	resources, problems := catalog.LoadDir(dir)
-	snapshot, more := catalog.Compile(resources, systems.All())
+	snapshot, more := catalog.Compile(resources, systems.Set())
 	all := slices.Concat(problems, more)
 	if (snapshot == nil) != (len(all) > 0) {
 		t.Errorf("a snapshot is %v with %d problems", snapshot != nil, len(all))
@@ -115,7 +115,7 @@ func TestEachMistakeInYAMLSaysWhereAndWhatIsExpected(t *testing.T) {
 			`erp.yaml:5: specs: there is no such field, expected apiVersion, kind, metadata or spec; did you mean spec?`,
 		}},
 		"a field that is missing": {edit{"erp.yaml", "  endpoint: https://123456.suitetalk.api.netsuite.com\n", ""}, []string{
-			`erp.yaml:6: spec.endpoint: is missing, expected text, such as https://123456.suitetalk.api.netsuite.com`,
+			`erp.yaml:5: spec.endpoint: is missing, expected a URL, such as https://123456.suitetalk.api.netsuite.com`,
 		}},
 		"a spec that is missing": {edit{"x.yaml", "", "apiVersion: peppasync.io/v1alpha1\nkind: StockPool\nmetadata: {name: x}\n"}, []string{
 			`x.yaml:1: spec: is missing, expected a map with mode, skus, source, channels, buffer, lane`,
@@ -136,7 +136,7 @@ func TestEachMistakeInYAMLSaysWhereAndWhatIsExpected(t *testing.T) {
 			`stock.yaml:6: metadata.labels: found a list, expected a map from text to text`,
 		}},
 		"nothing where something must be": {edit{"erp.yaml", "endpoint: https://123456.suitetalk.api.netsuite.com", "endpoint:"}, []string{
-			`erp.yaml:7: spec.endpoint: found nothing, expected text, such as https://123456.suitetalk.api.netsuite.com`,
+			`erp.yaml:7: spec.endpoint: is missing, expected a URL, such as https://123456.suitetalk.api.netsuite.com`,
 		}},
 		"nothing in a list": {edit{"stock.yaml", "[DESK-1, VIRAL-1]", "[DESK-1, null]"}, []string{
 			`stock.yaml:10: spec.skus[1]: found nothing, expected a value`,
@@ -190,7 +190,7 @@ func TestEachMistakeInYAMLSaysWhereAndWhatIsExpected(t *testing.T) {
 			`erp.yaml:24: spec.paused: found "no", expected true or false`,
 		}},
 		"a choice with a typo": {edit{"erp.yaml", "system: NetSuite", "system: NetSiute"}, []string{
-			`erp.yaml:6: spec.system: found "NetSiute", expected Shopify, NetSuite, HTTP or Twilio; did you mean NetSuite?`,
+			`erp.yaml:6: spec.system: found "NetSiute", expected Shopify, WooCommerce, BigCommerce, NetSuite, HTTP, Twilio, Stripe, StandardWebhooks, CloudEvents or GRPC; did you mean NetSuite?`,
 		}},
 		"a choice that is none": {edit{"erp.yaml", "pacing: Even", "pacing: [Even]"}, []string{
 			`erp.yaml:18: spec.pacing: found a list, expected Even or Burst`,

@@ -65,7 +65,7 @@ func (c *compiler) stockPlace(e *entry[*v1alpha1.StockPool], field, name, locati
 
 // can checks that a connector's system has operations that roles ask for.
 func (c *compiler) can(r *Resource, field string, connector *v1alpha1.Connector, operations ...string) {
-	system := c.systems[string(connector.Spec.System)]
+	system := c.callable(r, field, connector)
 	if system == nil {
 		return
 	}

@@ -21,7 +21,7 @@ const quiet = 2 * time.Second
 // a role that has something to say meanwhile. A document that cannot be read,
 // does not compile or is a newer release's changes nothing, and is one line in
 // the log.
-func Follow(ctx context.Context, b *bus.Bus, systems map[string]connectors.System, log *slog.Logger) *Store {
+func Follow(ctx context.Context, b *bus.Bus, systems connectors.Set, log *slog.Logger) *Store {
 	w := &watcher{systems: systems, log: log, store: NewStore(nil)}
 	w.store.newest = func(ctx context.Context) (*Snapshot, error) { return w.read(ctx, b) }
 	go func() {
@@ -34,7 +34,7 @@ func Follow(ctx context.Context, b *bus.Bus, systems map[string]connectors.Syste
 
 // Watch is Follow for a role that has nothing to do before the first snapshot: it
 // waits for it. The error is ctx's.
-func Watch(ctx context.Context, b *bus.Bus, systems map[string]connectors.System, log *slog.Logger) (*Store, error) {
+func Watch(ctx context.Context, b *bus.Bus, systems connectors.Set, log *slog.Logger) (*Store, error) {
 	store := Follow(ctx, b, systems, log)
 	first := store.Changed()
 	remind := time.NewTimer(quiet)
@@ -54,7 +54,7 @@ func Watch(ctx context.Context, b *bus.Bus, systems map[string]connectors.System
 // watcher turns records of the bucket into snapshots. take runs in one goroutine
 // at a time.
 type watcher struct {
-	systems map[string]connectors.System
+	systems connectors.Set
 	log     *slog.Logger
 	store   *Store
 	last    bus.Record

@@ -64,7 +64,7 @@ type result struct {
 func begin(ctx context.Context, b *bus.Bus, log *slog.Logger) begun {
 	first := make(begun, 1)
 	go func() {
-		store, err := catalog.Watch(ctx, b, systems.All(), log)
+		store, err := catalog.Watch(ctx, b, systems.Set(), log)
 		first <- result{store, err}
 	}()
 	return first

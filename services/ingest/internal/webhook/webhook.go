@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +63,8 @@ type Config struct {
 	// at the same time. Those that are still on their way do not count: who sends
 	// slowly must not keep others out. Memory bounds their bodies.
 	MaxRequests int64
+	// MaxEvents bounds the events of one delivery.
+	MaxEvents int
 	// MaxEventBytes bounds an event as it is stored.
 	MaxEventBytes int
 	// Patience is how long a request waits to be stored, from when its body is
@@ -82,9 +86,9 @@ func New(config Config) *Handler { return &Handler{config: config} }
 
 // Counts are totals since the start.
 type Counts struct {
-	// Stored deliveries, and exact Duplicates of them; both were answered 2xx.
+	// Stored events, and exact Duplicates of them; both were answered 2xx.
 	Stored, Duplicates uint64
-	// Refused with 4xx, and Postponed with 503.
+	// Deliveries Refused with 4xx, and Postponed with 503.
 	Refused, Postponed uint64
 }
 
@@ -143,6 +147,7 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 			slog.String("connector", abridged(name)))
 		return &problem{status: http.StatusNotFound, kind: "unknown-connector", detail: "there is no connector of that name that takes webhooks"}
 	}
+	now := time.Now()
 	held := share{memory: h.config.Memory}
 	defer held.release()
 	body, p := readBody(w, r, connector.Spec.Webhook.MaxBodyBytes, &held)
@@ -157,27 +162,66 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.config.Patience)
 	defer cancel()
-	webhook, p := h.verify(ctx, connector, r.Header, body)
+	events, p := h.verify(ctx, connector, r.Header, body, now)
 	if p != nil {
 		return p
 	}
-	trace.SpanFromContext(ctx).SetAttributes(
-		attribute.String("peppasync.connector", name), attribute.String("peppasync.topic", webhook.Topic),
-		attribute.String("peppasync.event_id", webhook.EventID))
-	return h.keep(ctx, connector, webhook, body, &held)
+	return h.keepAll(ctx, connector, events, &held)
+}
+
+// keepAll has each event of a delivery stored. Where one is not, the sender is asked for
+// all of them again, and those that are stored are repetitions then.
+func (h *Handler) keepAll(ctx context.Context, connector *v1alpha1.Connector, events []connectors.Event, held *share) *problem {
+	span := trace.SpanFromContext(ctx)
+	span.SetAttributes(attribute.String("peppasync.connector", connector.Name), attribute.Int("peppasync.events", len(events)))
+	if len(events) == 1 {
+		span.SetAttributes(attribute.String("peppasync.topic", events[0].Topic), attribute.String("peppasync.event_id", events[0].ID))
+		return h.keep(ctx, connector, events[0], held)
+	}
+	// Together, so that they share writes: one after the other each would wait for a
+	// sync of its own.
+	problems := make([]*problem, len(events))
+	shares := make([]share, len(events))
+	var group sync.WaitGroup
+	for i, event := range events {
+		shares[i].memory = held.memory
+		group.Go(func() { problems[i] = h.keep(ctx, connector, event, &shares[i]) })
+	}
+	group.Wait()
+	for i := range shares {
+		held.held += shares[i].held
+	}
+	return worst(problems)
+}
+
+// worst returns the problem that decides the answer: while any event may be stored by
+// another try, the sender has to try again.
+func worst(problems []*problem) *problem {
+	var chosen *problem
+	for _, p := range problems {
+		if p != nil && (chosen == nil || p.status > chosen.status) {
+			chosen = p
+		}
+	}
+	return chosen
 }
 
 // verify checks the signature before anything is parsed.
-func (h *Handler) verify(ctx context.Context, connector *v1alpha1.Connector, header http.Header, body []byte) (connectors.Webhook, *problem) {
+func (h *Handler) verify(ctx context.Context, connector *v1alpha1.Connector, header http.Header, body []byte, now time.Time) ([]connectors.Event, *problem) {
 	secret, err := h.config.Secrets.Secret(ctx, connector.Spec.Webhook.SecretRef.Name)
-	var webhook connectors.Webhook
+	var events []connectors.Event
 	if err == nil {
-		webhook, err = h.config.Sources[string(connector.Spec.System)].Verify(header, body, secret)
+		events, err = h.config.Sources[string(connector.Spec.System)].Verify(connectors.Delivery{
+			Spec: &connector.Spec, Header: header, Body: body, Secret: secret, ReceivedAt: now,
+		})
 	}
 	var p *problem
 	switch {
-	case err == nil && json.Valid(body):
-		return webhook, nil
+	case err == nil && len(events) > h.config.MaxEvents:
+		p = &problem{status: http.StatusRequestEntityTooLarge, kind: "too-many",
+			detail: fmt.Sprintf("the delivery holds %d events, expected at most %d: send them in smaller batches", len(events), h.config.MaxEvents)}
+	case err == nil && !slices.ContainsFunc(events, notJSON):
+		return events, nil
 	case err == nil:
 		p = &problem{status: http.StatusBadRequest, kind: "not-json", detail: "the body is not JSON"}
 	case errors.Is(err, connectors.ErrSignature):
@@ -189,12 +233,14 @@ func (h *Handler) verify(ctx context.Context, connector *v1alpha1.Connector, hea
 		p = unavailable("secret", "the connector's secret cannot be read at the moment", later)
 	}
 	h.complain(connector, p, err)
-	return connectors.Webhook{}, p
+	return nil, p
 }
 
-// keep has the delivery stored, unless it is a repetition of one that is.
-func (h *Handler) keep(ctx context.Context, connector *v1alpha1.Connector, webhook connectors.Webhook, body []byte, held *share) *problem {
-	key := h.config.Recent.Key(connector.Name, webhook.Topic, webhook.EventID, body)
+func notJSON(e connectors.Event) bool { return !json.Valid(e.Body) }
+
+// keep has an event stored, unless it is a repetition of one that is.
+func (h *Handler) keep(ctx context.Context, connector *v1alpha1.Connector, event connectors.Event, held *share) *problem {
+	key := h.config.Recent.Key(connector.Name, event.Topic, event.ID, event.Body)
 	attempt, own, stored := h.config.Recent.Begin(key, time.Now())
 	switch {
 	case stored:
@@ -204,7 +250,7 @@ func (h *Handler) keep(ctx context.Context, connector *v1alpha1.Connector, webho
 		err := errors.New("the request ended early")
 		defer func() { h.config.Recent.End(key, attempt, err, time.Now()) }()
 		var p *problem
-		if p, err = h.store(ctx, connector, webhook, body, held); err == nil {
+		if p, err = h.store(ctx, connector, event, held); err == nil {
 			h.stored.Add(1)
 		}
 		return p
@@ -215,23 +261,23 @@ func (h *Handler) keep(ctx context.Context, connector *v1alpha1.Connector, webho
 			h.duplicates.Add(1)
 			return nil
 		}
-		return unavailable("not-stored", "the delivery that this one repeats was not stored", soon)
+		return unavailable("not-stored", "the event that this one repeats was not stored", soon)
 	case <-ctx.Done():
-		return unavailable("slow", "the delivery that this one repeats is not stored yet", soon)
+		return unavailable("slow", "the event that this one repeats is not stored yet", soon)
 	}
 }
 
 // store returns a nil problem only with a nil error.
-func (h *Handler) store(ctx context.Context, connector *v1alpha1.Connector, webhook connectors.Webhook, body []byte, held *share) (*problem, error) {
+func (h *Handler) store(ctx context.Context, connector *v1alpha1.Connector, told connectors.Event, held *share) (*problem, error) {
 	traced := telemetry.Inject(ctx)
 	// Encoded here and not in the pack, so that an event that cannot be encoded
 	// spoils nobody else's.
 	event, err := proto.Marshal(&eventv1.Event{
 		Connector:   connector.Name,
-		Topic:       webhook.Topic,
-		Id:          webhook.EventID,
+		Topic:       told.Topic,
+		Id:          told.ID,
 		ReceivedAt:  timestamppb.Now(),
-		Body:        body,
+		Body:        told.Body,
 		Traceparent: traced[telemetry.HeaderTraceparent],
 		Tracestate:  traced[telemetry.HeaderTracestate],
 	})
