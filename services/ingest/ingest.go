@@ -15,6 +15,7 @@ import (
 
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/ingest/internal/groupcommit"
+	"github.com/peppasync/peppasync/services/ingest/internal/keep"
 	"github.com/peppasync/peppasync/services/ingest/internal/notice"
 	"github.com/peppasync/peppasync/services/ingest/internal/recent"
 	"github.com/peppasync/peppasync/services/ingest/internal/webhook"
@@ -95,6 +96,7 @@ func defaultBounds() bounds {
 type Ingest struct {
 	config  Config
 	bounds  bounds
+	keeper  *keep.Keeper
 	door    *webhook.Handler
 	notices *notice.Board
 	health  *health
@@ -118,19 +120,22 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 	}
 	in := &Ingest{config: config, bounds: limits, notices: notice.New(config.Logger, 10*time.Second)}
 	in.health = &health{check: in.check}
-	in.door = webhook.New(webhook.Config{
+	in.keeper = keep.New(keep.Config{
 		Connectors:    config.Catalog.Connectors,
-		Sources:       config.Sources,
-		Secrets:       config.Secrets,
 		Committer:     in,
 		Recent:        recent.New(limits.recentEvents, limits.recentAge),
-		Memory:        webhook.NewMemory(limits.bodyBytes),
+		Memory:        keep.NewMemory(limits.bodyBytes),
 		Notices:       in.notices,
-		Tracer:        config.Telemetry.Tracer(Role),
 		MaxRequests:   limits.requests,
-		MaxEvents:     limits.packEvents,
 		MaxEventBytes: limits.eventBytes,
-		Patience:      limits.patience,
+	})
+	in.door = webhook.New(webhook.Config{
+		Keeper:    in.keeper,
+		Sources:   config.Sources,
+		Secrets:   config.Secrets,
+		Tracer:    config.Telemetry.Tracer(Role),
+		MaxEvents: limits.packEvents,
+		Patience:  limits.patience,
 	})
 	return in, nil
 }
@@ -149,8 +154,9 @@ type Counts struct {
 
 // Counts returns the totals so far.
 func (in *Ingest) Counts() Counts {
-	c := in.door.Counts()
-	return Counts{c.Stored, c.Duplicates, c.Refused, c.Postponed, in.packs.Load()}
+	stored, duplicates := in.keeper.Stored()
+	refused, postponed := in.door.Counts()
+	return Counts{stored, duplicates, refused, postponed, in.packs.Load()}
 }
 
 // Run serves until ctx is done, lets the requests that are in work end, and

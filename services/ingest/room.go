@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/peppasync/peppasync/services/ingest/internal/webhook"
+	"github.com/peppasync/peppasync/services/ingest/internal/keep"
 	"github.com/peppasync/peppasync/services/internal/bus"
 )
 
@@ -20,7 +20,7 @@ const (
 
 // errNoRoom: what was taken in already needs the rest of the store.
 var errNoRoom = fmt.Errorf("%w: the rest of the store is for what was taken in; it passes when orders are worked off, "+
-	"or when NATS may store more (--max-store, max_file_store)", webhook.ErrFull)
+	"or when NATS may store more (--max-store, max_file_store)", keep.ErrFull)
 
 // room knows whether there is any to store events in. It is safe for concurrent
 // use.

@@ -6,47 +6,9 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync/atomic"
+
+	"github.com/peppasync/peppasync/services/ingest/internal/keep"
 )
-
-// Memory bounds the bytes of bodies that are held at the same time. The zero
-// value holds nothing. It is safe for concurrent use.
-type Memory struct{ left atomic.Int64 }
-
-// NewMemory returns a bound of that many bytes.
-func NewMemory(bytes int64) *Memory {
-	m := new(Memory)
-	m.left.Store(bytes)
-	return m
-}
-
-// take reports whether n bytes were free; they are the caller's then.
-func (m *Memory) take(n int64) bool {
-	if m.left.Add(-n) >= 0 {
-		return true
-	}
-	m.left.Add(n)
-	return false
-}
-
-// share is what one request holds of a Memory.
-type share struct {
-	memory *Memory
-	held   int64
-}
-
-func (s *share) take(n int64) bool {
-	if !s.memory.take(n) {
-		return false
-	}
-	s.held += n
-	return true
-}
-
-func (s *share) release() {
-	s.memory.left.Add(s.held)
-	s.held = 0
-}
 
 // firstBuffer is what a body gets at first. A sender that announces more has to
 // send it before memory is spent on it: what it holds is at most twice what it
@@ -57,7 +19,7 @@ const firstBuffer = 1 << 10
 // readBody reads a body of at most limit bytes, and takes memory for it as it
 // comes in. A length that is announced wrongly is caught either way: net/http
 // cuts what is longer, and reports what is shorter.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64, held *share) ([]byte, *problem) {
+func readBody(w http.ResponseWriter, r *http.Request, limit int64, held *keep.Share) ([]byte, *keep.Problem) {
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
@@ -66,8 +28,8 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, held *share) 
 		// One byte more, so that the end is seen without growing.
 		size = min(size, r.ContentLength+1)
 	}
-	if !held.take(size) {
-		return nil, outOfMemory()
+	if !held.Take(size) {
+		return nil, keep.OutOfMemory()
 	}
 	body := http.MaxBytesReader(w, r.Body, limit)
 	buffer := make([]byte, 0, size)
@@ -84,8 +46,8 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, held *share) 
 			continue
 		}
 		grown := min(2*size, limit+1)
-		if !held.take(grown - size) {
-			return nil, outOfMemory()
+		if !held.Take(grown - size) {
+			return nil, keep.OutOfMemory()
 		}
 		size = grown
 		larger := make([]byte, len(buffer), size)
@@ -111,23 +73,19 @@ func discardRest(r *http.Request) {
 	_, _ = io.CopyN(io.Discard, r.Body, mostDiscarded) // it is refused in any case
 }
 
-func unreadable(err error, limit int64) *problem {
+func unreadable(err error, limit int64) *keep.Problem {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return tooLarge(limit)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return &problem{status: http.StatusRequestTimeout, kind: "slow-body", detail: "the body did not come in time"}
+		return &keep.Problem{Status: http.StatusRequestTimeout, Kind: "slow-body", Detail: "the body did not come in time"}
 	}
-	return &problem{status: http.StatusBadRequest, kind: "unreadable-body", detail: "the body broke off, or its framing is wrong"}
+	return &keep.Problem{Status: http.StatusBadRequest, Kind: "unreadable-body", Detail: "the body broke off, or its framing is wrong"}
 }
 
-func tooLarge(limit int64) *problem {
-	return &problem{
-		status: http.StatusRequestEntityTooLarge, kind: "too-large",
-		detail: fmt.Sprintf("the body is larger than the %d bytes that are taken (spec.webhook.maxBodyBytes of the Connector)", limit),
+func tooLarge(limit int64) *keep.Problem {
+	return &keep.Problem{
+		Status: http.StatusRequestEntityTooLarge, Kind: "too-large",
+		Detail: fmt.Sprintf("the body is larger than the %d bytes that are taken (spec.webhook.maxBodyBytes of the Connector)", limit),
 	}
-}
-
-func outOfMemory() *problem {
-	return unavailable("overloaded", "too many bodies are being taken in at the moment", soon)
 }

@@ -5,45 +5,27 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/peppasync/peppasync/services/ingest/internal/keep"
 )
 
-// problem is an answer other than 2xx: problem details of RFC 9457.
-type problem struct {
-	status int
-	// kind is the last part of the type, the same for the same cause.
-	kind, detail string
-	// retryAfter is when to come again, for 503 only.
-	retryAfter time.Duration
-}
+// problemBase is not meant to be opened: it makes types unique (RFC 9457 section 3.1.1).
+const problemBase = "https://peppasync.io/problems/"
 
-const (
-	// problemBase is not meant to be opened: it makes types unique (RFC 9457
-	// section 3.1.1).
-	problemBase = "https://peppasync.io/problems/"
-
-	// soon is for what passes by itself within seconds; later is for what waits
-	// for a person or for room on a disk.
-	soon  = 2 * time.Second
-	later = 30 * time.Second
-)
-
-func (p problem) write(w http.ResponseWriter) {
+// write answers with problem details of RFC 9457.
+func write(w http.ResponseWriter, p *keep.Problem) {
 	body, _ := json.Marshal(struct { //nolint:errchkjson // strings and a number always encode
 		Type   string `json:"type"`
 		Title  string `json:"title"`
 		Status int    `json:"status"`
 		Detail string `json:"detail"`
-	}{problemBase + p.kind, http.StatusText(p.status), p.status, p.detail})
+	}{problemBase + p.Kind, http.StatusText(p.Status), p.Status, p.Detail})
 	header := w.Header()
 	header.Set("Content-Type", "application/problem+json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
-	if p.retryAfter > 0 {
-		header.Set("Retry-After", strconv.Itoa(int(p.retryAfter/time.Second)))
+	if p.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(int(p.RetryAfter/time.Second)))
 	}
-	w.WriteHeader(p.status)
+	w.WriteHeader(p.Status)
 	_, _ = w.Write(body) // nobody is left to tell
-}
-
-func unavailable(kind, detail string, retryAfter time.Duration) *problem {
-	return &problem{status: http.StatusServiceUnavailable, kind: kind, detail: detail, retryAfter: retryAfter}
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/systems"
 	"github.com/peppasync/peppasync/services/ingest/internal/groupcommit"
+	"github.com/peppasync/peppasync/services/ingest/internal/keep"
 	"github.com/peppasync/peppasync/services/ingest/internal/notice"
 	"github.com/peppasync/peppasync/services/ingest/internal/recent"
 	"github.com/peppasync/peppasync/services/internal/secrets"
@@ -91,21 +92,37 @@ func handler(d *disk) *Handler {
 	shop.Spec.System = v1alpha1.SystemShopify
 	shop.Spec.Webhook = &v1alpha1.Webhook{SecretRef: v1alpha1.SecretReference{Name: "shop"}, MaxBodyBytes: maxBody}
 	known := map[string]*v1alpha1.Connector{"shop": shop}
+	return handlerOf(d, func() map[string]*v1alpha1.Connector { return known })
+}
+
+// counts of a handler and its keeper.
+type counts struct{ Stored, Duplicates, Refused, Postponed uint64 }
+
+func (h *Handler) counted() counts {
+	stored, duplicates := h.config.Keeper.Stored()
+	refused, postponed := h.Counts()
+	return counts{stored, duplicates, refused, postponed}
+}
+
+// handlerOf returns a handler that knows these connectors.
+func handlerOf(d *disk, known func() map[string]*v1alpha1.Connector) *Handler {
 	return New(Config{
-		Connectors: func() map[string]*v1alpha1.Connector { return known },
-		Sources:    systems.Sources(),
+		Keeper: keep.New(keep.Config{
+			Connectors:    known,
+			Committer:     d,
+			Recent:        recent.New(1000, time.Hour),
+			Memory:        keep.NewMemory(memory),
+			Notices:       notice.New(slog.New(slog.DiscardHandler), time.Second),
+			MaxRequests:   100,
+			MaxEventBytes: 1 << 20,
+		}),
+		Sources: systems.Sources(),
 		Secrets: secrets.Environment([]string{
 			"PEPPASYNC_SECRET_SHOP_SECRET=" + newSecret, "PEPPASYNC_SECRET_SHOP_PREVIOUS_SECRET=" + oldSecret,
 		}),
-		Committer:     d,
-		Recent:        recent.New(1000, time.Hour),
-		Memory:        NewMemory(memory),
-		Notices:       notice.New(slog.New(slog.DiscardHandler), time.Second),
-		Tracer:        noop.NewTracerProvider().Tracer("test"),
-		MaxRequests:   100,
-		MaxEvents:     100,
-		MaxEventBytes: 1 << 20,
-		Patience:      3 * time.Second,
+		Tracer:    noop.NewTracerProvider().Tracer("test"),
+		MaxEvents: 100,
+		Patience:  3 * time.Second,
 	})
 }
 
@@ -188,7 +205,7 @@ func TestWhatSendersAreToldWhenNothingCanBeStored(t *testing.T) {
 			if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), problemBase+test.kind+`"`) || w.Header().Get("Retry-After") != test.retryAfter {
 				t.Errorf("status %d, %v, %s", w.Code, w.Header(), w.Body)
 			}
-			if c := h.Counts(); c != (Counts{Postponed: 1}) {
+			if c := h.counted(); c != (counts{Postponed: 1}) {
 				t.Errorf("counts %+v", c)
 			}
 			// It is forgotten, and taken when there is room.
@@ -201,12 +218,11 @@ func TestWhatSendersAreToldWhenNothingCanBeStored(t *testing.T) {
 }
 
 func TestNothingIsRefusedForGoodBeforeTheCatalogIsKnown(t *testing.T) {
-	h := handler(new(disk))
-	h.config.Connectors = func() map[string]*v1alpha1.Connector { return nil }
+	h := handlerOf(new(disk), func() map[string]*v1alpha1.Connector { return nil })
 	if status, kind := serve(h, delivery(t.Context(), "w1", []byte(`{}`))); status != 503 || kind != "no-catalog" {
 		t.Errorf("status %d, %s", status, kind)
 	}
-	h.config.Connectors = func() map[string]*v1alpha1.Connector { return map[string]*v1alpha1.Connector{} }
+	h = handlerOf(new(disk), func() map[string]*v1alpha1.Connector { return map[string]*v1alpha1.Connector{} })
 	if status, kind := serve(h, delivery(t.Context(), "w1", []byte(`{}`))); status != 404 || kind != "unknown-connector" {
 		t.Errorf("status %d, %s with an empty catalog", status, kind)
 	}
@@ -230,10 +246,10 @@ func TestARepetitionWaitsForTheOutcomeOfTheFirst(t *testing.T) {
 	for name, test := range map[string]struct {
 		outcome error
 		status  int
-		counts  Counts
+		counts  counts
 	}{
-		"stored":     {nil, 200, Counts{Stored: 1, Duplicates: 1}},
-		"not stored": {errors.New("disk on fire"), 503, Counts{Postponed: 2}},
+		"stored":     {nil, 200, counts{Stored: 1, Duplicates: 1}},
+		"not stored": {errors.New("disk on fire"), 503, counts{Postponed: 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -260,7 +276,7 @@ func TestARepetitionWaitsForTheOutcomeOfTheFirst(t *testing.T) {
 						t.Errorf("status %d, want %d", status, test.status)
 					}
 				}
-				if got := h.Counts(); got != test.counts {
+				if got := h.counted(); got != test.counts {
 					t.Errorf("counts %+v, want %+v", got, test.counts)
 				}
 			})
@@ -339,7 +355,7 @@ func TestAWriteThatPanicsLeavesNothingBehind(t *testing.T) {
 // atRest checks that nothing is held for requests that have ended.
 func atRest(t testing.TB, h *Handler) {
 	t.Helper()
-	if left := h.config.Memory.left.Load(); left != memory || h.Working() != 0 {
+	if left := h.config.Keeper.Memory().Left(); left != memory || h.Working() != 0 {
 		t.Errorf("%d bytes of %d are free and %d requests in work after the last has ended", left, memory, h.Working())
 	}
 }
@@ -442,8 +458,8 @@ func FuzzServeHTTP(f *testing.F) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
 			judge(t, w, d.stored(t), body, r)
-			if attempt == 1 && w.Code == http.StatusOK && h.Counts() != (Counts{Stored: 1, Duplicates: 1}) {
-				t.Errorf("a repetition makes counts %+v", h.Counts())
+			if attempt == 1 && w.Code == http.StatusOK && h.counted() != (counts{Stored: 1, Duplicates: 1}) {
+				t.Errorf("a repetition makes counts %+v", h.counted())
 			}
 		}
 		atRest(t, h)
@@ -531,8 +547,8 @@ func TestADeliveryOfSeveralEvents(t *testing.T) {
 	}
 	t.Run("each is kept, and known when it comes again", func(t *testing.T) {
 		h, d := start(t)
-		if got := send(h, "1\n2\n2\n3\n"); got != "200" || len(d.stored(t)) != 3 || h.Counts() != (Counts{Stored: 3, Duplicates: 1}) {
-			t.Errorf("answered %s, kept %d, %+v", got, len(d.stored(t)), h.Counts())
+		if got := send(h, "1\n2\n2\n3\n"); got != "200" || len(d.stored(t)) != 3 || h.counted() != (counts{Stored: 3, Duplicates: 1}) {
+			t.Errorf("answered %s, kept %d, %+v", got, len(d.stored(t)), h.counted())
 		}
 		if got := send(h, "3\n4\n"); got != "200" || len(d.stored(t)) != 4 {
 			t.Errorf("answered %s, kept %d", got, len(d.stored(t)))
@@ -566,9 +582,9 @@ func TestADeliveryOfSeveralEvents(t *testing.T) {
 	})
 	t.Run("memory is given back", func(t *testing.T) {
 		h, _ := start(t)
-		before := h.config.Memory.left.Load()
+		before := h.config.Keeper.Memory().Left()
 		send(h, "1\n2\n3\n")
-		if left := h.config.Memory.left.Load(); left != before {
+		if left := h.config.Keeper.Memory().Left(); left != before {
 			t.Errorf("%d bytes of %d are left", left, before)
 		}
 	})
