@@ -65,6 +65,8 @@ func (w *World) control() http.Handler {
 	}
 	w.handleQuestions(handle)
 	w.handleShop(handle)
+	w.handleStores(handle)
+	handle("POST /{system}/mishaps", w.setMishaps)
 	handle("POST /erp/receipt", func(r *http.Request) (any, error) {
 		q, err := decode[ReceiptRequest](r)
 		if err != nil {

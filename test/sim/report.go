@@ -10,6 +10,7 @@ import (
 	"github.com/peppasync/peppasync/test/sim/shopify"
 	"github.com/peppasync/peppasync/test/sim/twilio"
 	"github.com/peppasync/peppasync/test/sim/wms"
+	"github.com/peppasync/peppasync/test/sim/woocommerce"
 )
 
 // Report is what the outside world saw, first in sum and then per system. Times are in milliseconds where the name says
@@ -26,6 +27,9 @@ type Report struct {
 	AckP50Ms float64 `json:"ackP50Ms"`
 	AckP99Ms float64 `json:"ackP99Ms"`
 	AckMaxMs float64 `json:"ackMaxMs"`
+
+	// Shops says of each shop what it sold, who was told of it and who asked.
+	Shops []ShopReport `json:"shops"`
 
 	// Fed is the number of sales orders that the ERP holds, WMSAccepted of orders that the WMS holds.
 	Fed         int `json:"fed"`
@@ -52,7 +56,7 @@ type Report struct {
 	CancelledUnfed int     `json:"cancelledUnfed"`
 	UnpaidUnfed    int     `json:"unpaidUnfed"`
 
-	// Calls is the number of arrivals per system: shop (its Admin API), erp, wms, twilio.
+	// Calls is the number of arrivals per system: shop and woocommerce (their APIs), erp, wms, twilio.
 	Calls map[string]int `json:"calls"`
 	// ERPStock and ShopStock are the figures now.
 	ERPStock  []netsuite.Stock `json:"erpStock"`
@@ -77,10 +81,26 @@ type Report struct {
 
 // Systems are the reports of each system in full.
 type Systems struct {
-	Shop   shopify.Report  `json:"shop"`
-	ERP    netsuite.Report `json:"erp"`
-	WMS    wms.Report      `json:"wms"`
-	Twilio twilio.Report   `json:"twilio"`
+	Shop        shopify.Report     `json:"shop"`
+	WooCommerce woocommerce.Report `json:"woocommerce"`
+	ERP         netsuite.Report    `json:"erp"`
+	WMS         wms.Report         `json:"wms"`
+	Twilio      twilio.Report      `json:"twilio"`
+}
+
+// ShopReport is one shop in short.
+type ShopReport struct {
+	System string `json:"system"`
+	Sold   int    `json:"sold"`
+	// Captured is the number of orders that a webhook told of and the receiver acknowledged.
+	Captured int `json:"captured"`
+	// Deliveries counts webhooks that were acknowledged, Failures attempts that were not, Dropped those that a mishap kept
+	// from being sent.
+	Deliveries int `json:"deliveries"`
+	Failures   int `json:"failures"`
+	Dropped    int `json:"dropped"`
+	// Polls counts calls of the order list.
+	Polls int `json:"polls"`
 }
 
 // Limit is one declared window of one system.
@@ -103,7 +123,9 @@ func (u Unfed) Lost() bool { return u.Cause == "" && !u.Cancelled && !u.Unpaid }
 
 // Report returns what the world has seen up to now.
 func (w *World) Report() Report {
-	systems := Systems{Shop: w.Shop.Report(), ERP: w.ERP.Report(), WMS: w.WMS.Report(), Twilio: w.Twilio.Report()}
+	systems := Systems{
+		Shop: w.Shop.Report(), WooCommerce: w.WooCommerce.Report(), ERP: w.ERP.Report(), WMS: w.WMS.Report(), Twilio: w.Twilio.Report(),
+	}
 	shop, erp, warehouse := systems.Shop, systems.ERP, systems.WMS
 	r := Report{
 		At: time.Now(), Sold: shop.Sold, Captured: shop.Captured, Acknowledged: shop.Webhooks.Acknowledged,
@@ -118,7 +140,7 @@ func (w *World) Report() Report {
 	for _, s := range []struct {
 		name   string
 		report account.Report
-	}{{"shop", shop.Report}, {"erp", erp.Report}, {"wms", warehouse.Report}, {"twilio", systems.Twilio.Report}} {
+	}{{"shop", shop.Report}, {"woocommerce", systems.WooCommerce.Report}, {"erp", erp.Report}, {"wms", warehouse.Report}, {"twilio", systems.Twilio.Report}} {
 		r.Calls[s.name] = s.report.Calls
 		r.Throttled += s.report.Throttled
 		for _, l := range s.report.Limits {
@@ -126,6 +148,7 @@ func (w *World) Report() Report {
 		}
 	}
 	r.Throttled += shop.GraphQLThrottled
+	r.Shops = shops(systems)
 	r.Unfed = w.unfed(warehouse.Refused)
 	for _, u := range r.Unfed {
 		switch {
@@ -144,6 +167,17 @@ func (w *World) Report() Report {
 	}
 	r.Receipts = receipts(erp.Receipts, changes)
 	return r
+}
+
+func shops(s Systems) []ShopReport {
+	hooks, woo := s.Shop.Webhooks, s.WooCommerce
+	return []ShopReport{
+		{System: "shop", Sold: s.Shop.Sold, Captured: s.Shop.Captured, Deliveries: hooks.Acknowledged, Failures: hooks.Failures},
+		{
+			System: "woocommerce", Sold: woo.Sold, Captured: woo.Captured, Deliveries: woo.Webhooks.Delivered,
+			Failures: woo.Webhooks.Failures, Dropped: woo.Webhooks.Dropped, Polls: woo.Polls,
+		},
+	}
 }
 
 var lastDigits = regexp.MustCompile(`(\d+)\D*$`)

@@ -1,4 +1,4 @@
-// Package sim is the outside world of an order engine on loopback: a shop, an ERP, a warehouse system and a text message
+// Package sim is the outside world of an order engine on loopback: shops, an ERP, a warehouse system and a text message
 // service with their real limits, faults and reply shapes, and a control server to drive them and to ask what they saw.
 // It imports nothing of the product: it is the judge.
 package sim
@@ -17,43 +17,49 @@ import (
 	"github.com/peppasync/peppasync/test/sim/shopify"
 	"github.com/peppasync/peppasync/test/sim/twilio"
 	"github.com/peppasync/peppasync/test/sim/wms"
+	"github.com/peppasync/peppasync/test/sim/woocommerce"
 )
 
 // Listen holds the addresses to listen on. An empty one is 127.0.0.1 with a free port.
 type Listen struct {
-	Shop    string `json:"shop,omitempty"`
-	ERP     string `json:"erp,omitempty"`
-	WMS     string `json:"wms,omitempty"`
-	Twilio  string `json:"twilio,omitempty"`
-	Control string `json:"control,omitempty"`
+	Shop        string `json:"shop,omitempty"`
+	WooCommerce string `json:"woocommerce,omitempty"`
+	ERP         string `json:"erp,omitempty"`
+	WMS         string `json:"wms,omitempty"`
+	Twilio      string `json:"twilio,omitempty"`
+	Control     string `json:"control,omitempty"`
 }
 
 // Config describes the world.
 type Config struct {
-	Listen Listen          `json:"listen,omitzero"`
-	Shop   shopify.Config  `json:"shop,omitzero"`
-	ERP    netsuite.Config `json:"erp,omitzero"`
-	WMS    wms.Config      `json:"wms,omitzero"`
-	Twilio twilio.Config   `json:"twilio,omitzero"`
+	Listen Listen `json:"listen,omitzero"`
+	// Shop is the Shopify shop, the one whose orders the report follows to the ERP and to the WMS.
+	Shop        shopify.Config     `json:"shop,omitzero"`
+	WooCommerce woocommerce.Config `json:"woocommerce,omitzero"`
+	ERP         netsuite.Config    `json:"erp,omitzero"`
+	WMS         wms.Config         `json:"wms,omitzero"`
+	Twilio      twilio.Config      `json:"twilio,omitzero"`
 	// Seed of all systems that have none of their own.
 	Seed uint64 `json:"seed,omitempty"`
 }
 
 // Addresses are the base URLs of a running world.
 type Addresses struct {
-	Shop    string `json:"shop"`
-	ERP     string `json:"erp"`
-	WMS     string `json:"wms"`
-	Twilio  string `json:"twilio"`
-	Control string `json:"control"`
+	Shop        string `json:"shop"`
+	WooCommerce string `json:"woocommerce"`
+	ERP         string `json:"erp"`
+	WMS         string `json:"wms"`
+	Twilio      string `json:"twilio"`
+	Control     string `json:"control"`
 }
 
 // World is a running world. Its systems may be driven directly; all their methods are safe for concurrent use.
 type World struct {
-	Shop   *shopify.Shop
-	ERP    *netsuite.Account
-	WMS    *wms.System
-	Twilio *twilio.Account
+	Shop        *shopify.Shop
+	WooCommerce *woocommerce.Shop
+	ERP         *netsuite.Account
+	WMS         *wms.System
+	Twilio      *twilio.Account
 
 	addresses Addresses
 	servers   []*http.Server
@@ -72,6 +78,7 @@ func Start(cfg Config) (*World, error) {
 		address      *string
 	}{
 		{"shop", cfg.Listen.Shop, w.Shop, &w.addresses.Shop},
+		{"woocommerce", cfg.Listen.WooCommerce, w.WooCommerce, &w.addresses.WooCommerce},
 		{"erp", cfg.Listen.ERP, w.ERP, &w.addresses.ERP},
 		{"wms", cfg.Listen.WMS, w.WMS, &w.addresses.WMS},
 		{"twilio", cfg.Listen.Twilio, w.Twilio, &w.addresses.Twilio},
@@ -86,7 +93,7 @@ func Start(cfg Config) (*World, error) {
 }
 
 func build(cfg Config) (*World, error) {
-	for _, seed := range []*uint64{&cfg.Shop.Seed, &cfg.ERP.Seed, &cfg.WMS.Seed, &cfg.Twilio.Seed} {
+	for _, seed := range []*uint64{&cfg.Shop.Seed, &cfg.WooCommerce.Seed, &cfg.ERP.Seed, &cfg.WMS.Seed, &cfg.Twilio.Seed} {
 		if *seed == 0 {
 			*seed = cfg.Seed
 		}
@@ -103,6 +110,9 @@ func build(cfg Config) (*World, error) {
 		return nil, err
 	}
 	if w.Shop, err = shopify.New(cfg.Shop); err != nil {
+		return nil, err
+	}
+	if w.WooCommerce, err = woocommerce.New(cfg.WooCommerce); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -132,6 +142,7 @@ func (w *World) Addresses() Addresses { return w.addresses }
 // Close stops everything. Calls in progress are cut after a second; what was due later does not happen.
 func (w *World) Close() {
 	w.Shop.Close()
+	w.WooCommerce.Close()
 	w.ERP.Close()
 	w.WMS.Close()
 	w.Twilio.Close()
@@ -150,6 +161,8 @@ func (w *World) front(system string) (*account.Front, error) {
 	switch system {
 	case "shop":
 		return w.Shop.Front, nil
+	case "woocommerce":
+		return w.WooCommerce.Front, nil
 	case "erp":
 		return w.ERP.Front, nil
 	case "wms":
@@ -157,5 +170,5 @@ func (w *World) front(system string) (*account.Front, error) {
 	case "twilio":
 		return w.Twilio.Front, nil
 	}
-	return nil, fmt.Errorf("system %q is unknown; the systems are shop, erp, wms and twilio", system)
+	return nil, fmt.Errorf("system %q is unknown; the systems are shop, woocommerce, erp, wms and twilio", system)
 }

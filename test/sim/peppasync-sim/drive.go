@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peppasync/peppasync/test/sim"
+	"github.com/peppasync/peppasync/test/sim/faults"
 	"github.com/peppasync/peppasync/test/sim/jsontime"
 	"github.com/peppasync/peppasync/test/sim/shopify"
 )
@@ -77,7 +78,7 @@ func newMaintenance() *cobra.Command {
 		},
 	}
 	addControlFlag(c, &client)
-	c.Flags().StringVar(&system, "system", "erp", "shop, erp, wms or twilio")
+	c.Flags().StringVar(&system, "system", "erp", "shop, woocommerce, erp, wms or twilio")
 	c.Flags().DurationVar(&duration, "duration", 0, "how long; without it, until --stop")
 	c.Flags().BoolVar(&stop, "stop", false, "end maintenance now")
 	return c
@@ -116,6 +117,35 @@ func newConfiguration() *cobra.Command {
 	return c
 }
 
+func newMishaps() *cobra.Command {
+	var client controlClient
+	var system string
+	var m faults.Mishaps
+	var lateBy time.Duration
+	c := &cobra.Command{
+		Use:   "mishaps",
+		Short: "Replace what goes wrong with the webhooks of a shop before they are sent",
+		Example: "  peppasync-sim mishaps --system woocommerce --drop 0.01 --twice 0.02\n" +
+			"  peppasync-sim mishaps --system woocommerce --late 0.1 --late-by 30s --topic order.updated\n" +
+			"  peppasync-sim mishaps --system woocommerce",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			m.LateBy = jsontime.Duration(lateBy)
+			return client.call(c.Context(), http.MethodPost, "/"+system+"/mishaps", m, nil)
+		},
+	}
+	addControlFlag(c, &client)
+	f := c.Flags()
+	f.StringVar(&system, "system", "woocommerce", "woocommerce")
+	f.Float64Var(&m.Drop, "drop", 0, "share of webhooks that are never sent, 0 to 1")
+	f.Float64Var(&m.Late, "late", 0, "share of webhooks that are late, 0 to 1")
+	f.DurationVar(&lateBy, "late-by", 0, "how late (default: 1m)")
+	f.Float64Var(&m.Twice, "twice", 0, "share of webhooks that are sent twice, 0 to 1")
+	f.StringArrayVar(&m.Topics, "topic", nil, "topic that is affected; may be repeated (default: all)")
+	f.Uint64Var(&m.Seed, "seed", 0, "seed of the choice")
+	return c
+}
+
 func newFaults() *cobra.Command {
 	var client controlClient
 	var system string
@@ -141,6 +171,6 @@ func newFaults() *cobra.Command {
 		},
 	}
 	addControlFlag(c, &client)
-	c.Flags().StringVar(&system, "system", "erp", "shop, erp, wms or twilio")
+	c.Flags().StringVar(&system, "system", "erp", "shop, woocommerce, erp, wms or twilio")
 	return c
 }

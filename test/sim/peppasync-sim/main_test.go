@@ -77,6 +77,8 @@ func TestServeDriveReport(t *testing.T) {
 		{[]string{"maintenance", "--duration", "1ms"}, "", ""},
 		{[]string{"configuration", "CFG-A1"}, "", ""},
 		{[]string{"faults", "--system", "wms", "-"}, `[{"kind":"slow","delay":"1ms"}]`, ""},
+		{[]string{"mishaps", "--system", "woocommerce", "--late", "0.5", "--late-by", "10s", "--topic", "order.updated"}, "", ""},
+		{[]string{"report"}, "", "woocommerce       0 sold, 0 captured, 0 deliveries, 0 failures, 0 dropped, 0 polls"},
 		{[]string{"report"}, "", "at most 0 calls in any 1m0s, limit 100"},
 		{[]string{"report", "-o", "yaml"}, "", "sold: 3"},
 		{[]string{"report", "-o", "json"}, "", `"ERPStock"`},
@@ -107,6 +109,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		{"the systems are", []string{"maintenance", "--system", "bank", "--control", a.Control}},
 		{"is `peppasync-sim serve` running there?", []string{"report", "--control", "http://127.0.0.1:1"}},
 		{"not a URL", []string{"report", "--control", "http://%zz"}},
+		{"want a share between 0 and 1", []string{"mishaps", "--drop", "2", "--control", a.Control}},
 		{"is not JSON", []string{"faults", "-", "--control", a.Control}},
 		{"no such file", []string{"serve", "--config", "nowhere.yaml"}},
 	} {

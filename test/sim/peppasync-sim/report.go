@@ -43,6 +43,10 @@ func writeReport(w io.Writer, r sim.Report) error {
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
 	row("sold", "%d", r.Sold)
 	row("captured", "%d, acknowledged in p50 %.1f ms, p99 %.1f ms, max %.1f ms", r.Captured, r.AckP50Ms, r.AckP99Ms, r.AckMaxMs)
+	for _, s := range r.Shops {
+		row(s.System, "%d sold, %d captured, %d deliveries, %d failures, %d dropped, %d polls",
+			s.Sold, s.Captured, s.Deliveries, s.Failures, s.Dropped, s.Polls)
+	}
 	row("fed to the ERP", "%d, %.1f orders and %.1f calls a minute", r.Fed, r.OrdersPerMinute, r.CallsPerMinute)
 	row("taken by the WMS", "%d", r.WMSAccepted)
 	for _, refusal := range r.WMSRefused {

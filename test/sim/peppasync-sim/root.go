@@ -18,9 +18,9 @@ import (
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "peppasync-sim",
-		Short: "The simulated outside world of an order engine: a shop, an ERP, a WMS and a text message service",
-		Long: `peppasync-sim serves a Shopify shop, a NetSuite account, a warehouse system and a Twilio account on loopback, with
-their limits, faults and reply shapes, and a control address to drive them and to ask what they saw.
+		Short: "The simulated outside world of an order engine: shops, an ERP, a WMS and a text message service",
+		Long: `peppasync-sim serves a Shopify shop, a WooCommerce shop, a NetSuite account, a warehouse system and a Twilio account on
+loopback, with their limits, faults and reply shapes, and a control address to drive them and to ask what they saw.
 
 Start it, then drive it from another terminal:
 
@@ -30,7 +30,7 @@ Start it, then drive it from another terminal:
   peppasync-sim report --control http://127.0.0.1:9100`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newReport(), newSell(), newMaintenance(), newReceipt(), newConfiguration(), newFaults())
+	root.AddCommand(newServe(), newReport(), newSell(), newMaintenance(), newReceipt(), newConfiguration(), newFaults(), newMishaps())
 	return root
 }
 

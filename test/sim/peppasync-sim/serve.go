@@ -27,6 +27,12 @@ A configuration in YAML or JSON:
     target: http://127.0.0.1:8080/v1/webhooks/shop    # where webhooks go
     firstOrderNumber: 1
     items: [{sku: VIRAL, available: 2000}]
+  woocommerce:
+    webhookSecret: woocommerce-webhook-secret
+    target: http://127.0.0.1:8080/v1/webhooks/woo
+    gmtOffset: "+02:00"          # the shop's own time
+    items: [{sku: VIRAL}]
+    mishaps: {drop: 0.01}        # this share of its webhooks is never sent
   erp:
     token: netsuite-token
     items: [{sku: VIRAL, onHand: 2000}]
@@ -65,8 +71,9 @@ A configuration in YAML or JSON:
 	}
 	f := c.Flags()
 	f.StringVar(&path, "config", "", "configuration file in YAML or JSON")
-	f.StringVar(&target, "target", "", "URL to which the shop sends webhooks (overrides shop.target)")
+	f.StringVar(&target, "target", "", "URL to which the Shopify shop sends webhooks (overrides shop.target)")
 	f.StringVar(&listen.Shop, "shop-listen", "", "address of the shop's Admin API (overrides listen.shop)")
+	f.StringVar(&listen.WooCommerce, "woocommerce-listen", "", "address of the WooCommerce shop's REST API")
 	f.StringVar(&listen.ERP, "erp-listen", "", "address of the ERP")
 	f.StringVar(&listen.WMS, "wms-listen", "", "address of the WMS")
 	f.StringVar(&listen.Twilio, "twilio-listen", "", "address of the text message service")
@@ -80,7 +87,8 @@ func overrideListen(cfg *sim.Listen, flags sim.Listen) {
 		field *string
 		value string
 	}{
-		{&cfg.Shop, flags.Shop}, {&cfg.ERP, flags.ERP}, {&cfg.WMS, flags.WMS}, {&cfg.Twilio, flags.Twilio}, {&cfg.Control, flags.Control},
+		{&cfg.Shop, flags.Shop}, {&cfg.WooCommerce, flags.WooCommerce}, {&cfg.ERP, flags.ERP}, {&cfg.WMS, flags.WMS},
+		{&cfg.Twilio, flags.Twilio}, {&cfg.Control, flags.Control},
 	} {
 		if o.value != "" {
 			*o.field = o.value
@@ -93,6 +101,11 @@ func writeAddresses(w io.Writer, format string, a sim.Addresses) error {
 		return write(w, format, a)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "SYSTEM\tADDRESS\nshop\t%s\nerp\t%s\nwms\t%s\ntwilio\t%s\ncontrol\t%s\n", a.Shop, a.ERP, a.WMS, a.Twilio, a.Control)
+	fmt.Fprintln(t, "SYSTEM\tADDRESS")
+	for _, row := range [][2]string{
+		{"shop", a.Shop}, {"woocommerce", a.WooCommerce}, {"erp", a.ERP}, {"wms", a.WMS}, {"twilio", a.Twilio}, {"control", a.Control},
+	} {
+		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+	}
 	return t.Flush()
 }
