@@ -121,12 +121,13 @@ func (a *Auditor) SetLimits(limits budget.Limits) error {
 // were left waiting when it was written. Blocks must come in the order of the
 // log; what an earlier block said is not said again.
 func (a *Auditor) Add(block *ledgerv1.Block, waiting bool) {
+	seen := a.clock
 	a.clock = max(a.clock, block.GetWrittenAt().AsTime().UnixNano())
 	a.blocks++
 	// Before the owner changes: the first block of one holds what it read of those before.
 	judged := a.adopt(block.GetPeaks())
 	if restored := nanos(block.GetRestoredAt()); block.GetOwner() != a.owner || restored != a.restored {
-		a.takeOver(block.GetOwner() != a.owner, restored)
+		a.takeOver(block.GetOwner() != a.owner, restored, seen)
 		a.owner, a.restored = block.GetOwner(), restored
 	}
 	a.parallel, a.written = int(block.GetParallel()), block.GetWrittenAt().AsTime().UnixNano()
@@ -171,12 +172,12 @@ func (a *Auditor) settle(s *ledgerv1.Settlement) {
 	}
 }
 
-// takeOver notes that another owner writes from here on: what is open stays
-// without a settlement. Another process may have another clock; one of the same
+// takeOver notes that another owner writes from here on; seen is the newest time of
+// those before. What is open stays without a settlement. Another process may have another clock; one of the same
 // name was dead by then, and its connections with it.
-func (a *Auditor) takeOver(other bool, restored int64) {
+func (a *Auditor) takeOver(other bool, restored, seen int64) {
 	for _, j := range a.judges {
-		j.leave(a.tail[a.head:], a.written, a.clock)
+		j.leave(a.tail[a.head:], a.written, seen)
 	}
 	var left []*call
 	over := a.written
