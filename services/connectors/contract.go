@@ -88,6 +88,15 @@ type Topical interface {
 	Topic(order *orderv1.Order, known bool) string
 }
 
+// Phased is a Topical whose sender tells a step in an order's life by a webhook of its
+// own, beside the one of Topic. A flow may take only those.
+type Phased interface {
+	Topical
+	// Phases returns the topics of the steps that found has taken since known, which is
+	// nil where nothing is known, in their order.
+	Phases(known, found *orderv1.Order) []string
+}
+
 // Set are the external systems that this program can speak with, by the name that
 // Connectors use in spec.system.
 type Set struct {
@@ -150,7 +159,10 @@ const (
 	// OperationListOrders reads a page of the orders that were made or changed since a
 	// moment, that moment included, the one that changed first in front. Arguments:
 	// {since: RFC 3339, page: "" or the next of the page before}. Value: {orders: [order],
-	// next}; next is "" on the last page.
+	// next}; next is "" on the last page. Orders of which a page cannot hold all its lines
+	// are in partial: [{id, updatedAt}] instead, and readOrder has them. Where the account
+	// lacks the right, this and the operations below are fault.Conflict with the code
+	// CodeNoRight: what else it is asked goes on. Package listing spells all of these.
 	OperationListOrders = "listOrders"
 	// OperationListWebhooks reads a page of the webhooks that the account sends.
 	// Arguments: {page}. Value: {webhooks: [{id, topic, address, active}], next}.
@@ -160,6 +172,10 @@ const (
 	// has to sign or show is put in by a Sealer.
 	OperationPutWebhook = "putWebhook"
 )
+
+// CodeNoRight is the cause where the account's credentials are in order, and may not
+// do what they are used for.
+const CodeNoRight = "no-right"
 
 // CodeNoSuchOrder is the cause of OperationReadOrder where there is no such order.
 const CodeNoSuchOrder = "no-such-order"

@@ -53,15 +53,25 @@ func (Shopify) Order(_ *v1alpha1.ConnectorSpec, topic string, body []byte) (*ord
 		return nil, fmt.Errorf("%w: order %s on %s has no updated_at, by which the newest version is told: have the subscription send it",
 			connectors.ErrMalformed, b.ID, topic)
 	}
-	lines, err := linesOf(&b)
+	b.UpdatedAt = updated
+	o, err := orderOf(&b)
 	if err != nil {
 		return nil, fmt.Errorf("%w: order %s on %s: %w", connectors.ErrMalformed, b.ID, topic, err)
+	}
+	return o, nil
+}
+
+// orderOf is the canonical order of a body.
+func orderOf(b *orderBody) (*orderv1.Order, error) {
+	lines, err := linesOf(b)
+	if err != nil {
+		return nil, err
 	}
 	return &orderv1.Order{
 		Id:                string(b.ID),
 		Name:              string(b.Name),
 		CreatedAt:         timestamp(b.CreatedAt),
-		UpdatedAt:         timestamp(updated),
+		UpdatedAt:         timestamp(b.UpdatedAt),
 		CancelledAt:       timestamp(b.CancelledAt),
 		Currency:          string(b.Currency),
 		Total:             first(b.CurrentTotalPrice, b.TotalPrice),
@@ -70,7 +80,7 @@ func (Shopify) Order(_ *v1alpha1.ConnectorSpec, topic string, body []byte) (*ord
 		Outstanding:       string(b.TotalOutstanding),
 		FinancialStatus:   string(b.FinancialStatus),
 		FulfillmentStatus: string(b.FulfillmentStatus),
-		Customer:          customerOf(&b),
+		Customer:          customerOf(b),
 		ShippingAddress:   addressOf(b.ShippingAddress),
 		BillingAddress:    addressOf(b.BillingAddress),
 		Lines:             lines,

@@ -30,6 +30,12 @@ type response struct {
 	Data *struct {
 		InventoryItems         *inventoryItems `json:"inventoryItems"`
 		InventorySetQuantities *setResult      `json:"inventorySetQuantities"`
+		Orders                 *orderNodes     `json:"orders"`
+		// Order is null where there is none.
+		Order         json.RawMessage `json:"order"`
+		Subscriptions *subscriptions  `json:"webhookSubscriptions"`
+		Created       *subscribed     `json:"webhookSubscriptionCreate"`
+		Updated       *subscribed     `json:"webhookSubscriptionUpdate"`
 	} `json:"data"`
 	Errors     json.RawMessage `json:"errors"`
 	Extensions struct {
@@ -116,7 +122,12 @@ func (s Shopify) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r conn
 		return unknown(r, "unreadable-reply", "status 200 with a body that is no whole GraphQL reply: "+reply.Excerpt(r.Header, r.Body))
 	}
 	if found := errorsOf(body.Errors); len(found) > 0 {
-		return connectors.Answer{Verdict: worst(r, effect, found, body.Extensions.Cost)}
+		return connectors.Answer{Verdict: denied(call, worst(r, effect, found, body.Extensions.Cost))}
+	}
+	if body.Data != nil {
+		if answer, ok := watched(call, r, &body); ok {
+			return answer
+		}
 	}
 	switch {
 	case call.Operation == connectors.OperationReadStock && body.Data != nil && body.Data.InventoryItems != nil:

@@ -24,8 +24,8 @@ const (
 	// for each of its 250 items, however many are found. What they really cost is
 	// charged.
 	readStockCost = 2 + 3*maxItems
-	// setStockCost is what Shopify takes for a mutation.
-	setStockCost = 10
+	// mutationCost is what Shopify takes for a mutation.
+	mutationCost = 10
 )
 
 // readStockQuery asks for a page of maxItems.
@@ -80,12 +80,17 @@ type setQuantity struct {
 	ChangeFromQuantity int64  `json:"changeFromQuantity"`
 }
 
-// Operations are readStock and setStock. A set carries an idempotency key that
-// Shopify keeps for 24 hours, and a compare-and-set beside it.
+// Operations are those of stock, and those by which is found what webhooks miss. A
+// set carries an idempotency key that Shopify keeps for 24 hours, and a
+// compare-and-set beside it. A second webhook of one topic and address is refused.
 func (Shopify) Operations(*v1alpha1.ConnectorSpec) map[string]connectors.Operation {
 	return map[string]connectors.Operation{
-		connectors.OperationReadStock: {Effect: connectors.EffectNone},
-		connectors.OperationSetStock:  {Effect: connectors.EffectIdempotent},
+		connectors.OperationReadStock:    {Effect: connectors.EffectNone},
+		connectors.OperationSetStock:     {Effect: connectors.EffectIdempotent},
+		connectors.OperationListOrders:   {Effect: connectors.EffectNone},
+		connectors.OperationReadOrder:    {Effect: connectors.EffectNone},
+		connectors.OperationListWebhooks: {Effect: connectors.EffectNone},
+		connectors.OperationPutWebhook:   {Effect: connectors.EffectIdempotent},
 	}
 }
 
@@ -115,9 +120,17 @@ func (Shopify) Request(spec *v1alpha1.ConnectorSpec, call connectors.Call) (conn
 		if err != nil {
 			return connectors.Request{}, fmt.Errorf("setStock: %w", err)
 		}
-		return post(spec, graphQL{setStockMutation, variables}, setStockCost)
+		return post(spec, graphQL{setStockMutation, variables}, mutationCost)
+	case connectors.OperationListOrders:
+		return listOrdersRequest(spec, call)
+	case connectors.OperationReadOrder:
+		return readOrderRequest(spec, call)
+	case connectors.OperationListWebhooks:
+		return listWebhooksRequest(spec, call)
+	case connectors.OperationPutWebhook:
+		return putWebhookRequest(spec, call)
 	}
-	return connectors.Request{}, fmt.Errorf("operation %q: Shopify has readStock and setStock", call.Operation)
+	return connectors.Request{}, fmt.Errorf("operation %q: Shopify has readStock, setStock, listOrders, readOrder, listWebhooks and putWebhook", call.Operation)
 }
 
 // Probe asks for the shop's id, which costs one point.

@@ -59,10 +59,10 @@ func system() conformance.System {
 		System: shopify.Shopify{},
 		Spec:   spec(),
 		Secret: connectors.Secret{"accessToken": "shpat_0123456789abcdef"},
-		Cases: []conformance.Case{
+		Cases: append([]conformance.Case{
 			{Call: readCall, Accepted: connectors.Reply{Status: 200, Body: readAccepted}, HasValue: true},
 			{Call: setCall, Accepted: connectors.Reply{Status: 200, Body: setAccepted}, Reference: "gid://shopify/InventoryAdjustmentGroup/3"},
-		},
+		}, watchingCases()...),
 	}
 }
 
