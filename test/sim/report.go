@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peppasync/peppasync/test/sim/account"
+	"github.com/peppasync/peppasync/test/sim/bigcommerce"
 	"github.com/peppasync/peppasync/test/sim/netsuite"
 	"github.com/peppasync/peppasync/test/sim/shopify"
 	"github.com/peppasync/peppasync/test/sim/twilio"
@@ -56,7 +57,7 @@ type Report struct {
 	CancelledUnfed int     `json:"cancelledUnfed"`
 	UnpaidUnfed    int     `json:"unpaidUnfed"`
 
-	// Calls is the number of arrivals per system: shop and woocommerce (their APIs), erp, wms, twilio.
+	// Calls is the number of arrivals per system: shop, woocommerce and bigcommerce (their APIs), erp, wms, twilio.
 	Calls map[string]int `json:"calls"`
 	// ERPStock and ShopStock are the figures now.
 	ERPStock  []netsuite.Stock `json:"erpStock"`
@@ -83,6 +84,7 @@ type Report struct {
 type Systems struct {
 	Shop        shopify.Report     `json:"shop"`
 	WooCommerce woocommerce.Report `json:"woocommerce"`
+	BigCommerce bigcommerce.Report `json:"bigcommerce"`
 	ERP         netsuite.Report    `json:"erp"`
 	WMS         wms.Report         `json:"wms"`
 	Twilio      twilio.Report      `json:"twilio"`
@@ -124,7 +126,8 @@ func (u Unfed) Lost() bool { return u.Cause == "" && !u.Cancelled && !u.Unpaid }
 // Report returns what the world has seen up to now.
 func (w *World) Report() Report {
 	systems := Systems{
-		Shop: w.Shop.Report(), WooCommerce: w.WooCommerce.Report(), ERP: w.ERP.Report(), WMS: w.WMS.Report(), Twilio: w.Twilio.Report(),
+		Shop: w.Shop.Report(), WooCommerce: w.WooCommerce.Report(), BigCommerce: w.BigCommerce.Report(),
+		ERP: w.ERP.Report(), WMS: w.WMS.Report(), Twilio: w.Twilio.Report(),
 	}
 	shop, erp, warehouse := systems.Shop, systems.ERP, systems.WMS
 	r := Report{
@@ -140,14 +143,17 @@ func (w *World) Report() Report {
 	for _, s := range []struct {
 		name   string
 		report account.Report
-	}{{"shop", shop.Report}, {"woocommerce", systems.WooCommerce.Report}, {"erp", erp.Report}, {"wms", warehouse.Report}, {"twilio", systems.Twilio.Report}} {
+	}{
+		{"shop", shop.Report}, {"woocommerce", systems.WooCommerce.Report}, {"bigcommerce", systems.BigCommerce.Report},
+		{"erp", erp.Report}, {"wms", warehouse.Report}, {"twilio", systems.Twilio.Report},
+	} {
 		r.Calls[s.name] = s.report.Calls
 		r.Throttled += s.report.Throttled
 		for _, l := range s.report.Limits {
 			r.Limits = append(r.Limits, Limit{l, s.name})
 		}
 	}
-	r.Throttled += shop.GraphQLThrottled
+	r.Throttled += shop.GraphQLThrottled + systems.BigCommerce.QuotaThrottled
 	r.Shops = shops(systems)
 	r.Unfed = w.unfed(warehouse.Refused)
 	for _, u := range r.Unfed {
@@ -170,12 +176,16 @@ func (w *World) Report() Report {
 }
 
 func shops(s Systems) []ShopReport {
-	hooks, woo := s.Shop.Webhooks, s.WooCommerce
+	hooks, woo, big := s.Shop.Webhooks, s.WooCommerce, s.BigCommerce
 	return []ShopReport{
 		{System: "shop", Sold: s.Shop.Sold, Captured: s.Shop.Captured, Deliveries: hooks.Acknowledged, Failures: hooks.Failures},
 		{
 			System: "woocommerce", Sold: woo.Sold, Captured: woo.Captured, Deliveries: woo.Webhooks.Delivered,
 			Failures: woo.Webhooks.Failures, Dropped: woo.Webhooks.Dropped, Polls: woo.Polls,
+		},
+		{
+			System: "bigcommerce", Sold: big.Sold, Captured: big.Captured, Deliveries: big.Webhooks.Delivered,
+			Failures: big.Webhooks.Failures, Dropped: big.Webhooks.Dropped, Polls: big.Polls,
 		},
 	}
 }

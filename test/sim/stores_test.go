@@ -91,3 +91,56 @@ func TestControlDrivesWooCommerce(t *testing.T) {
 		t.Errorf("report %+v", s)
 	}
 }
+
+func TestControlDrivesBigCommerce(t *testing.T) {
+	w := start(t, "bigcommerce: {firstOrderID: 7, items: [{sku: VIRAL}], retries: [1h], quota: {requests: 1, window: 1h}}")
+	door := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if body, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(body), "created\"") {
+			rw.WriteHeader(http.StatusAccepted)
+		}
+	}))
+	defer door.Close()
+	for _, step := range []struct {
+		path, body string
+		status     int
+		contains   string
+	}{
+		{"/bigcommerce/target", `{"url":"nowhere"}`, 400, `not an http or https URL`},
+		{"/bigcommerce/target", `{"url":"` + door.URL + `"}`, 200, door.URL},
+		{"/bigcommerce/order", `{"lines":[{"sku":"VIRAL","quantity":2}],"unpaid":true}`, 200, `"status": "Awaiting Payment"`},
+		{"/bigcommerce/update", `{"order":7,"quantity":3}`, 200, `"total_inc_tax": "75.0000"`},
+		{"/bigcommerce/pay", `{"order":7}`, 200, `"status_id": 11`},
+		{"/bigcommerce/refund", `{"order":7,"amount":"5.00"}`, 200, `"refunded_amount": "5.0000"`},
+		{"/bigcommerce/cancel", `{"order":7}`, 200, `"status": "Cancelled"`},
+		{"/bigcommerce/archive", `{"order":7}`, 200, `"is_deleted": true`},
+		{"/bigcommerce/cancel", `{"order":9}`, 400, `no order 9`},
+		{"/bigcommerce/sell", `{"count":0,"sku":"VIRAL"}`, 400, `count is 0`},
+		{"/bigcommerce/mishaps", `{"drop":1}`, 200, `"drop": 1`},
+		{"/bigcommerce/sell", `{"count":2,"sku":"VIRAL","wait":true}`, 200, `"lastOrder": 9`},
+		{"/bigcommerce/mishaps", `{}`, 200, `{}`},
+		{"/bigcommerce/sell", `{"count":3,"sku":"VIRAL","wait":true}`, 200, `"lastOrder": 12`},
+		{"/bigcommerce/maintenance", `{"duration":"1ms"}`, 200, `"start"`},
+	} {
+		status, body := post(t, w, step.path, step.body)
+		if status != step.status || !strings.Contains(body, step.contains) {
+			t.Errorf("POST %s %s = %d %s; want %d with %q", step.path, step.body, status, body, step.status, step.contains)
+		}
+	}
+	for path, contains := range map[string]string{
+		"/bigcommerce/orders": `"id": 12`, "/bigcommerce/missed": "7", "/bigcommerce/deliveries": `"status": 202`, "/report": `"bigcommerce"`,
+	} {
+		if body := get(t, w.Addresses().Control+path); !strings.Contains(body, contains) {
+			t.Errorf("GET %s = %s, want %q", path, body, contains)
+		}
+	}
+	until(t, "maintenance is over and the one call of the quota is used", func() bool {
+		return strings.Contains(get(t, w.Addresses().BigCommerce+"/stores/sftg45fsd/v2/orders"), "Unauthorized")
+	})
+	if body := get(t, w.Addresses().BigCommerce+"/stores/sftg45fsd/v2/orders"); !strings.Contains(body, "too many requests") {
+		t.Errorf("beyond the quota: %s", body)
+	}
+	s := shopReport(t, w, "bigcommerce")
+	if s.Sold != 6 || s.Captured != 4 || s.Deliveries != 4 || s.Failures == 0 || s.Dropped != 2 || s.Polls < 2 || w.Report().Throttled != 1 {
+		t.Errorf("report %+v", s)
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/peppasync/peppasync/test/sim/account"
+	"github.com/peppasync/peppasync/test/sim/bigcommerce"
 	"github.com/peppasync/peppasync/test/sim/netsuite"
 	"github.com/peppasync/peppasync/test/sim/shopify"
 	"github.com/peppasync/peppasync/test/sim/twilio"
@@ -24,6 +25,7 @@ import (
 type Listen struct {
 	Shop        string `json:"shop,omitempty"`
 	WooCommerce string `json:"woocommerce,omitempty"`
+	BigCommerce string `json:"bigcommerce,omitempty"`
 	ERP         string `json:"erp,omitempty"`
 	WMS         string `json:"wms,omitempty"`
 	Twilio      string `json:"twilio,omitempty"`
@@ -36,6 +38,7 @@ type Config struct {
 	// Shop is the Shopify shop, the one whose orders the report follows to the ERP and to the WMS.
 	Shop        shopify.Config     `json:"shop,omitzero"`
 	WooCommerce woocommerce.Config `json:"woocommerce,omitzero"`
+	BigCommerce bigcommerce.Config `json:"bigcommerce,omitzero"`
 	ERP         netsuite.Config    `json:"erp,omitzero"`
 	WMS         wms.Config         `json:"wms,omitzero"`
 	Twilio      twilio.Config      `json:"twilio,omitzero"`
@@ -47,6 +50,7 @@ type Config struct {
 type Addresses struct {
 	Shop        string `json:"shop"`
 	WooCommerce string `json:"woocommerce"`
+	BigCommerce string `json:"bigcommerce"`
 	ERP         string `json:"erp"`
 	WMS         string `json:"wms"`
 	Twilio      string `json:"twilio"`
@@ -57,6 +61,7 @@ type Addresses struct {
 type World struct {
 	Shop        *shopify.Shop
 	WooCommerce *woocommerce.Shop
+	BigCommerce *bigcommerce.Store
 	ERP         *netsuite.Account
 	WMS         *wms.System
 	Twilio      *twilio.Account
@@ -79,6 +84,7 @@ func Start(cfg Config) (*World, error) {
 	}{
 		{"shop", cfg.Listen.Shop, w.Shop, &w.addresses.Shop},
 		{"woocommerce", cfg.Listen.WooCommerce, w.WooCommerce, &w.addresses.WooCommerce},
+		{"bigcommerce", cfg.Listen.BigCommerce, w.BigCommerce, &w.addresses.BigCommerce},
 		{"erp", cfg.Listen.ERP, w.ERP, &w.addresses.ERP},
 		{"wms", cfg.Listen.WMS, w.WMS, &w.addresses.WMS},
 		{"twilio", cfg.Listen.Twilio, w.Twilio, &w.addresses.Twilio},
@@ -93,7 +99,9 @@ func Start(cfg Config) (*World, error) {
 }
 
 func build(cfg Config) (*World, error) {
-	for _, seed := range []*uint64{&cfg.Shop.Seed, &cfg.WooCommerce.Seed, &cfg.ERP.Seed, &cfg.WMS.Seed, &cfg.Twilio.Seed} {
+	for _, seed := range []*uint64{
+		&cfg.Shop.Seed, &cfg.WooCommerce.Seed, &cfg.BigCommerce.Seed, &cfg.ERP.Seed, &cfg.WMS.Seed, &cfg.Twilio.Seed,
+	} {
 		if *seed == 0 {
 			*seed = cfg.Seed
 		}
@@ -113,6 +121,9 @@ func build(cfg Config) (*World, error) {
 		return nil, err
 	}
 	if w.WooCommerce, err = woocommerce.New(cfg.WooCommerce); err != nil {
+		return nil, err
+	}
+	if w.BigCommerce, err = bigcommerce.New(cfg.BigCommerce); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -143,6 +154,7 @@ func (w *World) Addresses() Addresses { return w.addresses }
 func (w *World) Close() {
 	w.Shop.Close()
 	w.WooCommerce.Close()
+	w.BigCommerce.Close()
 	w.ERP.Close()
 	w.WMS.Close()
 	w.Twilio.Close()
@@ -163,6 +175,8 @@ func (w *World) front(system string) (*account.Front, error) {
 		return w.Shop.Front, nil
 	case "woocommerce":
 		return w.WooCommerce.Front, nil
+	case "bigcommerce":
+		return w.BigCommerce.Front, nil
 	case "erp":
 		return w.ERP.Front, nil
 	case "wms":
@@ -170,5 +184,5 @@ func (w *World) front(system string) (*account.Front, error) {
 	case "twilio":
 		return w.Twilio.Front, nil
 	}
-	return nil, fmt.Errorf("system %q is unknown; the systems are shop, woocommerce, erp, wms and twilio", system)
+	return nil, fmt.Errorf("system %q is unknown; the systems are shop, woocommerce, bigcommerce, erp, wms and twilio", system)
 }

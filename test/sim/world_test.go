@@ -349,7 +349,7 @@ func TestControlDrivesEverySystem(t *testing.T) {
 		{"/twilio/maintenance", `{}`, 200, `"start"`},
 		{"/twilio/maintenance", `{}`, 400, `already on`},
 		{"/twilio/maintenance", `{"stop":true}`, 200, `"end"`},
-		{"/bank/maintenance", `{}`, 400, `the systems are shop, woocommerce, erp, wms and twilio`},
+		{"/bank/maintenance", `{}`, 400, `the systems are shop, woocommerce, bigcommerce, erp, wms and twilio`},
 		{"/wms/configurations", `{"name":"CFG-A1"}`, 200, `CFG-A1`},
 		{"/wms/configurations", `{}`, 400, `name is missing`},
 	} {

@@ -6,7 +6,6 @@ package outbox
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -40,8 +39,6 @@ type Outbox struct {
 	queue   []func()
 	workers int
 	mishaps faults.Mishaps
-	open    int
-	idle    chan struct{}
 	tally   tally
 }
 
@@ -51,15 +48,13 @@ func New(cfg Config) (*Outbox, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	idle := make(chan struct{})
-	close(idle)
 	transport := &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: cfg.ConnectTimeout}).DialContext,
 		TLSHandshakeTimeout: cfg.ConnectTimeout, DisableCompression: true, DisableKeepAlives: !cfg.KeepAlive,
 		MaxIdleConns: 4096, MaxIdleConnsPerHost: 4096, IdleConnTimeout: time.Minute,
 	}
 	return &Outbox{
-		cfg: cfg, ctx: ctx, cancel: cancel, mishaps: cfg.Mishaps, idle: idle, tally: newTally(),
+		cfg: cfg, ctx: ctx, cancel: cancel, mishaps: cfg.Mishaps, tally: newTally(),
 		client: &http.Client{
 			Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -187,43 +182,4 @@ func (o *Outbox) Post(target string, header http.Header, body []byte, timeout ti
 	defer response.Body.Close()
 	io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)) //nolint:errcheck // the status is the answer
 	return response.StatusCode, time.Since(begin), nil
-}
-
-// Open counts one webhook as under way.
-func (o *Outbox) Open() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.open == 0 {
-		o.idle = make(chan struct{})
-	}
-	o.open++
-}
-
-// Settle counts one webhook as over, whatever became of it.
-func (o *Outbox) Settle() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.open--
-	if o.open == 0 {
-		close(o.idle)
-	}
-}
-
-// Wait returns when no webhook is under way.
-func (o *Outbox) Wait(ctx context.Context) error {
-	for {
-		o.mu.Lock()
-		open, idle := o.open, o.idle
-		o.mu.Unlock()
-		if open == 0 {
-			return nil
-		}
-		select {
-		case <-idle:
-		case <-ctx.Done():
-			return fmt.Errorf("%d webhooks are under way: %w", open, ctx.Err())
-		case <-o.ctx.Done():
-			return fmt.Errorf("the shop was closed with %d webhooks under way", open)
-		}
-	}
 }

@@ -46,7 +46,7 @@ type Report struct {
 	// GivenUp failed for the last time; Undelivered were never tried, since the webhook was off by then.
 	GivenUp     int `json:"givenUp"`
 	Undelivered int `json:"undelivered"`
-	// Open are those under way.
+	// Open are those under way. The shop counts them.
 	Open int `json:"open"`
 	// Dropped, Late and Twice count mishaps.
 	Dropped int `json:"dropped"`
@@ -77,7 +77,7 @@ func (o *Outbox) snapshot() (Report, []time.Duration) {
 	t := &o.tally
 	return Report{
 		Attempts: t.attempts, Retries: t.retries, Delivered: t.delivered, Failures: t.failures, Repeats: t.repeats,
-		RepeatFailures: t.repeatFailures, GivenUp: t.givenUp, Undelivered: t.undelivered, Open: o.open,
+		RepeatFailures: t.repeatFailures, GivenUp: t.givenUp, Undelivered: t.undelivered,
 		Dropped: t.dropped, Late: t.late, Twice: t.twice, ByStatus: maps.Clone(t.byStatus),
 	}, slices.Clone(t.latencies)
 }

@@ -78,7 +78,7 @@ func newMaintenance() *cobra.Command {
 		},
 	}
 	addControlFlag(c, &client)
-	c.Flags().StringVar(&system, "system", "erp", "shop, woocommerce, erp, wms or twilio")
+	c.Flags().StringVar(&system, "system", "erp", "shop, woocommerce, bigcommerce, erp, wms or twilio")
 	c.Flags().DurationVar(&duration, "duration", 0, "how long; without it, until --stop")
 	c.Flags().BoolVar(&stop, "stop", false, "end maintenance now")
 	return c
@@ -136,7 +136,7 @@ func newMishaps() *cobra.Command {
 	}
 	addControlFlag(c, &client)
 	f := c.Flags()
-	f.StringVar(&system, "system", "woocommerce", "woocommerce")
+	f.StringVar(&system, "system", "woocommerce", "woocommerce or bigcommerce")
 	f.Float64Var(&m.Drop, "drop", 0, "share of webhooks that are never sent, 0 to 1")
 	f.Float64Var(&m.Late, "late", 0, "share of webhooks that are late, 0 to 1")
 	f.DurationVar(&lateBy, "late-by", 0, "how late (default: 1m)")
@@ -171,6 +171,6 @@ func newFaults() *cobra.Command {
 		},
 	}
 	addControlFlag(c, &client)
-	c.Flags().StringVar(&system, "system", "erp", "shop, woocommerce, erp, wms or twilio")
+	c.Flags().StringVar(&system, "system", "erp", "shop, woocommerce, bigcommerce, erp, wms or twilio")
 	return c
 }

@@ -19,8 +19,9 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "peppasync-sim",
 		Short: "The simulated outside world of an order engine: shops, an ERP, a WMS and a text message service",
-		Long: `peppasync-sim serves a Shopify shop, a WooCommerce shop, a NetSuite account, a warehouse system and a Twilio account on
-loopback, with their limits, faults and reply shapes, and a control address to drive them and to ask what they saw.
+		Long: `peppasync-sim serves a Shopify shop, a WooCommerce shop, a BigCommerce store, a NetSuite account, a warehouse system and a
+Twilio account on loopback, with their limits, faults and reply shapes, and a control address to drive them and to ask what
+they saw.
 
 Start it, then drive it from another terminal:
 

@@ -10,13 +10,7 @@ import (
 	"github.com/peppasync/peppasync/test/sim"
 )
 
-func newServe() *cobra.Command {
-	var path, output, target string
-	var listen sim.Listen
-	c := &cobra.Command{
-		Use:   "serve",
-		Short: "Serve the world until interrupted",
-		Long: `Serve all systems on loopback and print their addresses. Without listen addresses, free ports are taken.
+const serveLong = `Serve all systems on loopback and print their addresses. Without listen addresses, free ports are taken.
 
 A configuration in YAML or JSON:
 
@@ -33,6 +27,13 @@ A configuration in YAML or JSON:
     gmtOffset: "+02:00"          # the shop's own time
     items: [{sku: VIRAL}]
     mishaps: {drop: 0.01}        # this share of its webhooks is never sent
+  bigcommerce:
+    hash: sftg45fsd
+    target: http://127.0.0.1:8080/v1/webhooks/big
+    targetHeaders: {Authorization: Bearer big-secret}
+    quota: {requests: 150, window: 30s}
+    retries: [1s, 3s, 5s]        # the real ones last two days
+    items: [{sku: VIRAL}]
   erp:
     token: netsuite-token
     items: [{sku: VIRAL, onHand: 2000}]
@@ -42,7 +43,15 @@ A configuration in YAML or JSON:
     latency: {distribution: uniform, min: 20ms, max: 80ms}
     faults: [{kind: cutAfterCommit, operations: [order.upsert], probability: 0.01}]
   wms: {token: wms-token, configurations: [CFG-OK]}
-  twilio: {accountSID: AC00000000000000000000000000000001, authToken: twilio-token}`,
+  twilio: {accountSID: AC00000000000000000000000000000001, authToken: twilio-token}`
+
+func newServe() *cobra.Command {
+	var path, output, target string
+	var listen sim.Listen
+	c := &cobra.Command{
+		Use:     "serve",
+		Short:   "Serve the world until interrupted",
+		Long:    serveLong,
 		Example: "  peppasync-sim serve --config sim.yaml\n  peppasync-sim serve --config sim.yaml --control-listen 127.0.0.1:9100 -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -74,6 +83,7 @@ A configuration in YAML or JSON:
 	f.StringVar(&target, "target", "", "URL to which the Shopify shop sends webhooks (overrides shop.target)")
 	f.StringVar(&listen.Shop, "shop-listen", "", "address of the shop's Admin API (overrides listen.shop)")
 	f.StringVar(&listen.WooCommerce, "woocommerce-listen", "", "address of the WooCommerce shop's REST API")
+	f.StringVar(&listen.BigCommerce, "bigcommerce-listen", "", "address of the BigCommerce store's REST API")
 	f.StringVar(&listen.ERP, "erp-listen", "", "address of the ERP")
 	f.StringVar(&listen.WMS, "wms-listen", "", "address of the WMS")
 	f.StringVar(&listen.Twilio, "twilio-listen", "", "address of the text message service")
@@ -87,8 +97,8 @@ func overrideListen(cfg *sim.Listen, flags sim.Listen) {
 		field *string
 		value string
 	}{
-		{&cfg.Shop, flags.Shop}, {&cfg.WooCommerce, flags.WooCommerce}, {&cfg.ERP, flags.ERP}, {&cfg.WMS, flags.WMS},
-		{&cfg.Twilio, flags.Twilio}, {&cfg.Control, flags.Control},
+		{&cfg.Shop, flags.Shop}, {&cfg.WooCommerce, flags.WooCommerce}, {&cfg.BigCommerce, flags.BigCommerce},
+		{&cfg.ERP, flags.ERP}, {&cfg.WMS, flags.WMS}, {&cfg.Twilio, flags.Twilio}, {&cfg.Control, flags.Control},
 	} {
 		if o.value != "" {
 			*o.field = o.value
@@ -103,7 +113,8 @@ func writeAddresses(w io.Writer, format string, a sim.Addresses) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SYSTEM\tADDRESS")
 	for _, row := range [][2]string{
-		{"shop", a.Shop}, {"woocommerce", a.WooCommerce}, {"erp", a.ERP}, {"wms", a.WMS}, {"twilio", a.Twilio}, {"control", a.Control},
+		{"shop", a.Shop}, {"woocommerce", a.WooCommerce}, {"bigcommerce", a.BigCommerce}, {"erp", a.ERP}, {"wms", a.WMS},
+		{"twilio", a.Twilio}, {"control", a.Control},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
 	}

@@ -44,9 +44,9 @@ func (s *Shop) trigger(r *record, topic string) {
 		if fate.Dropped {
 			continue
 		}
-		s.outbox.Open()
+		s.queued.Open()
 		s.outbox.EnqueueAfter(fate.Delay, func() {
-			defer s.outbox.Settle()
+			defer s.queued.Settle()
 			s.deliver(h.id, r, false)
 			if fate.Twice {
 				s.deliver(h.id, r, true)
@@ -160,4 +160,4 @@ func (s *Shop) Deliveries() []Delivery {
 }
 
 // WaitDelivered returns when the queue is empty, or with the error of the context.
-func (s *Shop) WaitDelivered(ctx context.Context) error { return s.outbox.Wait(ctx) }
+func (s *Shop) WaitDelivered(ctx context.Context) error { return s.queued.Wait(ctx) }

@@ -45,6 +45,7 @@ type HookReport struct {
 func (s *Shop) Report() Report {
 	r := Report{Report: s.Front.Report(), Webhooks: s.outbox.Report(), Hooks: []HookReport{}}
 	r.Polls, r.Reads = r.ByOperation[OpListOrders], r.ByOperation[OpReadOrder]
+	r.Webhooks.Open = s.queued.Count()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.Sold, r.Disabled, r.Pings, r.PingFailures = len(s.orders), s.tally.disabled, s.tally.pings, s.tally.pingFailures

@@ -88,6 +88,7 @@ type Shop struct {
 	zone    *time.Location
 	catalog retail.Catalog
 	outbox  *outbox.Outbox
+	queued  *outbox.Gate
 
 	mu       sync.Mutex
 	orders   []*record
@@ -128,6 +129,7 @@ func New(cfg Config) (*Shop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("woocommerce: %w", err)
 	}
+	s.queued = s.outbox.NewGate()
 	if cfg.Target != "" {
 		if err := s.SetTarget(cfg.Target); err != nil {
 			return nil, err

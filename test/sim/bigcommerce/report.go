@@ -1,0 +1,87 @@
+package bigcommerce
+
+import (
+	"github.com/peppasync/peppasync/test/sim/account"
+	"github.com/peppasync/peppasync/test/sim/outbox"
+)
+
+// Report is what the store sold, what became of its webhooks, and how it was polled.
+type Report struct {
+	account.Report
+	// Sold is the number of orders made; Cancelled of those that are cancelled now.
+	Sold      int `json:"sold"`
+	Cancelled int `json:"cancelled"`
+	// Captured is the number of orders of which at least one webhook was acknowledged, Missed that of those of whose newest
+	// change no acknowledged webhook told: only a poll finds it.
+	Captured int `json:"captured"`
+	Missed   int `json:"missed"`
+	// Polls counts calls of the order list, Reads of single orders and of what is below them.
+	Polls int `json:"polls"`
+	Reads int `json:"reads"`
+	// QuotaThrottled counts calls that the quota refused.
+	QuotaThrottled int           `json:"quotaThrottled"`
+	Webhooks       outbox.Report `json:"webhooks"`
+	Hooks          []HookReport  `json:"hooks"`
+	// Deactivated counts how often a webhook was deactivated for its failures, Blocked how often one was not sent since its
+	// domain was on the blocklist.
+	Deactivated int `json:"deactivated"`
+	Blocked     int `json:"blocked"`
+}
+
+// HookReport is one webhook.
+type HookReport struct {
+	ID          int64  `json:"id"`
+	Scope       string `json:"scope"`
+	Destination string `json:"destination"`
+	IsActive    bool   `json:"isActive"`
+	Attempts    int    `json:"attempts"`
+	Delivered   int    `json:"delivered"`
+	Failures    int    `json:"failures"`
+}
+
+// Report returns the state of the store now.
+func (s *Store) Report() Report {
+	r := Report{Report: s.Front.Report(), Webhooks: s.outbox.Report(), Hooks: []HookReport{}}
+	r.Webhooks.Open = s.open.Count()
+	r.Polls = r.ByOperation[OpListOrders]
+	r.Reads = r.ByOperation[OpReadOrder] + r.ByOperation[OpReadProducts] + r.ByOperation[OpReadAddresses]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Sold, r.QuotaThrottled, r.Deactivated, r.Blocked = len(s.orders), s.tally.throttled, s.tally.deactivated, s.tally.blocked
+	for _, o := range s.orders {
+		if o.status == StatusCancelled {
+			r.Cancelled++
+		}
+		if o.told > 0 {
+			r.Captured++
+		}
+		if o.told < o.revision {
+			r.Missed++
+		}
+	}
+	for _, h := range s.hooks {
+		r.Hooks = append(r.Hooks, HookReport{
+			ID: h.ID, Scope: h.Scope, Destination: h.Destination, IsActive: h.IsActive,
+			Attempts: h.attempts, Delivered: h.delivered, Failures: h.failures,
+		})
+	}
+	return r
+}
+
+// Captured returns the ids of the orders of which at least one webhook was acknowledged.
+func (s *Store) Captured() []int64 { return s.ids(func(r *record) bool { return r.told > 0 }) }
+
+// Missed returns the ids of the orders of whose newest change no acknowledged webhook told.
+func (s *Store) Missed() []int64 { return s.ids(func(r *record) bool { return r.told < r.revision }) }
+
+func (s *Store) ids(match func(*record) bool) []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := []int64{}
+	for _, r := range s.orders {
+		if match(r) {
+			ids = append(ids, r.id)
+		}
+	}
+	return ids
+}
