@@ -24,10 +24,12 @@ type crowd struct {
 	// waiting are the connections of which the next or the rest of a request is
 	// awaited, the one that began to wait first in front.
 	waiting list.List
+	// guests by their address.
+	guests map[string]*guest
 }
 
 func newCrowd(listener net.Listener, most int64) *crowd {
-	return &crowd{Listener: listener, most: int(most)}
+	return &crowd{Listener: listener, most: int(most), guests: make(map[string]*guest)}
 }
 
 // guest is one connection of a crowd.
@@ -38,6 +40,8 @@ type guest struct {
 	// it is closed. The crowd's mutex guards both.
 	place *list.Element
 	gone  bool
+	// calls are in work, where a connection may have several.
+	calls int
 }
 
 // Accept returns the next connection. It closes newcomers only where every other
@@ -70,6 +74,7 @@ func (c *crowd) admit(g *guest) bool {
 	}
 	c.open++
 	g.place = c.waiting.PushBack(g)
+	c.guests[addrOf(g.RemoteAddr())] = g
 	c.mu.Unlock()
 	if slowest != nil {
 		_ = slowest.Conn.Close() // its handler finds it closed
@@ -84,6 +89,9 @@ func (g *guest) leave() {
 	}
 	g.gone = true
 	g.crowd.open--
+	if address := addrOf(g.RemoteAddr()); g.crowd.guests[address] == g {
+		delete(g.crowd.guests, address)
+	}
 	if g.place != nil {
 		g.crowd.waiting.Remove(g.place)
 		g.place = nil
@@ -112,9 +120,35 @@ func (g *guest) arrived() {
 func (g *guest) answered() {
 	g.crowd.mu.Lock()
 	defer g.crowd.mu.Unlock()
-	if g.place == nil && !g.gone {
+	if g.place == nil && !g.gone && g.calls == 0 {
 		g.place = g.crowd.waiting.PushBack(g)
 	}
+}
+
+// begin says that a call is in work, end that it is over; a connection of which any is
+// keeps nobody waiting.
+func (g *guest) begin() {
+	g.crowd.mu.Lock()
+	g.calls++
+	g.crowd.mu.Unlock()
+	g.arrived()
+}
+
+func (g *guest) end() {
+	g.crowd.mu.Lock()
+	g.calls--
+	idle := g.calls == 0
+	g.crowd.mu.Unlock()
+	if idle {
+		g.answered()
+	}
+}
+
+// find returns the guest of that address, nil for none.
+func (c *crowd) find(address net.Addr) *guest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.guests[addrOf(address)]
 }
 
 type guestKey struct{}

@@ -13,11 +13,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/ingest/internal/groupcommit"
 	"github.com/peppasync/peppasync/services/ingest/internal/keep"
 	"github.com/peppasync/peppasync/services/ingest/internal/notice"
 	"github.com/peppasync/peppasync/services/ingest/internal/recent"
+	"github.com/peppasync/peppasync/services/ingest/internal/rpc"
 	"github.com/peppasync/peppasync/services/ingest/internal/webhook"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/catalog"
@@ -29,7 +32,7 @@ import (
 // Role is the name of this role, as logs and traces spell it.
 const Role = "ingest"
 
-// Config is what ingest needs. All fields are required.
+// Config is what ingest needs. All fields but GRPC are required.
 type Config struct {
 	Bus     *bus.Bus
 	Catalog *catalog.Store
@@ -37,7 +40,10 @@ type Config struct {
 	Sources map[string]connectors.Source
 	Secrets secrets.Resolver
 	// Listener is where webhooks come in; Run closes it.
-	Listener  net.Listener
+	Listener net.Listener
+	// GRPC is where programs hand orders in (IngestService), nil for nowhere; Run closes
+	// it.
+	GRPC      net.Listener
 	Logger    *slog.Logger
 	Telemetry *telemetry.Telemetry
 }
@@ -56,6 +62,13 @@ type bounds struct {
 	// most at the same time; bodyBytes are held for them.
 	requests, connections int64
 	bodyBytes             int64
+	// callers are connected at most over gRPC, with calls in work at the same time; of
+	// those a stream works on so many submissions. A call has at most one message in
+	// memory that is not counted among the bodies: in all as much as calls times the
+	// largest event, if callers with credentials mean ill. otherCalls are questions of
+	// health and reflection, which anybody may ask.
+	callers, calls, otherCalls int64
+	callWindow                 int
 	// Exact repetitions are known for a while.
 	recentEvents int
 	recentAge    time.Duration
@@ -80,6 +93,10 @@ func defaultBounds() bounds {
 		requests:        1024,
 		connections:     4096,
 		bodyBytes:       48 << 20,
+		callers:         256,
+		calls:           256,
+		otherCalls:      8,
+		callWindow:      128,
 		recentEvents:    100_000,
 		recentAge:       time.Hour,
 		patience:        3 * time.Second,
@@ -94,13 +111,15 @@ func defaultBounds() bounds {
 
 // Ingest takes webhooks in. It is safe for concurrent use.
 type Ingest struct {
-	config  Config
-	bounds  bounds
-	keeper  *keep.Keeper
-	door    *webhook.Handler
-	notices *notice.Board
-	health  *health
-	room    room
+	config Config
+	bounds bounds
+	keeper *keep.Keeper
+	door   *webhook.Handler
+	// programs is the door over gRPC.
+	programs *rpc.Server
+	notices  *notice.Board
+	health   *health
+	room     room
 
 	// committer is nil until the number of shards is known.
 	committer atomic.Pointer[groupcommit.Committer]
@@ -137,6 +156,14 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 		MaxEvents: limits.packEvents,
 		Patience:  limits.patience,
 	})
+	in.programs = rpc.New(rpc.Config{
+		Keeper:   in.keeper,
+		Sources:  config.Sources,
+		Secrets:  config.Secrets,
+		Tracer:   config.Telemetry.Tracer(Role),
+		Patience: limits.patience,
+		Window:   limits.callWindow,
+	})
 	return in, nil
 }
 
@@ -145,8 +172,8 @@ func (in *Ingest) Addr() net.Addr { return in.config.Listener.Addr() }
 
 // Counts are totals since the start.
 type Counts struct {
-	// Stored events, exact Duplicates of them, and deliveries Refused (4xx) and
-	// Postponed (503).
+	// Stored events, exact Duplicates of them, and deliveries and submissions Refused for
+	// good (4xx) and Postponed (503).
 	Stored, Duplicates, Refused, Postponed uint64
 	// Packs are the writes that the stored ones took.
 	Packs uint64
@@ -156,7 +183,8 @@ type Counts struct {
 func (in *Ingest) Counts() Counts {
 	stored, duplicates := in.keeper.Stored()
 	refused, postponed := in.door.Counts()
-	return Counts{stored, duplicates, refused, postponed, in.packs.Load()}
+	refusedCalls, postponedCalls := in.programs.Counts()
+	return Counts{stored, duplicates, refused + refusedCalls, postponed + postponedCalls, in.packs.Load()}
 }
 
 // Run serves until ctx is done, lets the requests that are in work end, and
@@ -173,7 +201,15 @@ func (in *Ingest) Run(ctx context.Context) error {
 		stopWriting()
 		<-ended
 	}()
-	return in.serve(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return in.serve(ctx) })
+	group.Go(func() error {
+		if err := in.serveGRPC(ctx); err != nil {
+			return fmt.Errorf("ingest: serving gRPC on %s: %w", in.config.GRPC.Addr(), err)
+		}
+		return nil
+	})
+	return group.Wait()
 }
 
 // write runs the writers, once it is known how many shards there are.

@@ -83,6 +83,9 @@ func snapshot() *catalog.Snapshot {
 		"erp":  connector("erp", v1alpha1.SystemNetSuite, ""),
 		"odd":  connector("odd", v1alpha1.SystemNetSuite, "shop"),
 		"lost": connector("lost", v1alpha1.SystemShopify, "nowhere"),
+		// Programs hand in orders for these.
+		"feed":  connector("feed", v1alpha1.SystemGRPC, "shop"),
+		"other": connector("other", v1alpha1.SystemGRPC, "other"),
 	}}
 }
 
@@ -98,6 +101,10 @@ func startWith(t testing.TB, b *bus.Bus, store *catalog.Store, change func(*boun
 	if err != nil {
 		t.Fatal(err)
 	}
+	programs, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	traces, err := telemetry.Setup(t.Context(), telemetry.Options{Service: "test"})
 	if err != nil {
 		t.Fatal(err)
@@ -109,8 +116,11 @@ func startWith(t testing.TB, b *bus.Bus, store *catalog.Store, change func(*boun
 	f := &fixture{bus: b, logs: new(logs), ended: make(chan error, 1)}
 	f.Ingest, err = newIngest(Config{
 		Bus: b, Catalog: store, Sources: systems.Sources(),
-		Secrets:  secrets.Environment([]string{"PEPPASYNC_SECRET_SHOP_SECRET=" + secret}),
-		Listener: listener, Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Telemetry: traces,
+		Secrets: secrets.Environment([]string{
+			"PEPPASYNC_SECRET_SHOP_SECRET=" + secret,
+			"PEPPASYNC_SECRET_OTHER_SECRET=new-secret", "PEPPASYNC_SECRET_OTHER_PREVIOUS_SECRET=old-secret",
+		}),
+		Listener: listener, GRPC: programs, Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Telemetry: traces,
 	}, limits)
 	if err != nil {
 		t.Fatal(err)

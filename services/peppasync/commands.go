@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peppasync/peppasync/services/connectors/systems"
+	"github.com/peppasync/peppasync/services/ingest"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/catalog"
 	"github.com/peppasync/peppasync/services/internal/secrets"
@@ -105,9 +106,9 @@ func (s *shared) environment(ctx context.Context, service string, stderr io.Writ
 
 func newUp() *cobra.Command {
 	var (
-		flags                                 shared
-		files, data, listen, nats, rpc, ready string
-		maxStore                              int64
+		flags                                           shared
+		files, data, listen, nats, rpc, programs, ready string
+		maxStore                                        int64
 	)
 	c := &cobra.Command{
 		Use:   "up -f DIR",
@@ -130,14 +131,19 @@ edits take effect at once, and a broken edit changes nothing.`,
 			if e.Webhooks, err = new(net.ListenConfig).Listen(c.Context(), "tcp", listen); err != nil {
 				return fmt.Errorf("--listen %s: %w", listen, err)
 			}
-			if e.GRPC, err = listenGRPC(c.Context(), rpc); err != nil {
+			if e.GRPC, err = listenGRPC(c.Context(), "grpc-listen", rpc); err != nil {
+				return err
+			}
+			if e.Programs, err = listenGRPC(c.Context(), "ingest-grpc-listen", programs); err != nil {
 				return err
 			}
 			return up.Run(c.Context(), up.Config{
 				Environment: e, Files: files, Data: data, NATSListen: nats, MaxStore: maxStore,
 				Ready: func(webhooks, nats string) {
-					e.Logger.Info("up", "webhooks", webhooks+"/v1/webhooks/<connector>", "nats", nats, "grpc", addressOf(e.GRPC), "data", data)
-					if err := writeReady(ready, addresses{Webhooks: webhooks, NATS: nats, GRPC: addressOf(e.GRPC)}); err != nil {
+					e.Logger.Info("up", "webhooks", webhooks+"/v1/webhooks/<connector>", "nats", nats, "grpc", addressOf(e.GRPC),
+						"ingest-grpc", addressOf(e.Programs), "data", data)
+					bound := addresses{Webhooks: webhooks, NATS: nats, GRPC: addressOf(e.GRPC), IngestGRPC: addressOf(e.Programs)}
+					if err := writeReady(ready, bound); err != nil {
 						e.Logger.Error("--ready-file could not be written", "error", err)
 					}
 				},
@@ -151,6 +157,7 @@ edits take effect at once, and a broken edit changes nothing.`,
 	f.StringVar(&listen, "listen", "127.0.0.1:8080", "where webhooks are taken in")
 	f.StringVar(&nats, "nats-listen", "", "where the embedded NATS serves other processes, such as 127.0.0.1:4222 (default: nobody)")
 	registerGRPC(c, &rpc)
+	registerPrograms(c, "ingest-grpc-listen", &programs)
 	f.Int64Var(&maxStore, "max-store", 0, "most bytes that orders may take on disk; beyond it senders get 503 (default: 80% of what is free)")
 	f.StringVar(&ready, "ready-file", "", "file to write the addresses to, as JSON, once everything is started")
 	required(c, "files")
@@ -173,7 +180,9 @@ type addresses struct {
 	Webhooks string `json:"webhooks"`
 	NATS     string `json:"nats"`
 	GRPC     string `json:"grpc,omitempty"`
-	Monitor  string `json:"monitor,omitempty"`
+	// IngestGRPC is where programs hand orders in.
+	IngestGRPC string `json:"ingestGRPC,omitempty"`
+	Monitor    string `json:"monitor,omitempty"`
 }
 
 // writeReady writes the file in one step, so that a reader never sees half of
@@ -217,22 +226,12 @@ Runs this role alone. The streams and the catalog must be there: make them with
 				return err
 			}
 			defer end()
-			if listen != "" {
-				if e.Webhooks, err = new(net.ListenConfig).Listen(c.Context(), "tcp", listen); err != nil {
-					return fmt.Errorf("--listen %s: %w", listen, err)
-				}
-				webhooks := "http://" + e.Webhooks.Addr().String()
-				e.Logger.Info("listening", "webhooks", webhooks)
-				if err := writeReady(ready, addresses{Webhooks: webhooks}); err != nil {
-					return fmt.Errorf("--ready-file: %w", err)
-				}
-			}
-			if e.GRPC, err = listenGRPC(c.Context(), rpc); err != nil {
+			bound, err := bind(c.Context(), role, &e, listen, rpc)
+			if err != nil {
 				return err
 			}
-			if e.GRPC != nil {
-				e.Logger.Info("listening", "grpc", addressOf(e.GRPC))
-				if err := writeReady(ready, addresses{GRPC: addressOf(e.GRPC)}); err != nil {
+			if bound != (addresses{}) {
+				if err := writeReady(ready, bound); err != nil {
 					return fmt.Errorf("--ready-file: %w", err)
 				}
 			}
@@ -242,14 +241,42 @@ Runs this role alone. The streams and the catalog must be there: make them with
 	flags.register(c)
 	registerNATS(c, &nats, &creds)
 	switch role.Name {
-	case "ingest":
+	case ingest.Role:
+		registerPrograms(c, "grpc-listen", &rpc)
 		c.Flags().StringVar(&listen, "listen", ":8080", "where webhooks are taken in; /healthz and /readyz tell how it does")
 		c.Flags().StringVar(&ready, "ready-file", "", "file to write the address to, as JSON, once it is bound")
-	case "throttle-dispatcher":
+	case throttledispatcher.Role:
 		registerGRPC(c, &rpc)
 		c.Flags().StringVar(&ready, "ready-file", "", "file to write the address of gRPC to, as JSON, once it is bound")
 	}
 	return c
+}
+
+// bind opens what a role listens on, and returns where.
+func bind(ctx context.Context, role up.Role, e *up.Environment, listen, rpc string) (addresses, error) {
+	var bound addresses
+	var err error
+	if listen != "" {
+		if e.Webhooks, err = new(net.ListenConfig).Listen(ctx, "tcp", listen); err != nil {
+			return bound, fmt.Errorf("--listen %s: %w", listen, err)
+		}
+		bound.Webhooks = "http://" + e.Webhooks.Addr().String()
+		e.Logger.InfoContext(ctx, "listening", "webhooks", bound.Webhooks)
+	}
+	listener, err := listenGRPC(ctx, "grpc-listen", rpc)
+	if err != nil {
+		return bound, err
+	}
+	switch {
+	case listener == nil:
+		return bound, nil
+	case role.Name == ingest.Role:
+		e.Programs, bound.IngestGRPC = listener, addressOf(listener)
+	default:
+		e.GRPC, bound.GRPC = listener, addressOf(listener)
+	}
+	e.Logger.InfoContext(ctx, "listening", "grpc", addressOf(listener))
+	return bound, nil
 }
 
 // dispatcherMemory is from where on the collector of the throttle-dispatcher works

@@ -57,6 +57,8 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"a member without a name":  {[]string{"nats", "--cluster", "orders", "--cluster-listen", "a:6222", "--routes", "a:6222"}, "--cluster needs --name"},
 		"a store of nothing":       {[]string{"nats", "--max-store", "1000"}, "--max-store is 1000"},
 		"no address for gRPC":      {[]string{"up", "-f", demo, "--listen", "127.0.0.1:0", "--grpc-listen", "here"}, "--grpc-listen here:"},
+		"no address for programs":  {[]string{"up", "-f", demo, "--listen", "127.0.0.1:0", "--ingest-grpc-listen", "here"}, "--ingest-grpc-listen here:"},
+		"no address of ingest":     {[]string{"ingest", "--nats", "nats://127.0.0.1:1", "--listen", "127.0.0.1:0", "--grpc-listen", "here"}, "--grpc-listen here:"},
 		"no address for metrics":   {[]string{"up", "-f", demo, "--metrics-listen", "here"}, "--metrics-listen here:"},
 		"a folder that is not":     {[]string{"validate", "-f", "/nowhere"}, "/nowhere"},
 		"a folder without files":   {[]string{"validate", "-f", "."}, "1 problem(s)"},

@@ -20,14 +20,19 @@ func registerGRPC(c *cobra.Command, address *string) {
 		"where the throttle-dispatcher tells about its connectors and reopens them, over gRPC, without TLS, such as 127.0.0.1:9090 (default: nowhere)")
 }
 
+func registerPrograms(c *cobra.Command, flag string, address *string) {
+	c.Flags().StringVar(address, flag, "",
+		"where programs, and \"peppasync import\", hand orders in over gRPC, without TLS, such as 127.0.0.1:9091 (default: nowhere)")
+}
+
 // listenGRPC returns nil where the address is empty.
-func listenGRPC(ctx context.Context, address string) (net.Listener, error) {
+func listenGRPC(ctx context.Context, flag, address string) (net.Listener, error) {
 	if address == "" {
 		return nil, nil //nolint:nilnil // nowhere is a choice
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("--grpc-listen %s: %w", address, err)
+		return nil, fmt.Errorf("--%s %s: %w", flag, address, err)
 	}
 	return listener, nil
 }

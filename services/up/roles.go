@@ -28,6 +28,8 @@ type Environment struct {
 	Telemetry *telemetry.Telemetry
 	// Webhooks is where ingest listens; nil for other roles.
 	Webhooks net.Listener
+	// Programs is where ingest takes orders in over gRPC; nil for nowhere.
+	Programs net.Listener
 	// GRPC is where the throttle-dispatcher tells about its connectors; nil for
 	// nowhere.
 	GRPC net.Listener
@@ -47,7 +49,7 @@ type Role struct {
 // Roles returns all services, in the order in which data goes through them.
 func Roles() []Role {
 	return []Role{
-		{Name: "ingest", Summary: "Take webhooks in, keep them, and only then answer", early: true, run: runIngest},
+		{Name: "ingest", Summary: "Take webhooks and what programs hand in, keep them, and only then answer", early: true, run: runIngest},
 		{Name: "logic-gate", Summary: "Turn events into orders and orders into deliveries", run: runLogicGate},
 		{Name: "throttle-dispatcher", Summary: "Make every call to every external system, within its limits", run: runDispatcher},
 		{Name: "inventory-reconciler", Summary: "Keep the stock that shops show in step with the source of truth", run: runReconciler},
@@ -85,7 +87,7 @@ func (r Role) catalog(ctx context.Context, b *bus.Bus, log *slog.Logger) (*catal
 func runIngest(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error {
 	role, err := ingest.New(ingest.Config{
 		Bus: b, Catalog: store, Sources: systems.Sources(), Secrets: e.Secrets,
-		Listener: e.Webhooks, Logger: e.Logger, Telemetry: e.Telemetry,
+		Listener: e.Webhooks, GRPC: e.Programs, Logger: e.Logger, Telemetry: e.Telemetry,
 	})
 	if err != nil {
 		return err

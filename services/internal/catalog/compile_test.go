@@ -462,6 +462,15 @@ func TestConnectorsThatOnlySend(t *testing.T) {
 			}
 		})
 	}
+	t.Run("programs need no source, and name their topics as they like", func(t *testing.T) {
+		spec := "  system: GRPC\n  webhook: {secretRef: {name: events}}\n"
+		feed := "---\napiVersion: peppasync.io/v1alpha1\nkind: Flow\nmetadata: {name: feed}\nspec:\n  from: [{connector: events, topics: [nightly, \"\"]}]\n" +
+			"  deliver: [{name: wms, connector: wms, operation: putOrder, lane: standard, mapping: \"{'id': order.id}\"}]\n"
+		_, problems := catalog.Compile(load(t, edit{"events.yaml", "", onlySends + spec + feed}), systems.Set())
+		if len(problems) != 1 || !strings.Contains(problems.Error(), "spec.from[0].topics[1]: is empty, expected a topic such as orders/create") {
+			t.Errorf("found %v", problems)
+		}
+	})
 	t.Run("nothing calls them", func(t *testing.T) {
 		spec := "  system: GRPC\n  webhook: {secretRef: {name: events}}\n"
 		resources := load(t, edit{"events.yaml", "", onlySends + spec}, edit{"flow.yaml", "connector: wms", "connector: events"})

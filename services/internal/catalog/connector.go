@@ -112,8 +112,10 @@ func (c *compiler) credentials(e *entry[*v1alpha1.Connector]) {
 	}
 }
 
+// known reports whether this program can do something with a system. Of GRPC there is
+// nothing to understand: programs hand in orders as they are.
 func (c *compiler) known(system v1alpha1.System) bool {
-	return c.systems.Systems[string(system)] != nil || c.systems.Sources[string(system)] != nil
+	return c.systems.Systems[string(system)] != nil || c.systems.Sources[string(system)] != nil || system == v1alpha1.SystemGRPC
 }
 
 // onlySends reports whether the Connector is a source and nothing else, so that what
@@ -160,7 +162,7 @@ func (c *compiler) webhook(e *entry[*v1alpha1.Connector]) {
 	if spec.Webhook == nil {
 		return
 	}
-	if c.systems.Sources[string(spec.System)] == nil && c.known(spec.System) {
+	if c.systems.Sources[string(spec.System)] == nil && c.known(spec.System) && spec.System != v1alpha1.SystemGRPC {
 		c.reportf(e.Resource, "spec.webhook", "the webhooks of %s cannot be read, expected no webhook here", spec.System)
 	}
 	c.secret(e.Resource, "spec.webhook.secretRef.name", spec.Webhook.SecretRef.Name)

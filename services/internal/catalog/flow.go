@@ -88,13 +88,17 @@ func (c *compiler) onlyCancelled(e *entry[*v1alpha1.Flow], flow *Flow) {
 }
 
 // topics asks the system which topics can be orders; a body is not needed for
-// that, and its absence is not the topic's fault.
+// that, and its absence is not the topic's fault. What programs hand in under is theirs
+// to choose.
 func (c *compiler) topics(r *Resource, field string, topics []string, connector *v1alpha1.Connector) {
 	source, ok := c.systems.Sources[string(connector.Spec.System)]
-	if !ok {
-		return
-	}
 	for i, topic := range topics {
+		if !ok {
+			if topic == "" {
+				c.reportf(r, at(field+".topics", i), "is empty, expected a topic such as orders/create")
+			}
+			continue
+		}
 		if _, err := source.Order(&connector.Spec, topic, nil); topic == "" || errors.Is(err, connectors.ErrNotAnOrder) {
 			c.reportf(r, at(field+".topics", i), "found %q, which carries no order, expected a topic such as orders/create", shorten(topic))
 		}

@@ -105,6 +105,9 @@ func (k *Keeper) Memory() *Memory { return k.config.Memory }
 // Notices returns where problems are logged.
 func (k *Keeper) Notices() *notice.Board { return k.config.Notices }
 
+// Connectors returns those that exist now, by name; nil while that is not known yet.
+func (k *Keeper) Connectors() map[string]*v1alpha1.Connector { return k.config.Connectors() }
+
 // Connector returns the one of that name, nil where there is none that takes events in.
 // A problem is that nobody can tell yet.
 func (k *Keeper) Connector(name string) (*v1alpha1.Connector, *Problem) {
@@ -200,6 +203,7 @@ func (k *Keeper) store(ctx context.Context, event *eventv1.Event, held *Share) (
 		defer cancel()
 		if err = k.config.Committer.Commit(detached, encoded); err != nil {
 			p = notStored(err)
+			held.GiveBack(int64(len(encoded))) // a door may try again
 		}
 	}
 	if p != nil {

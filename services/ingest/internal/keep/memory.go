@@ -29,6 +29,8 @@ func (m *Memory) take(n int64) bool {
 type Share struct {
 	memory *Memory
 	held   int64
+	// spare is the part of held that Take gives out first.
+	spare int64
 }
 
 // Share returns one that holds nothing yet.
@@ -36,6 +38,10 @@ func (m *Memory) Share() *Share { return &Share{memory: m} }
 
 // Take reports whether n bytes were free; the share holds them then, until Release.
 func (s *Share) Take(n int64) bool {
+	if n <= s.spare {
+		s.spare -= n
+		return true
+	}
 	if !s.memory.take(n) {
 		return false
 	}
@@ -43,14 +49,28 @@ func (s *Share) Take(n int64) bool {
 	return true
 }
 
+// Reserve reports whether n bytes were free; Take gives them out. Who will take twice
+// reserves both at once: many who have each taken once may all wait for each other.
+func (s *Share) Reserve(n int64) bool {
+	if !s.memory.take(n) {
+		return false
+	}
+	s.held += n
+	s.spare += n
+	return true
+}
+
+// GiveBack lets Take give out n bytes again that it has given out.
+func (s *Share) GiveBack(n int64) { s.spare += n }
+
 // Absorb moves what other holds into s.
 func (s *Share) Absorb(other *Share) {
 	s.held += other.held
-	other.held = 0
+	other.held, other.spare = 0, 0
 }
 
 // Release gives back all that the share holds.
 func (s *Share) Release() {
 	s.memory.left.Add(s.held)
-	s.held = 0
+	s.held, s.spare = 0, 0
 }

@@ -1,0 +1,277 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/trace/noop"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	ingestv1 "github.com/peppasync/peppasync/proto/peppasync/ingest/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/systems"
+	"github.com/peppasync/peppasync/services/ingest/internal/groupcommit"
+	"github.com/peppasync/peppasync/services/ingest/internal/keep"
+	"github.com/peppasync/peppasync/services/ingest/internal/notice"
+	"github.com/peppasync/peppasync/services/ingest/internal/recent"
+	"github.com/peppasync/peppasync/services/internal/secrets"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const memory = 1 << 20
+
+// disk is where events end up: what Commit returned nil for is on it.
+type disk struct {
+	mu     sync.Mutex
+	events [][]byte
+	// commit may fail; nil stores.
+	commit func(event []byte) error
+}
+
+func (d *disk) Commit(_ context.Context, event []byte) error {
+	if d.commit != nil {
+		if err := d.commit(event); err != nil {
+			return err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.events = append(d.events, bytes.Clone(event))
+	return nil
+}
+
+func (d *disk) stored(t testing.TB) []*eventv1.Event {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	events := make([]*eventv1.Event, len(d.events))
+	for i, data := range d.events {
+		events[i] = new(eventv1.Event)
+		if err := proto.Unmarshal(data, events[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return events
+}
+
+// explosive is a source with a bug, and one whose events only name their orders.
+type explosive struct{ connectors.Source }
+
+func (explosive) Order(_ *v1alpha1.ConnectorSpec, topic string, _ []byte) (*orderv1.Order, error) {
+	if topic == "thin" {
+		return nil, fmt.Errorf("here: %w", connectors.ErrThin)
+	}
+	panic("index out of range")
+}
+
+func (explosive) OrderID(*v1alpha1.ConnectorSpec, string, []byte) (string, error) { return "7", nil }
+
+func server(d *disk) *Server {
+	known := map[string]*v1alpha1.Connector{}
+	for name, system := range map[string]v1alpha1.System{
+		"shop": v1alpha1.SystemShopify, "feed": v1alpha1.SystemGRPC, "bug": v1alpha1.SystemStripe,
+	} {
+		c := &v1alpha1.Connector{Spec: v1alpha1.ConnectorSpec{System: system}}
+		c.Name, c.Spec.Webhook = name, &v1alpha1.Webhook{SecretRef: v1alpha1.SecretReference{Name: "s"}, MaxBodyBytes: 64 << 10}
+		known[name] = c
+	}
+	sources := systems.Sources()
+	sources[string(v1alpha1.SystemStripe)] = explosive{}
+	return New(Config{
+		Keeper: keep.New(keep.Config{
+			Connectors: func() map[string]*v1alpha1.Connector { return known }, Committer: d, Recent: recent.New(1000, time.Hour),
+			Memory: keep.NewMemory(memory), Notices: notice.New(slog.New(slog.DiscardHandler), time.Second),
+			MaxRequests: 100, MaxEventBytes: 256 << 10,
+		}),
+		Sources: sources, Secrets: secrets.Environment([]string{"PEPPASYNC_SECRET_S_SECRET=secret"}),
+		Tracer: noop.NewTracerProvider().Tracer("test"), Patience: 3 * time.Second, Window: 8,
+	})
+}
+
+func caller(ctx context.Context, token string) context.Context {
+	return metadata.NewIncomingContext(ctx, metadata.Pairs("authorization", token))
+}
+
+func whole(id, note string) *ingestv1.Submission {
+	return &ingestv1.Submission{Connector: "feed", Topic: "t", Content: &ingestv1.Submission_Order{Order: &orderv1.Order{Id: id, Note: note}}}
+}
+
+// pipe is a stream of submissions in memory.
+type pipe struct {
+	grpc.ServerStream
+	ctx  context.Context //nolint:containedctx // a stream has one
+	in   []*ingestv1.Submission
+	next func(int)
+	at   int
+	out  *ingestv1.SubmitStreamResponse
+}
+
+func (p *pipe) Context() context.Context { return p.ctx }
+
+func (p *pipe) Recv() (*ingestv1.SubmitStreamRequest, error) {
+	if p.next != nil {
+		p.next(p.at)
+	}
+	if p.at == len(p.in) {
+		return nil, io.EOF
+	}
+	p.at++
+	return &ingestv1.SubmitStreamRequest{Submission: p.in[p.at-1]}, nil
+}
+
+func (p *pipe) SendAndClose(r *ingestv1.SubmitStreamResponse) error {
+	p.out = r
+	return nil
+}
+
+// A version that could not be stored comes again; the one behind it, of the same order,
+// must not be stored ahead of it.
+func TestALaterVersionWaitsForOneThatIsNotStored(t *testing.T) {
+	begun, fails := make(chan struct{}), make(chan struct{})
+	d := &disk{commit: func(event []byte) error {
+		if bytes.Contains(event, []byte("first")) {
+			close(begun)
+			<-fails
+			return errors.New("disk on fire")
+		}
+		return nil
+	}}
+	s := server(d)
+	p := &pipe{ctx: caller(t.Context(), "Bearer secret"), in: []*ingestv1.Submission{whole("1", "first"), whole("1", "second"), whole("2", "other")}}
+	p.next = func(at int) {
+		if at == len(p.in) {
+			<-begun
+			close(fails)
+		}
+	}
+	err := s.SubmitStream(p)
+	if status.Code(err) != codes.Unavailable || p.out != nil {
+		t.Errorf("answered %v, %v", p.out, err)
+	}
+	for _, e := range d.stored(t) {
+		if e.GetOrder().GetId() == "1" {
+			t.Errorf("stored %v", e)
+		}
+	}
+	d.commit = nil
+	again := &pipe{ctx: p.ctx, in: p.in}
+	if err := s.SubmitStream(again); err != nil || again.out.GetStored()+again.out.GetRepetitions() != 3 {
+		t.Errorf("handed in again: %v, %v", again.out, err)
+	}
+	atRest(t, s)
+}
+
+// A stream of which nothing is right ends, and what it is told stays small.
+func TestAStreamOfNothingButMistakesEnds(t *testing.T) {
+	s := server(new(disk))
+	p := &pipe{ctx: caller(t.Context(), "Bearer secret")}
+	for range 5000 {
+		p.in = append(p.in, whole("", "x"))
+	}
+	err := s.SubmitStream(p)
+	if status.Code(err) != codes.InvalidArgument || p.at > maxRejected+2 {
+		t.Errorf("after %d: %v", p.at, err)
+	}
+	if size := proto.Size(status.Convert(err).Proto()); size > 4<<10 {
+		t.Errorf("the status has %d bytes", size)
+	}
+	atRest(t, s)
+}
+
+func TestBodiesAreReadBeforeTheyAreStored(t *testing.T) {
+	for topic, want := range map[string]codes.Code{"thin": codes.OK, "orders/create": codes.InvalidArgument} {
+		d := new(disk)
+		_, err := server(d).Submit(caller(t.Context(), "Bearer secret"), &ingestv1.SubmitRequest{Submission: &ingestv1.Submission{
+			Connector: "bug", Topic: topic, Content: &ingestv1.Submission_Body{Body: []byte("{}")},
+		}})
+		if status.Code(err) != want || (len(d.stored(t)) == 1) != (want == codes.OK) {
+			t.Errorf("%s: %v, stored %d", topic, err, len(d.stored(t)))
+		}
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	s := server(new(disk))
+	for header, known := range map[string]bool{
+		"Bearer secret": true, "bearer  secret ": true, "Bearer secre": false, "Bearer secret2": false, "Bearer ": false, "Bearer": false,
+		"": false, "Basic secret": false, "secret": false,
+	} {
+		_, err := s.Submit(caller(t.Context(), header), &ingestv1.SubmitRequest{Submission: whole("1", "")})
+		if (err == nil) != known || !known && status.Code(err) != codes.Unauthenticated || s.Stranger(caller(t.Context(), header)) == known {
+			t.Errorf("%q: %v, stranger %v", header, err, s.Stranger(caller(t.Context(), header)))
+		}
+	}
+	twice := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer secret", "authorization", "Bearer x"))
+	if _, err := s.Submit(twice, &ingestv1.SubmitRequest{Submission: whole("1", "")}); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("two of them: %v", err)
+	}
+}
+
+func atRest(t testing.TB, s *Server) {
+	t.Helper()
+	if left := s.config.Keeper.Memory().Left(); left != memory || s.config.Keeper.Working() != 0 {
+		t.Errorf("%d bytes of %d are free and %d requests in work in the end", left, memory, s.config.Keeper.Working())
+	}
+}
+
+// FuzzSubmit: whatever comes, there is no panic, OK stands for a stored event with just
+// that content, and everything else for none; what passes says when to come again.
+func FuzzSubmit(f *testing.F) {
+	add := func(s *ingestv1.Submission, token string) {
+		data, err := proto.Marshal(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for outcome := range uint8(3) {
+			f.Add(data, token, outcome)
+		}
+	}
+	add(whole("1", "x"), "Bearer secret")
+	add(whole("1", "x"), "Bearer guess")
+	add(&ingestv1.Submission{Connector: "shop", Topic: "orders/create", Content: &ingestv1.Submission_Body{Body: []byte(`{"id": 1, "line_items": []}`)}}, "Bearer secret")
+	add(&ingestv1.Submission{Connector: "bug", Topic: "thin", EventId: strings.Repeat("x", 128), Content: &ingestv1.Submission_Body{Body: []byte(`{}`)}}, "Bearer secret")
+	outcomes := []error{nil, groupcommit.ErrOverloaded, errors.New("odd")}
+	f.Fuzz(func(t *testing.T, data []byte, token string, outcome uint8) {
+		sub := &ingestv1.Submission{}
+		if proto.Unmarshal(data, sub) != nil {
+			return
+		}
+		d := new(disk)
+		if err := outcomes[int(outcome)%len(outcomes)]; err != nil {
+			d.commit = func([]byte) error { return err }
+		}
+		s := server(d)
+		r, err := s.Submit(caller(t.Context(), token), &ingestv1.SubmitRequest{Submission: proto.CloneOf(sub)})
+		events := d.stored(t)
+		switch code := status.Code(err); code {
+		case codes.OK:
+			if len(events) != 1 || events[0].GetId() != r.GetEventId() || r.GetEventId() == "" ||
+				!bytes.Equal(events[0].GetBody(), sub.GetBody()) || !proto.Equal(events[0].GetOrder(), sub.GetOrder()) {
+				t.Fatalf("OK %v with %v stored", r, events)
+			}
+		default:
+			passes := code == codes.Unavailable || code == codes.ResourceExhausted
+			if len(events) > 0 || passes == (len(status.Convert(err).Details()) == 0) && code != codes.InvalidArgument {
+				t.Fatalf("%v with %d events stored", err, len(events))
+			}
+		}
+		atRest(t, s)
+	})
+}
