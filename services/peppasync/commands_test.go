@@ -129,3 +129,10 @@ func TestRoutesMayHaveBlanks(t *testing.T) {
 		t.Errorf("got %+v, %v; want the routes without blanks", member, err)
 	}
 }
+
+func TestTheExamplesAreValid(t *testing.T) {
+	out, err := execute(t.Context(), "validate", "-f", "../../deploy/examples")
+	if err != nil {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}

@@ -1,12 +1,6 @@
 package shopify
 
-import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"strings"
-	"time"
-)
+import "github.com/peppasync/peppasync/services/connectors/loose"
 
 // The types below are the REST Order shape as far as the engine reads it. Every
 // field may be missing or null: shops without approval for customer data get
@@ -83,148 +77,12 @@ type shippingBody struct {
 	Price text `json:"price"`
 }
 
-// text is a string that may come as a number, as a boolean, as null or as
-// anything else; what is no string is kept as its compact JSON.
-type text string
-
-func (t *text) UnmarshalJSON(data []byte) error {
-	value, err := scalar(data)
-	*t = text(value)
-	return err
-}
-
-func scalar(data []byte) (string, error) {
-	switch data[0] {
-	case 'n':
-		return "", nil
-	case '"':
-		var s string
-		err := json.Unmarshal(data, &s)
-		return s, err
-	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, data); err != nil {
-		return "", err
-	}
-	// Bytes inside a JSON value that are no UTF-8 could not be stored as text.
-	return strings.ToValidUTF8(compact.String(), "\uFFFD"), nil
-}
-
-// integer is a whole number as its decimal digits, never a float: an id has up
-// to 19 of them. Empty where it is null or missing.
-type integer string
-
-var errNotInteger = errors.New("want a whole number")
-
-func (i *integer) UnmarshalJSON(data []byte) error {
-	value, err := scalar(data)
-	if err != nil {
-		return err
-	}
-	digits := strings.TrimPrefix(value, "-")
-	if value != "" && (digits == "" || len(digits) > 20 || strings.Trim(digits, "0123456789") != "") {
-		return errNotInteger
-	}
-	*i = integer(value)
-	return nil
-}
-
-// flag is a boolean; null and anything else are false.
-type flag bool
-
-func (f *flag) UnmarshalJSON(data []byte) error {
-	*f = flag(string(data) == "true" || string(data) == `"true"`)
-	return nil
-}
-
-// moment is a point in time with the shop's offset, kept in UTC; zero where it
-// is null or missing.
-type moment struct{ time.Time }
-
-var errNotMoment = errors.New("want a time such as 2026-11-23T09:30:00-05:00, between the years 1 and 9999")
-
-func (m *moment) UnmarshalJSON(data []byte) error {
-	value, err := scalar(data)
-	if err != nil || value == "" {
-		return err
-	}
-	at, err := time.Parse(time.RFC3339Nano, value)
-	if err != nil {
-		at, err = time.Parse("2006-01-02T15:04:05.999999999-0700", value)
-	}
-	at = at.UTC()
-	// Outside of these a protobuf timestamp does not exist; an offset can carry
-	// the first and the last hours of that span out of it.
-	if err != nil || at.Year() < 1 || at.Year() > 9999 {
-		return errNotMoment
-	}
-	m.Time = at
-	return nil
-}
-
-// tags are a comma-separated string; GraphQL and newer shapes send a list.
-type tags []string
-
-func (t *tags) UnmarshalJSON(data []byte) error {
-	if data[0] == '[' {
-		var list []text
-		if err := json.Unmarshal(data, &list); err != nil {
-			return err
-		}
-		for _, tag := range list {
-			t.add(string(tag))
-		}
-		return nil
-	}
-	value, err := scalar(data)
-	if err != nil {
-		return err
-	}
-	for tag := range strings.SplitSeq(value, ",") {
-		t.add(tag)
-	}
-	return nil
-}
-
-func (t *tags) add(tag string) {
-	if tag = strings.TrimSpace(tag); tag != "" {
-		*t = append(*t, tag)
-	}
-}
-
-// pairs are a list of {name, value}, or an object; values of any type. Where a
-// name comes twice, the last one counts.
-type pairs map[string]string
-
-func (p *pairs) UnmarshalJSON(data []byte) error {
-	switch data[0] {
-	case '[':
-		var list []struct {
-			Name  text `json:"name"`
-			Value text `json:"value"`
-		}
-		if err := json.Unmarshal(data, &list); err != nil {
-			return err
-		}
-		for _, pair := range list {
-			p.set(string(pair.Name), string(pair.Value))
-		}
-		return nil
-	case '{':
-		var object map[string]text
-		if err := json.Unmarshal(data, &object); err != nil {
-			return err
-		}
-		for name, value := range object {
-			p.set(name, string(value))
-		}
-	}
-	return nil
-}
-
-func (p *pairs) set(name, value string) {
-	if *p == nil {
-		*p = make(pairs)
-	}
-	(*p)[name] = value
-}
+// Fields as they may come.
+type (
+	text    = loose.Text
+	integer = loose.Integer
+	flag    = loose.Flag
+	moment  = loose.Moment
+	tags    = loose.Tags
+	pairs   = loose.Pairs
+)

@@ -248,7 +248,7 @@ type attributeNodes []struct {
 func (a attributeNodes) pairs() pairs {
 	var p pairs
 	for _, attribute := range a {
-		p.set(string(attribute.Key), string(attribute.Value))
+		p.Set(string(attribute.Key), string(attribute.Value))
 	}
 	return p
 }

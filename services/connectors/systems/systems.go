@@ -9,23 +9,26 @@ import (
 	"github.com/peppasync/peppasync/services/connectors/netsuite"
 	"github.com/peppasync/peppasync/services/connectors/shopify"
 	"github.com/peppasync/peppasync/services/connectors/twilio"
+	"github.com/peppasync/peppasync/services/connectors/woocommerce"
 )
 
 // All returns the systems that calls can be made to, by the name that
 // Connectors use in spec.system. The map is the caller's own.
 func All() map[string]connectors.System {
 	return map[string]connectors.System{
-		string(v1alpha1.SystemShopify):  shopify.Shopify{},
-		string(v1alpha1.SystemNetSuite): netsuite.NetSuite{},
-		string(v1alpha1.SystemHTTP):     http.New(),
-		string(v1alpha1.SystemTwilio):   twilio.Twilio{},
+		string(v1alpha1.SystemShopify):     shopify.Shopify{},
+		string(v1alpha1.SystemWooCommerce): woocommerce.WooCommerce{},
+		string(v1alpha1.SystemNetSuite):    netsuite.NetSuite{},
+		string(v1alpha1.SystemHTTP):        http.New(),
+		string(v1alpha1.SystemTwilio):      twilio.Twilio{},
 	}
 }
 
 // Sources returns the systems whose webhooks are understood, likewise.
 func Sources() map[string]connectors.Source {
 	return map[string]connectors.Source{
-		string(v1alpha1.SystemShopify): shopify.Shopify{},
+		string(v1alpha1.SystemShopify):     shopify.Shopify{},
+		string(v1alpha1.SystemWooCommerce): woocommerce.WooCommerce{},
 	}
 }
 

@@ -1,0 +1,154 @@
+package woocommerce_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/listing"
+	"github.com/peppasync/peppasync/services/connectors/woocommerce"
+	"github.com/peppasync/peppasync/services/internal/fault"
+)
+
+// shelf answers lists of orders as a shop does: orders by id, with the second in which
+// each was changed.
+type shelf map[int]int
+
+const zone = "2006-01-02T15:04:05"
+
+func (s shelf) list(t *rapid.T, path string) connectors.Reply {
+	target, err := url.Parse(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := target.Query()
+	after, before := second(t, query.Get("modified_after")), 1<<60
+	if text := query.Get("modified_before"); text != "" {
+		before = second(t, text)
+	}
+	var ids []int
+	for id, modified := range s {
+		if modified > after && modified < before {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b int) int {
+		if query.Get("orderby") == "modified" && s[a] != s[b] {
+			return s[a] - s[b]
+		}
+		return a - b
+	})
+	perPage, _ := strconv.Atoi(query.Get("per_page"))
+	page, _ := strconv.Atoi(query.Get("page"))
+	pages := (len(ids) + perPage - 1) / perPage
+	from := min(len(ids), (max(page, 1)-1)*perPage)
+	var body []string
+	for _, id := range ids[from:min(len(ids), from+perPage)] {
+		body = append(body, fmt.Sprintf(`{"id":%d,"date_modified_gmt":%q,"line_items":[]}`, id, since.Add(time.Duration(s[id])*time.Second).Format(zone)))
+	}
+	return connectors.Reply{
+		Status: 200, Written: true, Header: http.Header{"X-Wp-Totalpages": {strconv.Itoa(pages)}}, Body: []byte("[" + strings.Join(body, ",") + "]"),
+	}
+}
+
+func second(t *rapid.T, text string) int {
+	at, err := time.Parse(zone, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(at.Sub(since) / time.Second)
+}
+
+// TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile turns pages while orders leave
+// their place for the end, as they do in a shop that sells.
+func TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		orders := make(shelf)
+		for id := range rapid.IntRange(0, 200).Draw(t, "orders") {
+			// Few seconds, so that some have more than a page.
+			orders[id+1] = rapid.IntRange(0, 3).Draw(t, "second")
+		}
+		seen, now := make(map[int]int), 4
+		var page string
+		for turned := 0; ; turned++ {
+			if turned > 400 {
+				t.Fatalf("no end after %d pages, at %q", turned, page)
+			}
+			call := connectors.Call{Operation: connectors.OperationListOrders, Arguments: listing.Orders{Since: since, Page: page}.Arguments()}
+			request, err := woocommerce.WooCommerce{}.Request(spec(), call)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer := woocommerce.WooCommerce{}.Read(spec(), call, orders.list(t, request.Path))
+			if answer.Class != fault.OK {
+				t.Fatalf("page %q: %s %+v", page, answer.Class, answer.Cause)
+			}
+			found, err := listing.ParseOrderPage(answer.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, order := range found.Orders {
+				id, _ := strconv.Atoi(order.GetId())
+				seen[id] = max(seen[id], 1+int(order.GetUpdatedAt().AsTime().Sub(since)/time.Second))
+			}
+			if page = found.Next; page == "" {
+				break
+			}
+			for range rapid.IntRange(0, 3).Draw(t, "changes") {
+				if now++; now < 12 && len(orders) > 0 {
+					orders[rapid.IntRange(1, len(orders)).Draw(t, "changed")] = now
+				}
+			}
+		}
+		for id, modified := range orders {
+			if seen[id] == 0 {
+				t.Fatalf("order %d, changed at %d, was on no page", id, modified)
+			}
+		}
+	})
+}
+
+func TestOneOddOrderDoesNotHideTheOthers(t *testing.T) {
+	body := `[{"id":1,"date_modified_gmt":"2026-11-23T14:30:00","line_items":[]},
+		{"id":2,"date_modified_gmt":"2026-11-23T14:31:00"},
+		{"id":3,"status":"checkout-draft","date_modified_gmt":"2026-11-23T14:32:00","line_items":[]}]`
+	answer := system().Check(t, listCall, connectors.Reply{Status: 200, Body: []byte(body), Written: true, Header: http.Header{"X-Wp-Totalpages": {"2"}}})
+	found, err := listing.ParseOrderPage(answer.Value)
+	if err != nil || len(found.Orders) != 1 || len(found.Partial) != 1 || found.Partial[0].ID != "2" {
+		t.Errorf("%+v, error %v: want order 1, order 2 in part, and nothing of the basket", found, err)
+	}
+	if found.Next != "2026-11-23T14:32:00" {
+		t.Errorf("next %q, want to go on after all three", found.Next)
+	}
+}
+
+func TestWhatIsMoreThanAnAnswerHoldsIsLeftToTheNextPage(t *testing.T) {
+	var orders []string
+	for id := range 50 {
+		note, _ := json.Marshal(strings.Repeat("x", 10_000))
+		orders = append(orders, fmt.Sprintf(`{"id":%d,"date_modified_gmt":%q,"line_items":[],"customer_note":%s}`, id+1, since.Add(time.Duration(id)*time.Second).Format(zone), note))
+	}
+	answer := system().Check(t, listCall, connectors.Reply{Status: 200, Body: []byte("[" + strings.Join(orders, ",") + "]"), Written: true})
+	found, err := listing.ParseOrderPage(answer.Value)
+	if err != nil || len(found.Orders) < 20 || len(found.Orders) > 40 {
+		t.Fatalf("%d orders of 10 kB each, error %v", len(found.Orders), err)
+	}
+	last := found.Orders[len(found.Orders)-1].GetUpdatedAt().AsTime().Format(zone)
+	if found.Next != last {
+		t.Errorf("next %q after the order of %s", found.Next, last)
+	}
+	huge := fmt.Sprintf(`[{"id":1,"date_modified_gmt":"2026-11-23T14:30:00","line_items":[],"customer_note":%q}]`, strings.Repeat("x", listing.MaxValueBytes))
+	answer = system().Check(t, listCall, connectors.Reply{Status: 200, Body: []byte(huge), Written: true})
+	if found, err = listing.ParseOrderPage(answer.Value); err != nil || len(found.Orders) != 0 || len(found.Partial) != 1 {
+		t.Errorf("an order that is larger than an answer: %d orders, %d in part, error %v", len(found.Orders), len(found.Partial), err)
+	}
+}

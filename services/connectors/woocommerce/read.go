@@ -1,0 +1,279 @@
+package woocommerce
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/listing"
+	"github.com/peppasync/peppasync/services/connectors/reply"
+	"github.com/peppasync/peppasync/services/internal/fault"
+)
+
+// byteOrderMark is what a file of a plugin that was saved with one puts in front of
+// every reply.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// Read reads a reply of the REST API.
+func (w WooCommerce) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r connectors.Reply) connectors.Answer {
+	if verdict, missing := reply.Missing(r); missing {
+		return connectors.Answer{Verdict: verdict}
+	}
+	r.Body = bytes.TrimPrefix(r.Body, byteOrderMark)
+	verdict := reply.ByStatus(r, w.Operations(spec)[call.Operation].Effect)
+	if verdict.Class != fault.OK {
+		return connectors.Answer{Verdict: refused(verdict, call, r)}
+	}
+	if r.Err != nil || !json.Valid(r.Body) {
+		return reply.Unreadable(r, "a body that is no whole JSON: "+reply.Excerpt(r.Header, r.Body))
+	}
+	switch call.Operation {
+	case connectors.OperationReadOrder:
+		return readOrder(r)
+	case connectors.OperationListOrders:
+		return listOrders(call, r)
+	case connectors.OperationListWebhooks:
+		return listWebhooks(call, r)
+	case connectors.OperationPutWebhook:
+		return madeWebhook(r)
+	}
+	return reply.Unreadable(r, "the reply to an operation that WooCommerce does not have")
+}
+
+// refused reads the shop's own word for a refusal.
+func refused(verdict fault.Verdict, call connectors.Call, r connectors.Reply) fault.Verdict {
+	var body struct {
+		Code    text `json:"code"`
+		Message text `json:"message"`
+	}
+	if json.Unmarshal(r.Body, &body) != nil || body.Code == "" {
+		return verdict
+	}
+	if verdict.Class == fault.Auth && call.Operation != connectors.OperationReadOrder && lacksRight(string(body.Code), string(body.Message)) {
+		verdict.Class = fault.Conflict
+		verdict.Cause = fault.Cause{Code: connectors.CodeNoRight, Detail: reply.Shorten(string(body.Message)), Status: r.Status}
+		verdict.Wait, verdict.WaitSaid = reply.WaitOf(r, verdict.Class)
+		return verdict
+	}
+	verdict.Cause.Code, verdict.Cause.Detail = reply.Slug(string(body.Code), verdict.Cause.Code), reply.Shorten(string(body.Message))
+	// Only the shop's own word counts: a path that nobody knows is 404 too.
+	if call.Operation == connectors.OperationReadOrder && r.Status == http.StatusNotFound && strings.HasSuffix(string(body.Code), "_invalid_id") {
+		verdict.Cause.Code = connectors.CodeNoSuchOrder
+	}
+	return verdict
+}
+
+// lacksRight tells a key that may not do this from one that is not known.
+func lacksRight(code, message string) bool {
+	return strings.HasPrefix(code, "woocommerce_rest_cannot_") || strings.Contains(message, "does not have")
+}
+
+func readOrder(r connectors.Reply) connectors.Answer {
+	order, err := read(r.Body)
+	if err != nil {
+		code := "order-unreadable"
+		if errors.Is(err, connectors.ErrNotAnOrder) {
+			code = connectors.CodeNoSuchOrder
+		}
+		return permanent(r, code, err.Error())
+	}
+	value, err := listing.OrderValue(order)
+	if err != nil {
+		return permanent(r, "order-unreadable", err.Error())
+	}
+	answer := reply.Told(r)
+	answer.Value = value
+	return answer
+}
+
+func permanent(r connectors.Reply, code, detail string) connectors.Answer {
+	return connectors.Answer{Verdict: fault.Verdict{
+		Class: fault.Permanent, Cause: fault.Cause{Code: code, Detail: reply.Shorten(detail), Status: r.Status},
+	}}
+}
+
+// listed is what the place of an order in the list goes by.
+type listed struct {
+	ID       integer `json:"id"`
+	Modified moment  `json:"date_modified_gmt"`
+}
+
+func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
+	var list []json.RawMessage
+	at, err := cursorOf(call)
+	if err == nil {
+		err = json.Unmarshal(r.Body, &list)
+	}
+	if err != nil || list == nil {
+		return reply.Unreadable(r, "no list of orders: "+reply.Excerpt(r.Header, r.Body))
+	}
+	pages, known := totalPages(r.Header)
+	found := take(list, !at.tied)
+	more := found.cut || len(list) >= ordersPerPage
+	if known {
+		// A shop leaves out what the key may not see, so that a page may be short.
+		more = found.cut || pages > 1
+	}
+	switch {
+	case found.nameless:
+		return reply.Unreadable(r, "a list with something in it that has no id: "+reply.Excerpt(r.Header, r.Body))
+	case at.tied && !known:
+		return reply.Unreadable(r, "a page of orders without X-WP-TotalPages")
+	case at.tied:
+		found.page.Next = at.afterTied(pages).String()
+	case more && found.last.IsZero():
+		return reply.Unreadable(r, "a page of orders none of which has a date_modified_gmt, and there are more pages")
+	case more:
+		found.page.Next = at.after(found.last).String()
+	}
+	value, err := found.page.Value()
+	if err != nil {
+		return reply.Unreadable(r, err.Error())
+	}
+	answer := reply.Told(r)
+	answer.Value = value
+	return answer
+}
+
+// taken is what of a page goes into the answer.
+type taken struct {
+	page listing.OrderPage
+	// last is when the last of them was changed.
+	last time.Time
+	// cut: there are more in the page than the answer holds.
+	cut bool
+	// nameless: there is something in the page that is no order.
+	nameless bool
+}
+
+// take reads orders until the answer is full. One that cannot be read is left to
+// readOrder, which says why, or it would hide all that changed after it; and so is one
+// that does not fit where it cannot be left to another page.
+func take(list []json.RawMessage, cuttable bool) taken {
+	var t taken
+	size := 0
+	for _, raw := range list {
+		var l listed
+		_ = json.Unmarshal(raw, &l) // what is not known of it says read
+		order, err := read(raw)
+		takes := 0
+		if err == nil {
+			takes = listing.Size(order)
+		}
+		switch {
+		case errors.Is(err, connectors.ErrNotAnOrder):
+		case err != nil:
+			t.partial(l)
+		case size+takes <= listing.MaxValueBytes:
+			size += takes
+			t.page.Orders = append(t.page.Orders, order)
+		case cuttable && len(t.page.Orders) > 0:
+			t.cut = true
+			return t
+		default:
+			t.partial(l)
+		}
+		if l.Modified.After(t.last) {
+			t.last = l.Modified.Time
+		}
+	}
+	return t
+}
+
+func (t *taken) partial(l listed) {
+	t.page.Partial = append(t.page.Partial, listing.Partial{ID: string(l.ID), UpdatedAt: l.Modified.Time})
+	t.nameless = t.nameless || l.ID == ""
+}
+
+// totalPages reads X-WP-TotalPages; false where it is not there.
+func totalPages(header http.Header) (int, bool) {
+	pages, err := strconv.Atoi(header.Get("X-Wp-Totalpages"))
+	return pages, err == nil && pages >= 0
+}
+
+// webhookActive is the status of a webhook that is sent.
+const webhookActive = "active"
+
+type webhook struct {
+	ID      integer `json:"id"`
+	Topic   text    `json:"topic"`
+	Address text    `json:"delivery_url"`
+	Status  text    `json:"status"`
+}
+
+func listWebhooks(call connectors.Call, r connectors.Reply) connectors.Answer {
+	var list []webhook
+	page, err := webhookPage(call)
+	if err == nil {
+		err = json.Unmarshal(r.Body, &list)
+	}
+	if err != nil || list == nil {
+		return reply.Unreadable(r, "no list of webhooks: "+reply.Excerpt(r.Header, r.Body))
+	}
+	var found listing.WebhookPage
+	for _, w := range list {
+		found.Webhooks = append(found.Webhooks, listing.Webhook{
+			ID: string(w.ID), Topic: string(w.Topic), Address: string(w.Address), Active: w.Status == webhookActive,
+		})
+	}
+	if !isLast(page, len(list), r.Header) {
+		found.Next = strconv.Itoa(page + 1)
+	}
+	answer := reply.Told(r)
+	answer.Value = found.Value()
+	return answer
+}
+
+func isLast(page, listed int, header http.Header) bool {
+	if pages, known := totalPages(header); known {
+		return page >= pages
+	}
+	return listed < webhooksPerPage
+}
+
+func madeWebhook(r connectors.Reply) connectors.Answer {
+	var made webhook
+	if err := json.Unmarshal(r.Body, &made); err != nil || made.ID == "" {
+		return reply.Unreadable(r, "no webhook: "+reply.Excerpt(r.Header, r.Body))
+	}
+	answer := reply.Told(r)
+	answer.Reference = string(made.ID)
+	return answer
+}
+
+// ReadFound looks for a new webhook by what it is sent for and where to. One that was
+// to be mended is mended once more, which changes nothing if it was: whether its
+// secret is the new one, the list does not say.
+func (WooCommerce) ReadFound(_ *v1alpha1.ConnectorSpec, lookup connectors.Lookup, r connectors.Reply) connectors.Finding {
+	if verdict, missing := reply.Missing(r); missing {
+		return connectors.Finding{Answer: connectors.Answer{Verdict: verdict}}
+	}
+	r.Body = bytes.TrimPrefix(r.Body, byteOrderMark)
+	verdict := reply.ByStatus(r, connectors.EffectNone)
+	if verdict.Class != fault.OK {
+		return connectors.Finding{Answer: connectors.Answer{Verdict: refused(verdict, lookup.Call, r)}}
+	}
+	var list []webhook
+	put, err := listing.ParseWebhook(lookup.Call.Arguments)
+	if err == nil {
+		err = json.Unmarshal(r.Body, &list)
+	}
+	if err != nil || r.Err != nil || list == nil {
+		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that is no whole list of webhooks: "+reply.Excerpt(r.Header, r.Body))}
+	}
+	for _, w := range list {
+		if put.ID == "" && string(w.Topic) == put.Topic && string(w.Address) == put.Address && w.Status == webhookActive {
+			answer := reply.Told(r)
+			answer.Reference = string(w.ID)
+			return connectors.Finding{Answer: answer, Presence: connectors.Present}
+		}
+	}
+	// A new one is among the newest, which come first.
+	return connectors.Finding{Answer: reply.Told(r), Presence: connectors.Absent}
+}
