@@ -69,7 +69,8 @@ type bounds struct {
 	// health and reflection, which anybody may ask.
 	callers, calls, otherCalls int64
 	callWindow                 int
-	// Exact repetitions are known for a while.
+	// Exact repetitions are known for a while: each of so many events takes 28 bytes
+	// of memory at most. What is beyond them is settled by the order's state.
 	recentEvents int
 	recentAge    time.Duration
 	// patience is how long a request waits to be stored, writeTimeout how long
@@ -97,8 +98,8 @@ func defaultBounds() bounds {
 		calls:           256,
 		otherCalls:      8,
 		callWindow:      128,
-		recentEvents:    100_000,
-		recentAge:       time.Hour,
+		recentEvents:    2_000_000,
+		recentAge:       7 * 24 * time.Hour, // as long as the streams keep them
 		patience:        3 * time.Second,
 		writeTimeout:    2500 * time.Millisecond,
 		headerTimeout:   3 * time.Second,
@@ -115,6 +116,9 @@ type Ingest struct {
 	bounds bounds
 	keeper *keep.Keeper
 	door   *webhook.Handler
+	recent *recent.Index
+	// rebuilt is how far the index is after the start.
+	rebuilt progress
 	// programs is the door over gRPC.
 	programs *rpc.Server
 	notices  *notice.Board
@@ -137,12 +141,15 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 	if len(config.Sources) == 0 {
 		return nil, errors.New("ingest: Sources are required: without one no webhook can be read")
 	}
-	in := &Ingest{config: config, bounds: limits, notices: notice.New(config.Logger, 10*time.Second)}
+	in := &Ingest{
+		config: config, bounds: limits, notices: notice.New(config.Logger, 10*time.Second),
+		recent: recent.New(limits.recentEvents, limits.recentAge),
+	}
 	in.health = &health{check: in.check}
 	in.keeper = keep.New(keep.Config{
 		Connectors:    config.Catalog.Connectors,
 		Committer:     in,
-		Recent:        recent.New(limits.recentEvents, limits.recentAge),
+		Recent:        in.recent,
 		Memory:        keep.NewMemory(limits.bodyBytes),
 		Notices:       in.notices,
 		MaxRequests:   limits.requests,
@@ -192,14 +199,20 @@ func (in *Ingest) Counts() Counts {
 func (in *Ingest) Run(ctx context.Context) error {
 	// Writers outlive the server: requests in work still need them.
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		in.write(writing)
-	}()
-	defer func() {
+	stopMeasuring, err := in.measure()
+	if err != nil {
 		stopWriting()
-		<-ended
+		return err
+	}
+	defer stopMeasuring()
+	var parts sync.WaitGroup
+	parts.Go(func() { in.write(writing) })
+	reading, stopReading := context.WithCancel(ctx)
+	parts.Go(func() { in.readBack(reading) })
+	defer func() {
+		stopReading()
+		stopWriting()
+		parts.Wait()
 	}()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return in.serve(ctx) })
@@ -210,6 +223,29 @@ func (in *Ingest) Run(ctx context.Context) error {
 		return nil
 	})
 	return group.Wait()
+}
+
+// readBack fills the index of what was stored from the streams, beside all else.
+func (in *Ingest) readBack(ctx context.Context) {
+	began := time.Now()
+	var r *rebuild
+	_ = run.Supervise(ctx, in.config.Logger, "reading back what was stored", func(ctx context.Context) error {
+		if r == nil {
+			shards, err := in.config.Bus.Shards(ctx, bus.PrefixIngest)
+			if err != nil {
+				return fmt.Errorf("counting the ingest shards: %w", err)
+			}
+			busy := func() bool { return in.door.Working() >= busyRequests }
+			r = newRebuild(in.config.Bus, in.recent, in.bounds.recentAge, shards, busy, &in.rebuilt)
+		}
+		if err := r.run(ctx); err != nil {
+			return err
+		}
+		in.config.Logger.DebugContext(ctx, "repetitions of what was stored before the start are known",
+			"events", in.recent.Len(), "packs", in.rebuilt.done.Load(), "took", time.Since(began).Round(time.Millisecond).String())
+		<-ctx.Done()
+		return nil
+	})
 }
 
 // write runs the writers, once it is known how many shards there are.

@@ -60,6 +60,52 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (Record, error) 
 	}, nil
 }
 
+// At returns the record of a stream with this very sequence, read from the stream's
+// leader. ErrNotFound where there is none (any more).
+func (b *Bus) At(ctx context.Context, stream string, sequence uint64) (Record, error) {
+	bounded, cancel := b.bound(ctx)
+	defer cancel()
+	raw, err := hedged(bounded, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		s, err := b.stream(ctx, stream)
+		if err != nil {
+			return nil, err
+		}
+		return s.GetMsg(ctx, sequence)
+	})
+	if err != nil {
+		return Record{}, describe(because(bounded, err), "read record %d of %s", sequence, stream)
+	}
+	return Record{
+		Stream: stream, Subject: raw.Subject, Sequence: raw.Sequence, Time: raw.Time,
+		Header: flatten(raw.Header), Data: raw.Data,
+	}, nil
+}
+
+// Extent is where the records of a stream begin and end. Last is below First where
+// there are none.
+type Extent struct{ First, Last uint64 }
+
+// Records returns how many sequences there are in it.
+func (e Extent) Records() uint64 { return e.Last + 1 - e.First }
+
+// Extent returns the extent of a stream as of now.
+func (b *Bus) Extent(ctx context.Context, stream string) (Extent, error) {
+	bounded, cancel := b.bound(ctx)
+	defer cancel()
+	extent, err := hedged(bounded, func(ctx context.Context) (Extent, error) {
+		s, err := b.js.Stream(ctx, stream)
+		if err != nil {
+			return Extent{}, err
+		}
+		state := s.CachedInfo().State // as of the answer to Stream
+		if state.Msgs == 0 {
+			return Extent{First: state.LastSeq + 1, Last: state.LastSeq}, nil
+		}
+		return Extent{First: state.FirstSeq, Last: state.LastSeq}, nil
+	})
+	return extent, describe(because(bounded, err), "ask what %s holds", stream)
+}
+
 // Instead looks, after a compare-and-set that was refused as a conflict, for the
 // record that is on the subject instead of the one that it expected, and returns
 // it. Where none is, the error is IsUnavailable: another write is in process, and

@@ -1,6 +1,6 @@
-// Package recent remembers which events were stored a short while ago, so that
-// an exact repetition costs nothing. It only saves work: what it has forgotten
-// is settled in the order's state.
+// Package recent remembers which events were stored in the last days, so that an
+// exact repetition costs nothing. It only saves work: what it has forgotten, or
+// has not heard of yet, is settled in the order's state.
 package recent
 
 import (
@@ -12,22 +12,28 @@ import (
 
 // Key names an event by all that makes it what it is. Two different events have
 // the same key once in 2^128 tries, which nobody can look for: the hash is keyed
-// at random in each process.
+// at random in each process. Nothing shorter will do, because an event that is
+// taken for another is lost.
 type Key [2]uint64
 
-// Index remembers at least max/2 and at most max events, for at least age/2 and
-// at most age. It is safe for concurrent use.
-type Index struct {
-	seeds [2]maphash.Seed
-	max   int
-	age   time.Duration
+// shardEvents is about how many events a shard of the index holds at most. It bounds
+// how long others wait while a shard is copied, to grow or to forget.
+const shardEvents = 16 << 10
 
-	mu sync.Mutex
-	// Two generations: a full or old one becomes the previous, and the one
-	// before that is forgotten as a whole.
-	current, previous map[Key]struct{}
-	began             time.Time
-	underWay          map[Key]*Attempt
+// Index remembers at most max events, the newest, each for at least age and at most
+// a twelfth more. Where there are more of them, it forgets an eighth at once, the
+// oldest. It is safe for concurrent use.
+type Index struct {
+	seeds  [2]maphash.Seed
+	slice  time.Duration
+	shards []shard
+}
+
+// shard is a part of the index with a lock of its own.
+type shard struct {
+	mu       sync.Mutex
+	table    table
+	underWay map[Key]*Attempt
 }
 
 // Attempt is one try to store an event, which repetitions wait for.
@@ -42,15 +48,18 @@ func (a *Attempt) Done() <-chan struct{} { return a.done }
 // Err returns how the attempt ended.
 func (a *Attempt) Err() error { return a.err }
 
-// New returns an index of at most so many events, each for at most age.
+// New returns an index of at most so many events, each for at least age.
 func New(most int, age time.Duration) *Index {
-	return &Index{
-		seeds:    [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
-		max:      most,
-		age:      age,
-		current:  make(map[Key]struct{}),
-		underWay: make(map[Key]*Attempt),
+	x := &Index{
+		seeds:  [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		slice:  max(1, age/slicesKept),
+		shards: make([]shard, max(1, most/shardEvents)), // each has fewer than twice as many
 	}
+	for i := range x.shards {
+		x.shards[i].table.most = most / len(x.shards)
+		x.shards[i].underWay = make(map[Key]*Attempt)
+	}
+	return x
 }
 
 // Key returns the key of an event.
@@ -75,53 +84,69 @@ func (x *Index) Key(connector, topic, id string, body []byte) Key {
 // attempt is nil. Else attempt is the one under way; where own is true it is the
 // caller's, who must call End.
 func (x *Index) Begin(key Key, now time.Time) (attempt *Attempt, own, stored bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.forget(now)
-	if _, ok := x.current[key]; ok {
+	s := x.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.table.advance(x.number(now))
+	if s.table.has(key) {
 		return nil, false, true
 	}
-	if _, ok := x.previous[key]; ok {
-		return nil, false, true
-	}
-	if attempt, ok := x.underWay[key]; ok {
+	if attempt, ok := s.underWay[key]; ok {
 		return attempt, false, false
 	}
 	attempt = &Attempt{done: make(chan struct{})}
-	x.underWay[key] = attempt
+	s.underWay[key] = attempt
 	return attempt, true, false
 }
 
 // End ends the caller's own attempt; nil means that the event is stored.
 func (x *Index) End(key Key, attempt *Attempt, err error, now time.Time) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	delete(x.underWay, key)
+	s := x.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.underWay, key)
 	if err == nil {
-		x.forget(now)
-		x.current[key] = struct{}{}
+		n := x.number(now)
+		s.table.advance(n)
+		s.table.makeRoom()
+		s.table.add(key, n)
 	}
 	attempt.err = err
 	close(attempt.done)
 }
 
-// Len returns how many stored events are remembered.
-func (x *Index) Len() int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return len(x.current) + len(x.previous)
+// Remember takes in an event that was stored at a time before now, by this process
+// or another. It reports false where there is no place for it, and then there is
+// none for older ones either: what came in later stays.
+func (x *Index) Remember(key Key, stored, now time.Time) bool {
+	s := x.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := x.number(stored)
+	s.table.advance(x.number(now))
+	if s.table.has(key) {
+		return true
+	}
+	if !s.table.takes(n) {
+		return false
+	}
+	s.table.add(key, n)
+	return true
 }
 
-// forget starts a new generation where the current one is full or old.
-func (x *Index) forget(now time.Time) {
-	old := now.Sub(x.began) >= x.age/2
-	if !old && len(x.current) < x.max/2 {
-		return
+// Len returns how many stored events are remembered.
+func (x *Index) Len() int {
+	sum := 0
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.Lock()
+		sum += s.table.count
+		s.mu.Unlock()
 	}
-	x.previous = x.current
-	if now.Sub(x.began) >= x.age {
-		x.previous = nil
-	}
-	x.current = make(map[Key]struct{})
-	x.began = now
+	return sum
 }
+
+func (x *Index) shard(key Key) *shard { return &x.shards[key[0]%uint64(len(x.shards))] }
+
+// number returns the slice of time that a moment is in.
+func (x *Index) number(at time.Time) int64 { return at.UnixNano() / int64(x.slice) }
