@@ -225,29 +225,6 @@ func (in *Ingest) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// readBack fills the index of what was stored from the streams, beside all else.
-func (in *Ingest) readBack(ctx context.Context) {
-	began := time.Now()
-	var r *rebuild
-	_ = run.Supervise(ctx, in.config.Logger, "reading back what was stored", func(ctx context.Context) error {
-		if r == nil {
-			shards, err := in.config.Bus.Shards(ctx, bus.PrefixIngest)
-			if err != nil {
-				return fmt.Errorf("counting the ingest shards: %w", err)
-			}
-			busy := func() bool { return in.door.Working() >= busyRequests }
-			r = newRebuild(in.config.Bus, in.recent, in.bounds.recentAge, shards, busy, &in.rebuilt)
-		}
-		if err := r.run(ctx); err != nil {
-			return err
-		}
-		in.config.Logger.DebugContext(ctx, "repetitions of what was stored before the start are known",
-			"events", in.recent.Len(), "packs", in.rebuilt.done.Load(), "took", time.Since(began).Round(time.Millisecond).String())
-		<-ctx.Done()
-		return nil
-	})
-}
-
 // write runs the writers, once it is known how many shards there are.
 func (in *Ingest) write(ctx context.Context) {
 	// Supervise repeats until the shards are known; the writers themselves end

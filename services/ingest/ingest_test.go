@@ -97,15 +97,20 @@ func start(t testing.TB, b *bus.Bus, change func(*bounds)) *fixture {
 
 func startWith(t testing.TB, b *bus.Bus, store *catalog.Store, change func(*bounds)) *fixture {
 	t.Helper()
+	observed, err := telemetry.Setup(t.Context(), telemetry.Options{Service: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startObserved(t, b, store, observed, change)
+}
+
+func startObserved(t testing.TB, b *bus.Bus, store *catalog.Store, observed *telemetry.Telemetry, change func(*bounds)) *fixture {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	programs, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	traces, err := telemetry.Setup(t.Context(), telemetry.Options{Service: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +125,7 @@ func startWith(t testing.TB, b *bus.Bus, store *catalog.Store, change func(*boun
 			"PEPPASYNC_SECRET_SHOP_SECRET=" + secret,
 			"PEPPASYNC_SECRET_OTHER_SECRET=new-secret", "PEPPASYNC_SECRET_OTHER_PREVIOUS_SECRET=old-secret",
 		}),
-		Listener: listener, GRPC: programs, Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Telemetry: traces,
+		Listener: listener, GRPC: programs, Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Telemetry: observed,
 	}, limits)
 	if err != nil {
 		t.Fatal(err)

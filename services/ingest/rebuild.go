@@ -12,6 +12,7 @@ import (
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	"github.com/peppasync/peppasync/services/ingest/internal/recent"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/run"
 )
 
 // How long a rebuild rests after a read, in times of what the read took: so it has
@@ -25,6 +26,29 @@ const (
 	// restLonger keeps a read that was held up for long from halting the rebuild.
 	restLonger = time.Second
 )
+
+// readBack fills the index of what was stored from the streams, beside all else.
+func (in *Ingest) readBack(ctx context.Context) {
+	began := time.Now()
+	var r *rebuild
+	_ = run.Supervise(ctx, in.config.Logger, "reading back what was stored", func(ctx context.Context) error {
+		if r == nil {
+			shards, err := in.config.Bus.Shards(ctx, bus.PrefixIngest)
+			if err != nil {
+				return fmt.Errorf("counting the ingest shards: %w", err)
+			}
+			busy := func() bool { return in.door.Working() >= busyRequests }
+			r = newRebuild(in.config.Bus, in.recent, in.bounds.recentAge, shards, busy, &in.rebuilt)
+		}
+		if err := r.run(ctx); err != nil {
+			return err
+		}
+		in.config.Logger.DebugContext(ctx, "repetitions of what was stored before the start are known",
+			"events", in.recent.Len(), "packs", in.rebuilt.done.Load(), "took", time.Since(began).Round(time.Millisecond).String())
+		<-ctx.Done()
+		return nil
+	})
+}
 
 // rebuild reads back what the streams of events hold, so that a process that was
 // started just now knows the repetitions of what others have stored before it.
@@ -176,8 +200,7 @@ func (r *rebuild) take(s *backwards) bool {
 	}
 	now := time.Now()
 	for _, e := range pack.GetEvents() {
-		key := r.index.Key(e.GetConnector(), e.GetTopic(), e.GetId(), e.GetBody())
-		if !r.index.Remember(key, record.Time, now) {
+		if !r.index.Remember(r.index.KeyOf(e), record.Time, now) {
 			return false
 		}
 	}

@@ -4,10 +4,15 @@
 package recent
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 )
 
 // Key names an event by all that makes it what it is. Two different events have
@@ -80,6 +85,18 @@ func (x *Index) Key(connector, topic, id string, body []byte) Key {
 	return key
 }
 
+// KeyOf returns the key of an event as it is stored: of its body, or of the order that
+// it brings instead.
+func (x *Index) KeyOf(e *eventv1.Event) Key {
+	content := e.GetBody()
+	if e.GetOrder() != nil {
+		// The same order gives the same bytes, at least within this process. One that
+		// cannot be encoded cannot be stored.
+		content, _ = proto.MarshalOptions{Deterministic: true}.MarshalAppend(bytes.Clone(content), e.GetOrder())
+	}
+	return x.Key(e.GetConnector(), e.GetTopic(), e.GetId(), content)
+}
+
 // Begin says what is known of an event at now. Stored: it is a repetition, and
 // attempt is nil. Else attempt is the one under way; where own is true it is the
 // caller's, who must call End.
@@ -136,11 +153,21 @@ func (x *Index) Remember(key Key, stored, now time.Time) bool {
 
 // Len returns how many stored events are remembered.
 func (x *Index) Len() int {
+	return x.sum(func(t *table) int { return t.count })
+}
+
+// Bytes returns what the stored events that are remembered take.
+func (x *Index) Bytes() int {
+	const place = 16 + 2 // a key and its mark
+	return x.sum(func(t *table) int { return place * len(t.keys) })
+}
+
+func (x *Index) sum(of func(*table) int) int {
 	sum := 0
 	for i := range x.shards {
 		s := &x.shards[i]
 		s.mu.Lock()
-		sum += s.table.count
+		sum += of(&s.table)
 		s.mu.Unlock()
 	}
 	return sum

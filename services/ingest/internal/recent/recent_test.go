@@ -9,6 +9,9 @@ import (
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -140,16 +143,26 @@ func TestEveryPartMakesAnotherKey(t *testing.T) {
 	if base != x.Key("shop", "orders/create", "1", []byte("{}")) {
 		t.Error("the same event has two keys")
 	}
+	if base != x.KeyOf(&eventv1.Event{Connector: "shop", Topic: "orders/create", Id: "1", Body: []byte("{}"), Traceparent: "other"}) {
+		t.Error("the event that is stored has another key than what came in")
+	}
+	seen := map[Key]string{}
 	for name, other := range map[string]Key{
 		"connector": x.Key("shop2", "orders/create", "1", []byte("{}")),
 		"topic":     x.Key("shop", "orders/paid", "1", []byte("{}")),
 		"id":        x.Key("shop", "orders/create", "2", []byte("{}")),
 		"body":      x.Key("shop", "orders/create", "1", []byte("[]")),
 		"shifted":   x.Key("shopo", "rders/create", "1", []byte("{}")),
+		"order":     x.KeyOf(&eventv1.Event{Connector: "shop", Topic: "orders/create", Id: "1", Order: &orderv1.Order{Id: "7"}}),
+		"change":    x.KeyOf(&eventv1.Event{Connector: "shop", Topic: "orders/create", Id: "1", Order: &orderv1.Order{Id: "7", Note: "x"}}),
 	} {
 		if other == base {
 			t.Errorf("another %s has the same key", name)
 		}
+		if seen[other] != "" {
+			t.Errorf("another %s has the key of another %s", name, seen[other])
+		}
+		seen[other] = name
 	}
 }
 
