@@ -39,13 +39,13 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]float64{
-		`peppasync_ingest_deliveries_total{outcome="stored"}`:    2,
-		`peppasync_ingest_deliveries_total{outcome="duplicate"}`: 2,
-		`peppasync_ingest_deliveries_total{outcome="refused"}`:   1,
-		`peppasync_ingest_deliveries_total{outcome="postponed"}`: 0,
-		`peppasync_ingest_packs_total`:                           2,
-		`peppasync_ingest_remembered`:                            3,
-		`peppasync_ingest_rebuild_progress`:                      1,
+		`peppasync_ingest_events_total{outcome="stored"}`:      2,
+		`peppasync_ingest_events_total{outcome="duplicate"}`:   2,
+		`peppasync_ingest_refusals_total{outcome="refused"}`:   1,
+		`peppasync_ingest_refusals_total{outcome="postponed"}`: 0,
+		`peppasync_ingest_packs_total`:                         2,
+		`peppasync_ingest_remembered`:                          3,
+		`peppasync_ingest_rebuild_progress`:                    1,
 	} {
 		if value, ok := got[name]; !ok || value != want {
 			t.Errorf("%s is %v (%v), want %v", name, value, ok, want)

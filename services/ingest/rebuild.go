@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	"github.com/peppasync/peppasync/services/ingest/internal/keep"
 	"github.com/peppasync/peppasync/services/ingest/internal/recent"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/run"
@@ -37,7 +38,7 @@ func (in *Ingest) readBack(ctx context.Context) {
 			if err != nil {
 				return fmt.Errorf("counting the ingest shards: %w", err)
 			}
-			busy := func() bool { return in.door.Working() >= busyRequests }
+			busy := func() bool { return in.keeper.Working() >= busyRequests }
 			r = newRebuild(in.config.Bus, in.recent, in.bounds.recentAge, shards, busy, &in.rebuilt)
 		}
 		if err := r.run(ctx); err != nil {
@@ -200,7 +201,8 @@ func (r *rebuild) take(s *backwards) bool {
 	}
 	now := time.Now()
 	for _, e := range pack.GetEvents() {
-		if !r.index.Remember(r.index.KeyOf(e), record.Time, now) {
+		key := r.index.Key(e.GetConnector(), e.GetTopic(), e.GetId(), keep.Content(e))
+		if !r.index.Remember(key, record.Time, now) {
 			return false
 		}
 	}

@@ -142,9 +142,10 @@ func (t *tape) rebuild(index *recent.Index) (*rebuild, *progress) {
 }
 
 func known(x *recent.Index, id string) bool {
-	attempt, _, stored := x.Begin(x.KeyOf(&eventv1.Event{Id: id}), time.Now())
+	key := x.Key("", "", id, nil)
+	attempt, _, stored := x.Begin(key, time.Now())
 	if !stored {
-		x.End(x.KeyOf(&eventv1.Event{Id: id}), attempt, errors.New("only looked"), time.Now())
+		x.End(key, attempt, errors.New("only looked"), time.Now())
 	}
 	return stored
 }

@@ -4,15 +4,10 @@
 package recent
 
 import (
-	"bytes"
 	"encoding/binary"
 	"hash/maphash"
 	"sync"
 	"time"
-
-	"google.golang.org/protobuf/proto"
-
-	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 )
 
 // Key names an event by all that makes it what it is. Two different events have
@@ -83,18 +78,6 @@ func (x *Index) Key(connector, topic, id string, body []byte) Key {
 		key[i] = h.Sum64()
 	}
 	return key
-}
-
-// KeyOf returns the key of an event as it is stored: of its body, or of the order that
-// it brings instead.
-func (x *Index) KeyOf(e *eventv1.Event) Key {
-	content := e.GetBody()
-	if e.GetOrder() != nil {
-		// The same order gives the same bytes, at least within this process. One that
-		// cannot be encoded cannot be stored.
-		content, _ = proto.MarshalOptions{Deterministic: true}.MarshalAppend(bytes.Clone(content), e.GetOrder())
-	}
-	return x.Key(e.GetConnector(), e.GetTopic(), e.GetId(), content)
 }
 
 // Begin says what is known of an event at now. Stored: it is a repetition, and

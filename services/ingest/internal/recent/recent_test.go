@@ -9,9 +9,6 @@ import (
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
-
-	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
-	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,7 +35,7 @@ func knows(x *Index, key Key, now time.Time) bool {
 
 // numbered is spread like a hash.
 func numbered(i int) Key {
-	n := uint64(i) + 1 //nolint:gosec // not negative
+	n := uint64(i) + 1
 	return Key{n * 0x9E3779B97F4A7C15, n * 0xD1342543DE82EF95}
 }
 
@@ -103,8 +100,10 @@ func TestMemoryIsBounded(t *testing.T) {
 func TestWhatIsRememberedLaterKeepsItsAge(t *testing.T) {
 	x := New(1000, time.Hour)
 	now := start.Add(time.Hour)
-	if !x.Remember(numbered(1), start.Add(10*time.Minute), now) || !x.Remember(numbered(1), start.Add(10*time.Minute), now) {
-		t.Error("an event of 50 minutes ago is not taken in")
+	for range 2 {
+		if !x.Remember(numbered(1), start.Add(10*time.Minute), now) {
+			t.Error("an event of 50 minutes ago is not taken in")
+		}
 	}
 	if x.Remember(numbered(2), start.Add(-time.Minute), now) || x.Remember(numbered(3), time.Unix(0, 0), now) {
 		t.Error("one of more than an hour ago is")
@@ -143,26 +142,16 @@ func TestEveryPartMakesAnotherKey(t *testing.T) {
 	if base != x.Key("shop", "orders/create", "1", []byte("{}")) {
 		t.Error("the same event has two keys")
 	}
-	if base != x.KeyOf(&eventv1.Event{Connector: "shop", Topic: "orders/create", Id: "1", Body: []byte("{}"), Traceparent: "other"}) {
-		t.Error("the event that is stored has another key than what came in")
-	}
-	seen := map[Key]string{}
 	for name, other := range map[string]Key{
 		"connector": x.Key("shop2", "orders/create", "1", []byte("{}")),
 		"topic":     x.Key("shop", "orders/paid", "1", []byte("{}")),
 		"id":        x.Key("shop", "orders/create", "2", []byte("{}")),
 		"body":      x.Key("shop", "orders/create", "1", []byte("[]")),
 		"shifted":   x.Key("shopo", "rders/create", "1", []byte("{}")),
-		"order":     x.KeyOf(&eventv1.Event{Connector: "shop", Topic: "orders/create", Id: "1", Order: &orderv1.Order{Id: "7"}}),
-		"change":    x.KeyOf(&eventv1.Event{Connector: "shop", Topic: "orders/create", Id: "1", Order: &orderv1.Order{Id: "7", Note: "x"}}),
 	} {
 		if other == base {
 			t.Errorf("another %s has the same key", name)
 		}
-		if seen[other] != "" {
-			t.Errorf("another %s has the key of another %s", name, seen[other])
-		}
-		seen[other] = name
 	}
 }
 
