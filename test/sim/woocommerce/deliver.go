@@ -70,7 +70,7 @@ func (s *Shop) deliver(id int64, r *record, repeat bool) {
 	if h.topic == TopicDeleted {
 		document = map[string]int64{"id": r.id}
 	}
-	copied, revision := *h, r.revision
+	copied, revision, order := *h, r.revision, r.id
 	s.mu.Unlock()
 
 	body := encode(document)
@@ -86,7 +86,7 @@ func (s *Shop) deliver(id int64, r *record, repeat bool) {
 		s.outbox.CountAttempt(attempt)
 	}
 	d := Delivery{
-		Webhook: id, DeliveryID: header.Get("X-WC-Webhook-Delivery-ID"), Topic: copied.topic, Order: r.id, At: now,
+		Webhook: id, DeliveryID: header.Get("X-WC-Webhook-Delivery-ID"), Topic: copied.topic, Order: order, At: now,
 		Acknowledged: attempt.OK, Status: status, Repeat: repeat,
 	}
 	if err != nil {

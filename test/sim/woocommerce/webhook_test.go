@@ -299,6 +299,40 @@ func TestEditsAreTold(t *testing.T) {
 	}
 }
 
+// What a delivery under way says was taken before; an edit meanwhile is told by a delivery of its own.
+func TestEditWhileItsOrderIsDelivered(t *testing.T) {
+	arrived, release := make(chan struct{}), make(chan struct{})
+	r := newReceiver(t, func(n int) int {
+		if n == 1 {
+			close(arrived)
+			<-release
+		}
+		return http.StatusOK
+	})
+	s := newShop(t, woocommerce.Config{Target: r.URL, Workers: 1})
+	o := sell(t, s, retail.Spec{})
+	<-arrived
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 50 {
+			if _, err := s.Update(o.ID, retail.Edit{Note: "again"}); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	close(release)
+	<-done
+	delivered(t, s)
+	hooks := r.all()
+	if first, last := hooks[0].order(t), hooks[50].order(t); len(hooks) != 51 || first.CustomerNote != "" || last.CustomerNote != "again" {
+		t.Errorf("%d webhooks, the first with the note %q, the last with %q", len(hooks), first.CustomerNote, last.CustomerNote)
+	}
+	if missed := s.Missed(); len(missed) != 0 {
+		t.Errorf("missed %v", missed)
+	}
+}
+
 func TestMishapsAreNoFailures(t *testing.T) {
 	r := newReceiver(t, nil)
 	s := newShop(t, woocommerce.Config{Target: r.URL, Workers: 1, CheckoutUpdates: true})
