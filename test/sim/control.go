@@ -106,6 +106,8 @@ func (w *World) handleQuestions(handle handleFunc) {
 	handle("GET /report", func(*http.Request) (any, error) { return w.Report(), nil })
 	handle("GET /addresses", func(*http.Request) (any, error) { return w.addresses, nil })
 	handle("GET /shop/deliveries", func(*http.Request) (any, error) { return w.Shop.Deliveries(), nil })
+	handle("GET /shop/orders", func(*http.Request) (any, error) { return w.Shop.Orders(), nil })
+	handle("GET /shop/missed", func(*http.Request) (any, error) { return w.Shop.Missed(), nil })
 	handle("GET /shop/changes", func(*http.Request) (any, error) { return w.Shop.Changes(), nil })
 	handle("GET /erp/orders", func(*http.Request) (any, error) { return w.ERP.Orders(), nil })
 	handle("GET /erp/movements", func(*http.Request) (any, error) { return w.ERP.Movements(), nil })

@@ -101,6 +101,8 @@ type ShopReport struct {
 	Deliveries int `json:"deliveries"`
 	Failures   int `json:"failures"`
 	Dropped    int `json:"dropped"`
+	// Missed is the number of orders of whose newest state no acknowledged webhook told: only a poll finds it.
+	Missed int `json:"missed"`
 	// Polls counts calls of the order list.
 	Polls int `json:"polls"`
 }
@@ -178,14 +180,17 @@ func (w *World) Report() Report {
 func shops(s Systems) []ShopReport {
 	hooks, woo, big := s.Shop.Webhooks, s.WooCommerce, s.BigCommerce
 	return []ShopReport{
-		{System: "shop", Sold: s.Shop.Sold, Captured: s.Shop.Captured, Deliveries: hooks.Acknowledged, Failures: hooks.Failures},
+		{
+			System: "shop", Sold: s.Shop.Sold, Captured: s.Shop.Captured, Deliveries: hooks.Acknowledged,
+			Failures: hooks.Failures, Dropped: hooks.Dropped, Missed: s.Shop.Missed, Polls: s.Shop.Polls,
+		},
 		{
 			System: "woocommerce", Sold: woo.Sold, Captured: woo.Captured, Deliveries: woo.Webhooks.Delivered,
-			Failures: woo.Webhooks.Failures, Dropped: woo.Webhooks.Dropped, Polls: woo.Polls,
+			Failures: woo.Webhooks.Failures, Dropped: woo.Webhooks.Dropped, Missed: woo.Missed, Polls: woo.Polls,
 		},
 		{
 			System: "bigcommerce", Sold: big.Sold, Captured: big.Captured, Deliveries: big.Webhooks.Delivered,
-			Failures: big.Webhooks.Failures, Dropped: big.Webhooks.Dropped, Polls: big.Polls,
+			Failures: big.Webhooks.Failures, Dropped: big.Webhooks.Dropped, Missed: big.Missed, Polls: big.Polls,
 		},
 	}
 }

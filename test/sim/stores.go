@@ -140,11 +140,13 @@ func (w *World) setMishaps(r *http.Request) (any, error) {
 		return nil, err
 	}
 	switch system := r.PathValue("system"); system {
+	case "shop":
+		return m, w.Shop.SetMishaps(m)
 	case "woocommerce":
 		return m, w.WooCommerce.SetMishaps(m)
 	case "bigcommerce":
 		return m, w.BigCommerce.SetMishaps(m)
 	default:
-		return nil, fmt.Errorf("system %q sends no webhooks; woocommerce and bigcommerce do", system)
+		return nil, fmt.Errorf("system %q sends no webhooks; shop, woocommerce and bigcommerce do", system)
 	}
 }

@@ -341,6 +341,9 @@ func TestControlDrivesEverySystem(t *testing.T) {
 		{"/shop/cancel", `{"order":"#9"}`, 400, `no order \"#9\"`},
 		{"/shop/sell", `{"count":1,"sku":"GHOST"}`, 400, `no item with the sku`},
 		{"/shop/sell", `{"cuont":1}`, 400, `unknown field`},
+		{"/shop/mishaps", `{"drop":2}`, 400, `share between 0 and 1`},
+		{"/shop/mishaps", `{"drop":0.5,"topics":["orders/paid"]}`, 200, `orders/paid`},
+		{"/erp/mishaps", `{}`, 400, `sends no webhooks; shop, woocommerce and bigcommerce do`},
 		{"/shop/target", `{"url":"nowhere"}`, 400, `not an http or https URL`},
 		{"/erp/receipt", `{"sku":"GHOST","quantity":1}`, 400, `no item has the sku`},
 		{"/erp/faults", `[{"kind":"slow","delay":"1ms"}]`, 200, `"kind": "slow"`},
@@ -360,6 +363,7 @@ func TestControlDrivesEverySystem(t *testing.T) {
 	}
 	for path, contains := range map[string]string{
 		"/report": `"sold": 1`, "/addresses": w.Addresses().ERP, "/shop/deliveries": `orders/cancelled`, "/shop/changes": `"cause": "sale"`,
+		"/shop/orders": `"name": "#1"`, "/shop/missed": `#1`,
 		"/erp/orders": `[]`, "/erp/movements": `"start"`, "/wms/orders": `{}`, "/erp/history?externalId=x": `no order`,
 	} {
 		response, err := http.Get(w.Addresses().Control + path)

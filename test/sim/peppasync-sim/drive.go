@@ -125,7 +125,7 @@ func newMishaps() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "mishaps",
 		Short: "Replace what goes wrong with the webhooks of a shop before they are sent",
-		Example: "  peppasync-sim mishaps --system woocommerce --drop 0.01 --twice 0.02\n" +
+		Example: "  peppasync-sim mishaps --system shop --drop 0.01 --twice 0.02\n" +
 			"  peppasync-sim mishaps --system woocommerce --late 0.1 --late-by 30s --topic order.updated\n" +
 			"  peppasync-sim mishaps --system woocommerce",
 		Args: cobra.NoArgs,
@@ -136,7 +136,7 @@ func newMishaps() *cobra.Command {
 	}
 	addControlFlag(c, &client)
 	f := c.Flags()
-	f.StringVar(&system, "system", "woocommerce", "woocommerce or bigcommerce")
+	f.StringVar(&system, "system", "shop", "shop, woocommerce or bigcommerce")
 	f.Float64Var(&m.Drop, "drop", 0, "share of webhooks that are never sent, 0 to 1")
 	f.Float64Var(&m.Late, "late", 0, "share of webhooks that are late, 0 to 1")
 	f.DurationVar(&lateBy, "late-by", 0, "how late (default: 1m)")

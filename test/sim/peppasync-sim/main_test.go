@@ -78,7 +78,7 @@ func TestServeDriveReport(t *testing.T) {
 		{[]string{"configuration", "CFG-A1"}, "", ""},
 		{[]string{"faults", "--system", "wms", "-"}, `[{"kind":"slow","delay":"1ms"}]`, ""},
 		{[]string{"mishaps", "--system", "woocommerce", "--late", "0.5", "--late-by", "10s", "--topic", "order.updated"}, "", ""},
-		{[]string{"report"}, "", "woocommerce       0 sold, 0 captured, 0 deliveries, 0 failures, 0 dropped, 0 polls"},
+		{[]string{"report"}, "", "woocommerce       0 sold, 0 captured, 0 deliveries, 0 failures, 0 dropped, 0 missed, 0 polls"},
 		{[]string{"report"}, "", "at most 0 calls in any 1m0s, limit 100"},
 		{[]string{"report", "-o", "yaml"}, "", "sold: 3"},
 		{[]string{"report", "-o", "json"}, "", `"ERPStock"`},

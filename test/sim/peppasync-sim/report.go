@@ -44,8 +44,8 @@ func writeReport(w io.Writer, r sim.Report) error {
 	row("sold", "%d", r.Sold)
 	row("captured", "%d, acknowledged in p50 %.1f ms, p99 %.1f ms, max %.1f ms", r.Captured, r.AckP50Ms, r.AckP99Ms, r.AckMaxMs)
 	for _, s := range r.Shops {
-		row(s.System, "%d sold, %d captured, %d deliveries, %d failures, %d dropped, %d polls",
-			s.Sold, s.Captured, s.Deliveries, s.Failures, s.Dropped, s.Polls)
+		row(s.System, "%d sold, %d captured, %d deliveries, %d failures, %d dropped, %d missed, %d polls",
+			s.Sold, s.Captured, s.Deliveries, s.Failures, s.Dropped, s.Missed, s.Polls)
 	}
 	row("fed to the ERP", "%d, %.1f orders and %.1f calls a minute", r.Fed, r.OrdersPerMinute, r.CallsPerMinute)
 	row("taken by the WMS", "%d", r.WMSAccepted)

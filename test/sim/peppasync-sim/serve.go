@@ -20,6 +20,7 @@ A configuration in YAML or JSON:
     webhookSecret: shopify-webhook-secret
     target: http://127.0.0.1:8080/v1/webhooks/shop    # where webhooks go
     firstOrderNumber: 1
+    searchDelay: 5s              # how long a change takes to be found by a search of orders
     items: [{sku: VIRAL, available: 2000}]
   woocommerce:
     webhookSecret: woocommerce-webhook-secret

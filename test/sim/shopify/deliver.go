@@ -2,6 +2,7 @@ package shopify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -11,15 +12,21 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/peppasync/peppasync/test/sim/faults"
 )
 
 // delivery is one webhook: one event to one subscription. The deliverer's lock guards what changes.
 type delivery struct {
 	webhookID, eventID string
 	topic, order       string
+	subscription       *subscription // nil is the one of the shop's Target
+	version            time.Time     // updated_at of the order
+	fate               faults.Fate
 	payload            []byte
 	signature          string
 	target             string
@@ -43,24 +50,30 @@ type deliverer struct {
 	ctx    context.Context //nolint:containedctx // the life of the deliverer, which ends with Close and not with a call
 	cancel context.CancelFunc
 
-	mu         sync.Mutex
-	work       sync.WaitGroup
-	closed     bool
-	target     string
-	deleted    bool
-	sequence   int
-	deliveries []*delivery
-	newest     map[string]*delivery
-	latencies  []time.Duration
-	open       int
-	idle       chan struct{}
-	tally      deliveryTally
+	mu      sync.Mutex
+	work    sync.WaitGroup
+	closed  bool
+	target  string
+	deleted bool
+	// subscriptions are those that the API made and that are not deleted.
+	subscriptions []*subscription
+	nextID        int64
+	mishaps       faults.Mishaps
+	told          map[string]time.Time // by order, the newest version that was acknowledged
+	sequence      int
+	deliveries    []*delivery
+	newest        map[string]*delivery
+	latencies     []time.Duration
+	open          int
+	idle          chan struct{}
+	tally         deliveryTally
 	// slots bound how many repetitions are in progress: hundreds may fall due at the same moment.
 	slots chan struct{}
 }
 
 type deliveryTally struct {
 	attempts, retries, failures, repeats, repeatFailures, givenUp, undelivered int
+	dropped, late, twice, subscriptionsDeleted                                 int
 	byStatus                                                                   map[string]int
 }
 
@@ -74,7 +87,8 @@ func newDeliverer(cfg Config) *deliverer {
 	idle := make(chan struct{})
 	close(idle)
 	return &deliverer{
-		cfg: cfg, ctx: ctx, cancel: cancel, idle: idle, newest: make(map[string]*delivery),
+		cfg: cfg, ctx: ctx, cancel: cancel, idle: idle, newest: make(map[string]*delivery), mishaps: cfg.Mishaps,
+		told: make(map[string]time.Time), nextID: firstSubscriptionID,
 		slots: make(chan struct{}, cfg.Connections), tally: deliveryTally{byStatus: make(map[string]int)},
 		client: &http.Client{
 			Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -123,31 +137,76 @@ func (d *deliverer) sleep(wait time.Duration) bool {
 	}
 }
 
-// prepare makes a webhook. It is open until it is acknowledged or given up; without a target, or after the subscription was
-// deleted, it counts as undelivered at once.
-func (d *deliverer) prepare(topic, order string, payload []byte, at time.Time) *delivery {
+// happening is what webhooks tell of. Its first topic is that of the shop's Target; subscriptions of the API may be about any
+// of them, as orders/updated tells of every change.
+type happening struct {
+	topics  []string
+	order   string
+	version time.Time
+	payload []byte
+	at      time.Time
+}
+
+// prepare makes the webhooks of an event, one for each subscription. They are open until they are acknowledged or given up;
+// if there is no subscription, or none any more, one counts as undelivered at once.
+func (d *deliverer) prepare(h happening) []*delivery {
 	mac := hmac.New(sha256.New, []byte(d.cfg.WebhookSecret))
-	mac.Write(payload)
+	mac.Write(h.payload)
+	signature := base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.sequence++
-	w := &delivery{
-		webhookID: identifier(d.cfg.Domain, "webhook", d.sequence), eventID: identifier(d.cfg.Domain, "event", d.sequence),
-		topic: topic, order: order, payload: payload, signature: base64.StdEncoding.EncodeToString(mac.Sum(nil)),
-		target: d.target, triggeredAt: at,
-	}
-	d.deliveries = append(d.deliveries, w)
-	d.newest[order+" "+topic] = w
-	if d.target == "" || d.deleted {
-		w.givenUp = true
-		d.tally.undelivered++
+	eventID := identifier(d.cfg.Domain, "event", d.sequence+1)
+	var all []*delivery
+	add := func(topic, target string, subscription *subscription) *delivery {
+		d.sequence++
+		w := &delivery{
+			webhookID: identifier(d.cfg.Domain, "webhook", d.sequence), eventID: eventID, topic: topic, order: h.order,
+			subscription: subscription, version: h.version, payload: h.payload, signature: signature, target: target, triggeredAt: h.at,
+		}
+		d.deliveries = append(d.deliveries, w)
+		d.newest[h.order+" "+topic] = w
+		all = append(all, w)
 		return w
 	}
-	if d.open == 0 {
-		d.idle = make(chan struct{})
+	found := false
+	send := func(topic, target string, subscription *subscription) {
+		found = true
+		fate := d.mishaps.Fate(topic, h.order+" "+strconv.FormatInt(h.version.Unix(), 10))
+		d.tally.fate(fate)
+		if fate.Dropped {
+			return
+		}
+		add(topic, target, subscription).fate = fate
+		if d.open == 0 {
+			d.idle = make(chan struct{})
+		}
+		d.open++
 	}
-	d.open++
-	return w
+	if d.target != "" && !d.deleted {
+		send(h.topics[0], d.target, nil)
+	}
+	for _, s := range d.subscriptions {
+		if slices.Contains(h.topics, s.topic) {
+			send(s.topic, s.uri, s)
+		}
+	}
+	if !found {
+		add(h.topics[0], d.target, nil).givenUp = true
+		d.tally.undelivered++
+	}
+	return all
+}
+
+func (t *deliveryTally) fate(f faults.Fate) {
+	if f.Dropped {
+		t.dropped++
+	}
+	if f.Delay > 0 {
+		t.late++
+	}
+	if f.Twice {
+		t.twice++
+	}
 }
 
 // renamed is the same content under new ids. It is none of the webhooks that count: only its sending does.
@@ -157,7 +216,8 @@ func (d *deliverer) renamed(w *delivery) *delivery {
 	d.sequence++
 	return &delivery{
 		webhookID: identifier(d.cfg.Domain, "webhook", d.sequence), eventID: identifier(d.cfg.Domain, "event", d.sequence),
-		topic: w.topic, order: w.order, payload: w.payload, signature: w.signature, target: d.target, triggeredAt: w.triggeredAt,
+		topic: w.topic, order: w.order, payload: w.payload, signature: w.signature,
+		target: cmp.Or(d.target, w.target), triggeredAt: w.triggeredAt,
 	}
 }
 
@@ -174,8 +234,12 @@ func (d *deliverer) find(order, topic string) *delivery {
 	return d.newest[order+" "+topic]
 }
 
-// start delivers in the background.
-func (d *deliverer) start(w *delivery) { d.run(func() { d.attempt(w) }) }
+// start delivers in the background, as the mishaps have it.
+func (d *deliverer) start(all []*delivery) {
+	for _, w := range all {
+		d.later(w.fate.Delay, w, w.fate.Twice)
+	}
+}
 
 // later delivers in the background after a while, twice if told to.
 func (d *deliverer) later(delay time.Duration, w *delivery, twice bool) {
@@ -217,6 +281,10 @@ func (d *deliverer) attempt(w *delivery) {
 	d.countStatus(status, err)
 	if err == nil && status >= 200 && status < 300 {
 		w.acknowledged, w.latency = begin.Add(took), took
+		if w.version.After(d.told[w.order]) {
+			d.told[w.order] = w.version
+		}
+		w.subscription.count(true)
 		d.latencies = append(d.latencies, took)
 		d.settle()
 		return
@@ -228,9 +296,10 @@ func (d *deliverer) attempt(w *delivery) {
 // fail schedules the next attempt or gives up; it needs the lock.
 func (d *deliverer) fail(w *delivery) {
 	d.tally.failures++
+	w.subscription.count(false)
 	if w.failures == len(d.cfg.Retries) {
 		w.givenUp = true
-		d.deleted = true
+		d.remove(w.subscription)
 		d.tally.givenUp++
 		d.settle()
 		return
@@ -251,6 +320,20 @@ func (d *deliverer) fail(w *delivery) {
 		case <-d.ctx.Done():
 		}
 	})
+}
+
+// remove deletes the subscription of a webhook that failed for the last time; it needs the lock. Eight failures in a row are
+// those of one webhook, the repetitions: a shop with many orders a minute would lose its subscriptions in the first minute of
+// an outage else.
+func (d *deliverer) remove(s *subscription) {
+	if s == nil {
+		d.deleted = true
+		return
+	}
+	if i := slices.Index(d.subscriptions, s); i >= 0 {
+		d.subscriptions = slices.Delete(d.subscriptions, i, i+1)
+		d.tally.subscriptionsDeleted++
+	}
 }
 
 // repeat sends a webhook that was sent before once more; what comes of it changes nothing but the count.
@@ -311,6 +394,9 @@ func (d *deliverer) post(w *delivery) (status int, err error) {
 		"X-Shopify-Triggered-At": w.triggeredAt.UTC().Format("2006-01-02T15:04:05.000000000Z"),
 	} {
 		request.Header.Set(name, value)
+	}
+	if w.subscription != nil && w.subscription.name != "" {
+		request.Header.Set("X-Shopify-Name", w.subscription.name)
 	}
 	response, err := d.client.Do(request)
 	if err != nil {

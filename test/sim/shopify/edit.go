@@ -101,11 +101,11 @@ func (s *Shop) edit(name, topic string, change func(*Order) error) (Order, error
 	}
 	now := time.Now()
 	o.touch(now)
-	d, err := s.webhook(topic, o, now)
+	webhooks, err := s.webhooks(slices.Compact([]string{topic, "orders/updated"}), o, now)
 	if err != nil {
 		return Order{}, err
 	}
-	s.delivery.start(d)
+	s.delivery.start(webhooks)
 	return *o, nil
 }
 
@@ -118,6 +118,17 @@ func (s *Shop) Order(name string) (Order, bool) {
 		return Order{}, false
 	}
 	return *o, true
+}
+
+// Orders returns copies of all orders in the order in which they were made.
+func (s *Shop) Orders() []Order {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]Order, 0, len(s.orders))
+	for _, o := range s.orders {
+		all = append(all, *o)
+	}
+	return all
 }
 
 // Names returns the names of all orders in the order in which they were made.

@@ -104,7 +104,7 @@ func (e *execution) runMutation(operation *ast.OperationDefinition) map[string]a
 			data[f.Alias] = "Mutation"
 			continue
 		}
-		payload, problem := e.admin.setQuantities(f, e.variables)
+		payload, problem := e.admin.mutate(f, e.variables)
 		if problem != nil {
 			problem.Path = []any{f.Alias}
 			e.errors = append(e.errors, *problem)
@@ -116,6 +116,21 @@ func (e *execution) runMutation(operation *ast.OperationDefinition) map[string]a
 		e.cost = cost
 	}
 	return data
+}
+
+// mutate carries out one mutation; it needs the shop's lock.
+func (a *admin) mutate(f *ast.Field, variables map[string]any) (*node, *graphError) {
+	arguments := f.ArgumentMap(variables)
+	switch f.Name {
+	case "webhookSubscriptionCreate":
+		return a.shop.delivery.createSubscription(arguments), nil
+	case "webhookSubscriptionUpdate":
+		return a.shop.delivery.updateSubscription(arguments), nil
+	case "webhookSubscriptionDelete":
+		return a.shop.delivery.deleteSubscription(arguments), nil
+	default:
+		return a.setQuantities(f, variables)
+	}
 }
 
 func (e *execution) object(set ast.SelectionSet, n node) map[string]any {

@@ -2,6 +2,7 @@ package shopify
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -56,7 +57,11 @@ type Order struct {
 	LocationID           *int64         `json:"location_id"`
 	OrderStatusURL       string         `json:"order_status_url"`
 	updated              time.Time      // the last updated_at, so that the next is later
+	versions             []version      // all that it had
 }
+
+// version is an updated_at and when it came about.
+type version struct{ at, updated time.Time }
 
 // Property is a name and a value on a line or an order.
 type Property struct {
@@ -222,11 +227,14 @@ func address(number int64) Address {
 // touch moves updated_at forward: to now, or a second past the last one, since the field has whole seconds and a later
 // version of an order must never look as old as an earlier one.
 func (o *Order) touch(now time.Time) {
+	at := now
 	now = now.Truncate(time.Second)
 	if !now.After(o.updated) {
 		now = o.updated.Add(time.Second)
 	}
 	o.updated = now
+	// A copy, since copies of the order share the list.
+	o.versions = append(slices.Clip(o.versions), version{at, now})
 	o.UpdatedAt = now.Format(time.RFC3339)
 }
 

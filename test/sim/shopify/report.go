@@ -31,6 +31,12 @@ type Report struct {
 	RepeatedSets int `json:"repeatedSets"`
 	// GraphQLThrottled counts calls that the cost bucket refused.
 	GraphQLThrottled int `json:"graphQLThrottled"`
+	// Polls counts queries of the order list, Reads of single orders.
+	Polls int `json:"polls"`
+	Reads int `json:"reads"`
+	// Missed is the number of orders whose newest state no acknowledged webhook told: only a poll finds it.
+	Missed        int                  `json:"missed"`
+	Subscriptions []SubscriptionReport `json:"subscriptions"`
 }
 
 // WebhooksReport is what became of the webhooks.
@@ -50,6 +56,12 @@ type WebhooksReport struct {
 	GivenUp             int  `json:"givenUp"`
 	Undelivered         int  `json:"undelivered"`
 	SubscriptionDeleted bool `json:"subscriptionDeleted"`
+	// SubscriptionsDeleted counts those of the API that were deleted for their failures.
+	SubscriptionsDeleted int `json:"subscriptionsDeleted"`
+	// Dropped, Late and Twice count mishaps.
+	Dropped int `json:"dropped"`
+	Late    int `json:"late"`
+	Twice   int `json:"twice"`
 	// ByStatus counts replies by status; "none" is no reply.
 	ByStatus map[string]int `json:"byStatus,omitempty"`
 	// P50Ms, P99Ms and MaxMs are the time from the start of a successful attempt to its reply.
@@ -66,6 +78,7 @@ type Delivery struct {
 	WebhookID      string     `json:"webhookId"`
 	EventID        string     `json:"eventId"`
 	Topic          string     `json:"topic"`
+	Target         string     `json:"target,omitempty"`
 	Order          string     `json:"order"`
 	FirstAttempt   *time.Time `json:"firstAttempt,omitempty"`
 	Acknowledged   *time.Time `json:"acknowledged,omitempty"`
@@ -84,7 +97,7 @@ func (s *Shop) Deliveries() []Delivery {
 	all := make([]Delivery, 0, len(d.deliveries))
 	for _, w := range d.deliveries {
 		all = append(all, Delivery{
-			WebhookID: w.webhookID, EventID: w.eventID, Topic: w.topic, Order: w.order, FirstAttempt: timeOrNil(w.firstAttempt),
+			WebhookID: w.webhookID, EventID: w.eventID, Topic: w.topic, Target: w.target, Order: w.order, FirstAttempt: timeOrNil(w.firstAttempt),
 			Acknowledged: timeOrNil(w.acknowledged), AcknowledgedMs: milliseconds(w.latency), Attempts: w.attempts,
 			Status: w.status, Problem: w.problem, GivenUp: w.givenUp,
 		})
@@ -101,9 +114,32 @@ func (s *Shop) Captured() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var names []string
+	seen := make(map[string]bool)
 	for _, w := range d.deliveries {
-		if w.topic == "orders/create" && !w.acknowledged.IsZero() {
+		if w.topic == "orders/create" && !w.acknowledged.IsZero() && !seen[w.order] {
+			seen[w.order] = true
 			names = append(names, w.order)
+		}
+	}
+	return names
+}
+
+// Missed returns the names of the orders whose newest state no acknowledged webhook told.
+func (s *Shop) Missed() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.missed()
+}
+
+// missed needs the lock.
+func (s *Shop) missed() []string {
+	d := s.delivery
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	names := []string{}
+	for _, o := range s.orders {
+		if d.told[o.Name].Before(o.updated) {
+			names = append(names, o.Name)
 		}
 	}
 	return names
@@ -111,12 +147,15 @@ func (s *Shop) Captured() []string {
 
 // Report returns the state of the shop now.
 func (s *Shop) Report() Report {
-	r := Report{Report: s.Front.Report(), Captured: len(s.Captured()), Webhooks: s.delivery.report()}
+	r := Report{
+		Report: s.Front.Report(), Captured: len(s.Captured()), Webhooks: s.delivery.report(), Subscriptions: s.delivery.subscriptionReports(),
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := &s.tally
 	r.Sold, r.RefusedSales, r.OversoldUnits, r.Stock = len(s.orders), t.refusedSales, t.oversold, s.stock()
 	r.Sets, r.StaleSets, r.RepeatedSets, r.GraphQLThrottled = t.sets, t.staleSets, t.repeatedSets, t.graphThrottled
+	r.Polls, r.Reads, r.Missed = t.polls, t.reads, len(s.missed())
 	for _, o := range s.orders {
 		if o.CancelledAt != nil {
 			r.Cancelled++
@@ -141,7 +180,8 @@ func (d *deliverer) snapshot() (WebhooksReport, []time.Duration) {
 	r := WebhooksReport{
 		Created: len(d.deliveries), Acknowledged: len(d.latencies), Open: d.open, Attempts: t.attempts, Retries: t.retries,
 		Failures: t.failures, Repeats: t.repeats, RepeatFailures: t.repeatFailures, GivenUp: t.givenUp, Undelivered: t.undelivered,
-		SubscriptionDeleted: d.deleted, ByStatus: maps.Clone(t.byStatus),
+		SubscriptionDeleted: d.deleted, SubscriptionsDeleted: t.subscriptionsDeleted,
+		Dropped: t.dropped, Late: t.late, Twice: t.twice, ByStatus: maps.Clone(t.byStatus),
 	}
 	for _, w := range d.deliveries {
 		if !w.firstAttempt.IsZero() && (r.FirstAttempt == nil || w.firstAttempt.Before(*r.FirstAttempt)) {

@@ -28,6 +28,14 @@ func (e *execution) root() node {
 			return nil
 		case "inventoryItems":
 			return s.itemConnection(arguments)
+		case "order":
+			return s.orderByGID(text(arguments["id"]))
+		case "orders":
+			return s.orderConnection(arguments)
+		case "webhookSubscription":
+			return s.delivery.subscriptionByGID(text(arguments["id"]))
+		case "webhookSubscriptions":
+			return s.delivery.subscriptionConnection(arguments)
 		}
 		return nil
 	}}
@@ -158,47 +166,71 @@ func (s *Shop) itemConnection(arguments map[string]any) any {
 		found = found[at+1:]
 	}
 	page := found[:min(first, len(found))]
-	return s.connectionNode(page, len(page) < len(found))
+	return connection{"InventoryItem", len(page) < len(found), false}.node(pageOf(page, cursor, s.itemNode))
 }
 
-func (s *Shop) connectionNode(page []*item, more bool) node {
-	return node{"InventoryItemConnection", func(name string, _ map[string]any) any {
+// connection is a page of a list: what it holds, and whether something lies after and before it.
+type connection struct {
+	kind            string
+	more, something bool
+}
+
+// entry is one node of a page and the cursor that names its place.
+type entry struct {
+	cursor string
+	node   node
+}
+
+func pageOf[T any](page []T, cursor func(T) string, of func(T) node) []entry {
+	entries := make([]entry, 0, len(page))
+	for _, one := range page {
+		entries = append(entries, entry{cursor(one), of(one)})
+	}
+	return entries
+}
+
+func (c connection) node(page []entry) node {
+	return node{c.kind + "Connection", func(name string, _ map[string]any) any {
 		all := make([]node, 0, len(page))
 		switch name {
 		case "nodes":
-			for _, it := range page {
-				all = append(all, s.itemNode(it))
+			for _, e := range page {
+				all = append(all, e.node)
 			}
 			return all
 		case "edges":
-			for _, it := range page {
-				all = append(all, s.edgeNode(it))
+			for _, e := range page {
+				all = append(all, c.edge(e))
 			}
 			return all
 		default:
-			return pageInfo(page, more)
+			return c.pageInfo(page)
 		}
 	}}
 }
 
-func (s *Shop) edgeNode(it *item) node {
-	return node{"InventoryItemEdge", func(name string, _ map[string]any) any {
+func (c connection) edge(e entry) node {
+	return node{c.kind + "Edge", func(name string, _ map[string]any) any {
 		if name == "cursor" {
-			return cursor(it)
+			return e.cursor
 		}
-		return s.itemNode(it)
+		return e.node
 	}}
 }
 
-func pageInfo(page []*item, more bool) node {
+func (c connection) pageInfo(page []entry) node {
 	return node{"PageInfo", func(name string, _ map[string]any) any {
 		switch {
 		case name == "hasNextPage":
-			return more
+			return c.more
+		case name == "hasPreviousPage":
+			return c.something
 		case len(page) == 0:
 			return nil
+		case name == "startCursor":
+			return page[0].cursor
 		default:
-			return cursor(page[len(page)-1])
+			return page[len(page)-1].cursor
 		}
 	}}
 }

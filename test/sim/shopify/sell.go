@@ -20,24 +20,24 @@ var ErrSoldOut = errors.New("sold out")
 
 // SellOne sells one order and starts the delivery of its orders/create webhook. The order returned is a copy.
 func (s *Shop) SellOne(spec OrderSpec) (Order, error) {
-	o, d, err := s.sell(spec, nil)
+	o, webhooks, err := s.sell(spec, nil)
 	if err != nil {
 		return Order{}, err
 	}
-	s.delivery.start(d)
+	s.delivery.start(webhooks)
 	return o, nil
 }
 
-// sell makes the order and its webhook. The webhook is encoded and signed without the shop's lock, so that many
+// sell makes the order and its webhooks. They are encoded and signed without the shop's lock, so that many
 // connections can sell at once; that is sound because an edit replaces the lines of an order and never writes into them.
-func (s *Shop) sell(spec OrderSpec, configurations map[int64]string) (Order, *delivery, error) {
+func (s *Shop) sell(spec OrderSpec, configurations map[int64]string) (Order, []*delivery, error) {
 	now := time.Now()
 	o, err := s.record(spec, configurations, now)
 	if err != nil {
 		return Order{}, nil, err
 	}
-	d, err := s.webhook("orders/create", &o, now)
-	return o, d, err
+	webhooks, err := s.webhooks([]string{"orders/create"}, &o, now)
+	return o, webhooks, err
 }
 
 // record makes the order and moves the stock. A configuration for its number, if there is one, goes to the first line.
@@ -85,12 +85,12 @@ func (s *Shop) checkLines(lines []LineSpec) error {
 	return nil
 }
 
-func (s *Shop) webhook(topic string, o *Order, at time.Time) (*delivery, error) {
+func (s *Shop) webhooks(topics []string, o *Order, at time.Time) ([]*delivery, error) {
 	payload, err := json.Marshal(o)
 	if err != nil {
 		return nil, fmt.Errorf("order %s: %w", o.Name, err)
 	}
-	return s.delivery.prepare(topic, o.Name, payload, at), nil
+	return s.delivery.prepare(happening{topics, o.Name, o.updated, payload, at}), nil
 }
 
 // Burst is many sales at once or spread over a time.
@@ -201,22 +201,28 @@ func (s *Shop) checkBurst(b Burst) error {
 	return nil
 }
 
-// sellNext makes one sale of a burst and tries its webhook.
+// sellNext makes one sale of a burst and tries its webhooks.
 func (s *Shop) sellNext(sale *Sale, b Burst) {
-	o, d, err := s.sell(OrderSpec{Lines: b.Lines}, b.Configurations)
+	o, webhooks, err := s.sell(OrderSpec{Lines: b.Lines}, b.Configurations)
 	sale.count(o, err)
 	if err != nil {
 		return
 	}
-	repeat := draw(b.Seed, o.OrderNumber, "duplicate") < b.Duplicates
+	duplicate := draw(b.Seed, o.OrderNumber, "duplicate") < b.Duplicates
+	var delay time.Duration
 	if draw(b.Seed, o.OrderNumber, "reorder") < b.Reorder {
-		delay := time.Duration(draw(b.Seed, o.OrderNumber, "delay") * float64(b.ReorderDelay))
-		s.delivery.later(delay, d, repeat)
-		return
+		delay = time.Duration(draw(b.Seed, o.OrderNumber, "delay") * float64(b.ReorderDelay))
 	}
-	s.delivery.attempt(d)
-	if repeat {
-		s.delivery.repeat(d)
+	for _, w := range webhooks {
+		twice, wait := duplicate || w.fate.Twice, max(delay, w.fate.Delay)
+		if wait > 0 {
+			s.delivery.later(wait, w, twice)
+			continue
+		}
+		s.delivery.attempt(w)
+		if twice {
+			s.delivery.repeat(w)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peppasync/peppasync/test/sim/account"
+	"github.com/peppasync/peppasync/test/sim/faults"
 	"github.com/peppasync/peppasync/test/sim/jsontime"
 )
 
@@ -47,7 +48,8 @@ type Config struct {
 	// Token is the access token of the Admin API; WebhookSecret is the key of the webhook signatures.
 	Token         string `json:"token,omitempty"`
 	WebhookSecret string `json:"webhookSecret,omitempty"`
-	// Target is the URL to which webhooks go. Without one nothing is delivered; SetTarget can give it later.
+	// Target is the URL to which webhooks of all topics go, by a subscription that the API does not show, as those are that
+	// were made in the shop's own pages. SetTarget can give it later. Subscriptions that the API makes get theirs beside it.
 	Target string `json:"target,omitempty"`
 	// FirstOrderNumber is the number of the first order, 1001 by default: its name is "#1001".
 	FirstOrderNumber int64 `json:"firstOrderNumber,omitempty"`
@@ -61,9 +63,14 @@ type Config struct {
 	Bucket Bucket `json:"bucket,omitzero"`
 	// Connections is how many webhooks are in delivery at once when a burst does not say; 64 by default.
 	Connections int `json:"connections,omitempty"`
-	// Retries are the waits before each repetition of a failed delivery. When the last has failed too, the
-	// subscription is deleted and nothing more is delivered.
+	// Retries are the waits before each repetition of a failed delivery. When the last has failed too, its subscription is
+	// deleted: that of the API, or Target, to which nothing more is delivered then.
 	Retries []jsontime.Duration `json:"retries,omitempty"`
+	// SearchDelay is how long a change takes to be found by a search of orders, which an index answers; 0 by default. Shopify
+	// publishes none.
+	SearchDelay jsontime.Duration `json:"searchDelay,omitempty"`
+	// Mishaps of the webhooks from the start.
+	Mishaps faults.Mishaps `json:"mishaps,omitzero"`
 	// ConnectTimeout and Timeout bound one attempt; 1s and 5s by default.
 	ConnectTimeout jsontime.Duration `json:"connectTimeout,omitempty"`
 	Timeout        jsontime.Duration `json:"timeout,omitempty"`
@@ -127,6 +134,7 @@ type tally struct {
 	staleSets      int
 	repeatedSets   int
 	graphThrottled int
+	polls, reads   int
 	changes        []Change
 }
 
@@ -135,6 +143,9 @@ func New(cfg Config) (*Shop, error) {
 	cfg.setDefaults()
 	if cfg.Connections < 1 {
 		return nil, fmt.Errorf("shopify: connections is %d; want at least 1", cfg.Connections)
+	}
+	if err := cfg.Mishaps.Validate(); err != nil {
+		return nil, fmt.Errorf("shopify: %w", err)
 	}
 	s := &Shop{
 		cfg: cfg, next: cfg.FirstOrderNumber, bySKU: make(map[string]*item), byID: make(map[int64]*item),
@@ -168,6 +179,17 @@ func (s *Shop) SetTarget(target string) error {
 		return fmt.Errorf("shopify: webhook target %q is not an http or https URL", target)
 	}
 	s.delivery.setTarget(target)
+	return nil
+}
+
+// SetMishaps replaces what goes wrong with the webhooks that are made from now on.
+func (s *Shop) SetMishaps(m faults.Mishaps) error {
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	s.delivery.mu.Lock()
+	defer s.delivery.mu.Unlock()
+	s.delivery.mishaps = m
 	return nil
 }
 
