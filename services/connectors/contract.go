@@ -154,7 +154,7 @@ const (
 	OperationSendMessage = "sendMessage"
 	// OperationReadOrder reads one order. Arguments: {id}. Value: {order}, which is the
 	// canonical order in the JSON form of its proto. An order that is not there is
-	// fault.Permanent with the code CodeNoSuchOrder.
+	// fault.Conflict with the code CodeNoSuchOrder: it is for whoever asked, not a person.
 	OperationReadOrder = "readOrder"
 	// OperationListOrders reads a page of the orders that were made or changed since a
 	// moment, that moment included, the one that changed first in front. Arguments:

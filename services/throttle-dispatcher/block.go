@@ -159,7 +159,7 @@ func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 		return prepared{job: j, result: result, hold: hold}
 	}
 	p.request = request
-	return w.affordable(p)
+	return w.affordable(w.seal(ctx, p))
 }
 
 // keepBound reports whether there is a call to make; what ends without one is

@@ -199,7 +199,7 @@ func holdWithoutCall(j *job, state *orderv1.State, cause fault.Cause) prepared {
 func newResult(d *dispatchv1.Delivery, outcome dispatchv1.Outcome) *dispatchv1.Result {
 	return &dispatchv1.Result{
 		DeliveryId: d.GetId(), Connector: d.GetConnector(), Key: d.GetKey(),
-		Operation: d.GetOperation(), Requester: d.GetRequester(), Outcome: outcome,
+		Operation: d.GetOperation(), Requester: d.GetRequester(), Outcome: outcome, Event: d.GetEvent(),
 	}
 }
 
@@ -211,6 +211,7 @@ func heldBy(claim *ledgerv1.Claim, cause fault.Cause, attempts int, inDoubt bool
 	return result, &dispatchv1.Hold{
 		Delivery: d, Cause: why, OrderName: claim.GetOrderName(), OrderRevision: claim.GetOrderRevision(),
 		Attempts: int32(attempts), PayloadHash: claim.GetPayloadHash(), InDoubt: inDoubt, //nolint:gosec // as above
+		Event: d.GetEvent(),
 	}
 }
 

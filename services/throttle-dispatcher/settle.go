@@ -184,6 +184,9 @@ func (w *worker) end(o outcome, answer connectors.Answer, how dispatchv1.Outcome
 	result := newResult(j.delivery, how)
 	result.Revision, result.Reference, result.Value = j.claim.GetOrderRevision(), answer.Reference, answer.Value
 	result.Attempts = int32(j.attempts) //nolint:gosec // attempts are bounded by spec.retry
+	if how == dispatchv1.Outcome_OUTCOME_CONFLICT {
+		result.Cause = causeOf(j.delivery, answer.Cause)
+	}
 	w.stamp(result, o)
 	w.close(j, result, nil)
 	w.queue.Done(j.delivery.GetKey())

@@ -364,7 +364,7 @@ func listOrders(r connectors.Reply, found *orderNodes) connectors.Answer {
 // readOrder reads one order; null is none.
 func readOrder(r connectors.Reply, data json.RawMessage) connectors.Answer {
 	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
-		return refused(r, fault.Permanent, connectors.CodeNoSuchOrder, "the shop has no order of that id")
+		return refused(r, fault.Conflict, connectors.CodeNoSuchOrder, "the shop has no order of that id")
 	}
 	var node orderNode
 	if err := json.Unmarshal(data, &node); err != nil {

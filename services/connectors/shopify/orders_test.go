@@ -210,7 +210,7 @@ func TestWhatTheWatchersAreRefused(t *testing.T) {
 		want fault.Class
 		code string
 	}{
-		"an order that is not there":       {readOrderCall, []byte(`{"data":{"order":null}}`), fault.Permanent, connectors.CodeNoSuchOrder},
+		"an order that is not there":       {readOrderCall, []byte(`{"data":{"order":null}}`), fault.Conflict, connectors.CodeNoSuchOrder},
 		"an order that is too large":       {readOrderCall, []byte(strings.Replace(string(oneOrder()), `"hasNextPage":false`, `"hasNextPage":true`, 1)), fault.Permanent, "order-too-large"},
 		"an order without a version":       {readOrderCall, []byte(`{"data":{"order":{"legacyResourceId":"1"}}}`), fault.Unknown, "unreadable-reply"},
 		"a page without a way to the next": {listOrdersCall, []byte(`{"data":{"orders":{"nodes":[],"pageInfo":{"hasNextPage":true}}}}`), fault.Unknown, "unreadable-reply"},

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/systems"
 )
 
@@ -22,5 +23,21 @@ func TestEverySystemThatAConnectorCanNameIsThere(t *testing.T) {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(systems.All()))); diff != "" {
 		t.Errorf("systems (-want +got):\n%s", diff)
+	}
+}
+
+func TestSystemsThatOnlyNameOrdersCanBeAskedForThem(t *testing.T) {
+	for name, source := range systems.Sources() {
+		if _, thin := source.(connectors.Thin); !thin {
+			continue
+		}
+		system := systems.All()[name]
+		if system == nil {
+			t.Errorf("%s only names orders, and cannot be called", name)
+			continue
+		}
+		if operation, ok := system.Operations(&v1alpha1.ConnectorSpec{})[connectors.OperationReadOrder]; !ok || operation.Effect != connectors.EffectNone {
+			t.Errorf("%s only names orders, and has no query %s", name, connectors.OperationReadOrder)
+		}
 	}
 }

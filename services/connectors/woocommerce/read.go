@@ -64,7 +64,7 @@ func refused(verdict fault.Verdict, call connectors.Call, r connectors.Reply) fa
 	verdict.Cause.Code, verdict.Cause.Detail = reply.Slug(string(body.Code), verdict.Cause.Code), reply.Shorten(string(body.Message))
 	// Only the shop's own word counts: a path that nobody knows is 404 too.
 	if call.Operation == connectors.OperationReadOrder && r.Status == http.StatusNotFound && strings.HasSuffix(string(body.Code), "_invalid_id") {
-		verdict.Cause.Code = connectors.CodeNoSuchOrder
+		verdict.Class, verdict.Cause.Code = fault.Conflict, connectors.CodeNoSuchOrder
 	}
 	return verdict
 }
@@ -77,24 +77,23 @@ func lacksRight(code, message string) bool {
 func readOrder(r connectors.Reply) connectors.Answer {
 	order, err := read(r.Body)
 	if err != nil {
-		code := "order-unreadable"
 		if errors.Is(err, connectors.ErrNotAnOrder) {
-			code = connectors.CodeNoSuchOrder
+			return refusedFor(r, fault.Conflict, connectors.CodeNoSuchOrder, err.Error())
 		}
-		return permanent(r, code, err.Error())
+		return refusedFor(r, fault.Permanent, "order-unreadable", err.Error())
 	}
 	value, err := listing.OrderValue(order)
 	if err != nil {
-		return permanent(r, "order-unreadable", err.Error())
+		return refusedFor(r, fault.Permanent, "order-unreadable", err.Error())
 	}
 	answer := reply.Told(r)
 	answer.Value = value
 	return answer
 }
 
-func permanent(r connectors.Reply, code, detail string) connectors.Answer {
+func refusedFor(r connectors.Reply, class fault.Class, code, detail string) connectors.Answer {
 	return connectors.Answer{Verdict: fault.Verdict{
-		Class: fault.Permanent, Cause: fault.Cause{Code: code, Detail: reply.Shorten(detail), Status: r.Status},
+		Class: class, Cause: fault.Cause{Code: code, Detail: reply.Shorten(detail), Status: r.Status},
 	}}
 }
 

@@ -247,11 +247,11 @@ func TestReplies(t *testing.T) {
 		want   want
 	}{
 		"no such order": {readCall, 404, `{"code":"woocommerce_rest_shop_order_invalid_id","message":"Invalid ID.","data":{"status":404}}`,
-			want{fault.Permanent, connectors.CodeNoSuchOrder, false}},
+			want{fault.Conflict, connectors.CodeNoSuchOrder, false}},
 		"no such path":                   {readCall, 404, `{"code":"rest_no_route","message":"No route was found.","data":{"status":404}}`, want{fault.Permanent, "rest-no-route", false}},
 		"a page that knows no such path": {readCall, 404, `<html>404</html>`, want{fault.Permanent, "http-404", false}},
 		"a basket that is no order yet": {readCall, 200, `{"id":1,"status":"checkout-draft","date_modified_gmt":"2026-11-23T14:30:00","line_items":[]}`,
-			want{fault.Permanent, connectors.CodeNoSuchOrder, false}},
+			want{fault.Conflict, connectors.CodeNoSuchOrder, false}},
 		"an order without lines": {readCall, 200, `{"id":1,"date_modified_gmt":"2026-11-23T14:30:00"}`, want{fault.Permanent, "order-unreadable", false}},
 		"a key without rights": {readCall, 401, `{"code":"woocommerce_rest_cannot_view","message":"Sorry, you cannot view this resource.","data":{"status":401}}`,
 			want{fault.Auth, "woocommerce-rest-cannot-view", false}},

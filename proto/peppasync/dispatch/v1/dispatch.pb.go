@@ -115,7 +115,10 @@ type Delivery struct {
 	// How often it was mapped anew to another payload after a refusal, or to one that
 	// nothing is left to compare with. Each one is sent under another idempotency
 	// key. Kept by the dispatcher.
-	Renewals      int32 `protobuf:"varint,11,opt,name=renewals,proto3" json:"renewals,omitempty"`
+	Renewals int32 `protobuf:"varint,11,opt,name=renewals,proto3" json:"renewals,omitempty"`
+	// The event that the call is made for: one that only names its order, which is read
+	// by it. It comes back with the result, and is held where the call is.
+	Event         *v1.Event `protobuf:"bytes,12,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -238,6 +241,13 @@ func (x *Delivery) GetRenewals() int32 {
 	return 0
 }
 
+func (x *Delivery) GetEvent() *v1.Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
 type isDelivery_Content interface {
 	isDelivery_Content()
 }
@@ -338,7 +348,9 @@ type Result struct {
 	Reference string `protobuf:"bytes,11,opt,name=reference,proto3" json:"reference,omitempty"`
 	Cause     *Cause `protobuf:"bytes,12,opt,name=cause,proto3" json:"cause,omitempty"`
 	// What a query asked for.
-	Value         *structpb.Struct `protobuf:"bytes,13,opt,name=value,proto3" json:"value,omitempty"`
+	Value *structpb.Struct `protobuf:"bytes,13,opt,name=value,proto3" json:"value,omitempty"`
+	// The event that the call was made for.
+	Event         *v1.Event `protobuf:"bytes,14,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +472,13 @@ func (x *Result) GetCause() *Cause {
 func (x *Result) GetValue() *structpb.Struct {
 	if x != nil {
 		return x.Value
+	}
+	return nil
+}
+
+func (x *Result) GetEvent() *v1.Event {
+	if x != nil {
+		return x.Event
 	}
 	return nil
 }
@@ -757,7 +776,7 @@ var File_peppasync_dispatch_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"$peppasync/dispatch/v1/dispatch.proto\x12\x15peppasync.dispatch.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epeppasync/event/v1/event.proto\"\xb3\x03\n" +
+	"$peppasync/dispatch/v1/dispatch.proto\x12\x15peppasync.dispatch.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epeppasync/event/v1/event.proto\"\xe4\x03\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tconnector\x18\x02 \x01(\tR\tconnector\x12\x12\n" +
@@ -773,12 +792,13 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"order_step\x18\t \x01(\v2 .peppasync.dispatch.v1.OrderStepH\x00R\torderStep\x127\n" +
 	"\targuments\x18\n" +
 	" \x01(\v2\x17.google.protobuf.StructH\x00R\targuments\x12\x1a\n" +
-	"\brenewals\x18\v \x01(\x05R\brenewalsB\t\n" +
+	"\brenewals\x18\v \x01(\x05R\brenewals\x12/\n" +
+	"\x05event\x18\f \x01(\v2\x19.peppasync.event.v1.EventR\x05eventB\t\n" +
 	"\acontent\"O\n" +
 	"\tOrderStep\x12\x12\n" +
 	"\x04flow\x18\x01 \x01(\tR\x04flow\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"\xfc\x03\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\"\xad\x04\n" +
 	"\x06Result\x12\x1f\n" +
 	"\vdelivery_id\x18\x01 \x01(\tR\n" +
 	"deliveryId\x12\x1c\n" +
@@ -795,7 +815,8 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	" \x01(\x05R\battempts\x12\x1c\n" +
 	"\treference\x18\v \x01(\tR\treference\x122\n" +
 	"\x05cause\x18\f \x01(\v2\x1c.peppasync.dispatch.v1.CauseR\x05cause\x12-\n" +
-	"\x05value\x18\r \x01(\v2\x17.google.protobuf.StructR\x05value\"\xf6\x01\n" +
+	"\x05value\x18\r \x01(\v2\x17.google.protobuf.StructR\x05value\x12/\n" +
+	"\x05event\x18\x0e \x01(\v2\x19.peppasync.event.v1.EventR\x05event\"\xf6\x01\n" +
 	"\aWaiting\x12;\n" +
 	"\bdelivery\x18\x01 \x01(\v2\x1f.peppasync.dispatch.v1.DeliveryR\bdelivery\x12\x1a\n" +
 	"\battempts\x18\x02 \x01(\x05R\battempts\x12B\n" +
@@ -861,24 +882,26 @@ var file_peppasync_dispatch_v1_dispatch_proto_depIdxs = []int32{
 	7,  // 1: peppasync.dispatch.v1.Delivery.expires_at:type_name -> google.protobuf.Timestamp
 	2,  // 2: peppasync.dispatch.v1.Delivery.order_step:type_name -> peppasync.dispatch.v1.OrderStep
 	8,  // 3: peppasync.dispatch.v1.Delivery.arguments:type_name -> google.protobuf.Struct
-	0,  // 4: peppasync.dispatch.v1.Result.outcome:type_name -> peppasync.dispatch.v1.Outcome
-	7,  // 5: peppasync.dispatch.v1.Result.issued_at:type_name -> google.protobuf.Timestamp
-	7,  // 6: peppasync.dispatch.v1.Result.settled_at:type_name -> google.protobuf.Timestamp
-	5,  // 7: peppasync.dispatch.v1.Result.cause:type_name -> peppasync.dispatch.v1.Cause
-	8,  // 8: peppasync.dispatch.v1.Result.value:type_name -> google.protobuf.Struct
-	1,  // 9: peppasync.dispatch.v1.Waiting.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	7,  // 10: peppasync.dispatch.v1.Waiting.next_attempt_at:type_name -> google.protobuf.Timestamp
-	5,  // 11: peppasync.dispatch.v1.Waiting.cause:type_name -> peppasync.dispatch.v1.Cause
-	1,  // 12: peppasync.dispatch.v1.Hold.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	5,  // 13: peppasync.dispatch.v1.Hold.cause:type_name -> peppasync.dispatch.v1.Cause
-	7,  // 14: peppasync.dispatch.v1.Hold.held_at:type_name -> google.protobuf.Timestamp
-	9,  // 15: peppasync.dispatch.v1.Hold.event:type_name -> peppasync.event.v1.Event
-	10, // 16: peppasync.dispatch.v1.Hold.release:type_name -> peppasync.event.v1.Release
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	9,  // 4: peppasync.dispatch.v1.Delivery.event:type_name -> peppasync.event.v1.Event
+	0,  // 5: peppasync.dispatch.v1.Result.outcome:type_name -> peppasync.dispatch.v1.Outcome
+	7,  // 6: peppasync.dispatch.v1.Result.issued_at:type_name -> google.protobuf.Timestamp
+	7,  // 7: peppasync.dispatch.v1.Result.settled_at:type_name -> google.protobuf.Timestamp
+	5,  // 8: peppasync.dispatch.v1.Result.cause:type_name -> peppasync.dispatch.v1.Cause
+	8,  // 9: peppasync.dispatch.v1.Result.value:type_name -> google.protobuf.Struct
+	9,  // 10: peppasync.dispatch.v1.Result.event:type_name -> peppasync.event.v1.Event
+	1,  // 11: peppasync.dispatch.v1.Waiting.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	7,  // 12: peppasync.dispatch.v1.Waiting.next_attempt_at:type_name -> google.protobuf.Timestamp
+	5,  // 13: peppasync.dispatch.v1.Waiting.cause:type_name -> peppasync.dispatch.v1.Cause
+	1,  // 14: peppasync.dispatch.v1.Hold.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	5,  // 15: peppasync.dispatch.v1.Hold.cause:type_name -> peppasync.dispatch.v1.Cause
+	7,  // 16: peppasync.dispatch.v1.Hold.held_at:type_name -> google.protobuf.Timestamp
+	9,  // 17: peppasync.dispatch.v1.Hold.event:type_name -> peppasync.event.v1.Event
+	10, // 18: peppasync.dispatch.v1.Hold.release:type_name -> peppasync.event.v1.Release
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_dispatch_v1_dispatch_proto_init() }
