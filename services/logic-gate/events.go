@@ -54,8 +54,10 @@ type arrival struct {
 	// sequence and index say which event of which message of the stream.
 	sequence uint64
 	index    int
-	// order is what the event says; nil where it could not be read.
+	// order is what the event says; nil where it could not be read, or only names it.
 	order *orderv1.Order
+	// fetch is what is needed where it only names it.
+	fetch *fetch
 	// releases is how often it was let out of the Error Hold.
 	releases int32
 }
@@ -147,6 +149,9 @@ func (s *settler) task(ctx context.Context, a *arrival) (task, bool) {
 		return task{}, false
 	case err != nil:
 		return s.aside(a, fault.Cause{Code: "event-unreadable", Detail: err.Error()}), true
+	case a.fetch != nil:
+		key := order.Key(a.event.GetConnector(), a.fetch.order)
+		return task{key, func(ctx context.Context) error { return s.fetch(ctx, a, key) }}, true
 	default:
 		key := order.Key(a.order.GetSource(), a.order.GetId())
 		return task{key, func(ctx context.Context) error { return s.event(ctx, a, key) }}, true
@@ -167,6 +172,10 @@ func (s *settler) read(ctx context.Context, a *arrival) (err error) {
 		return err
 	}
 	o, err := s.order(connector, a.event)
+	if errors.Is(err, connectors.ErrThin) {
+		a.fetch, err = s.thin(connector, a.event)
+		return err
+	}
 	if err != nil {
 		return err
 	}

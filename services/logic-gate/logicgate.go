@@ -72,12 +72,15 @@ type Stats struct {
 	Deliveries int64
 	// Results that were settled.
 	Results int64
+	// Fetches are the calls that were published for events which only name their order,
+	// repetitions included, and Gone the events whose order was not there.
+	Fetches, Gone int64
 	// Released deliveries that a person let out of the Error Hold.
 	Released int64
 }
 
 type counters struct {
-	events, applied, stale, same, repeated, notOrders, held, deliveries, results, released atomic.Int64
+	events, applied, stale, same, repeated, notOrders, held, deliveries, results, released, fetches, gone atomic.Int64
 }
 
 // New returns a gate that does nothing until Run.
@@ -110,6 +113,7 @@ func (g *Gate) Stats() Stats {
 		Events: c.events.Load(), Applied: c.applied.Load(), Stale: c.stale.Load(), Same: c.same.Load(),
 		Repeated: c.repeated.Load(), NotOrders: c.notOrders.Load(), Held: c.held.Load(),
 		Deliveries: c.deliveries.Load(), Results: c.results.Load(), Released: c.released.Load(),
+		Fetches: c.fetches.Load(), Gone: c.gone.Load(),
 	}
 }
 

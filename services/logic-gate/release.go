@@ -100,7 +100,7 @@ func (s *settler) letEventGo(ctx context.Context, asked *eventv1.Release) error 
 	}
 	at := hold.GetDelivery().GetArguments().GetFields()
 	a := &arrival{
-		event: hold.GetEvent(), releases: hold.GetReleases() + 1,
+		event: hold.GetEvent(), releases: releasesBefore(hold) + 1,
 		stream: at["stream"].GetStringValue(), sequence: uint64(at["sequence"].GetNumberValue()), index: int(at["index"].GetNumberValue()),
 	}
 	if t, ok := s.task(ctx, a); ok {

@@ -15,7 +15,7 @@ import (
 	"github.com/peppasync/peppasync/services/logic-gate/internal/plan"
 )
 
-// results reads what became of the deliveries.
+// results reads what became of the deliveries, and of the fetches.
 type results struct{ *settler }
 
 func (r results) split(ctx context.Context, m *bus.Incoming) []task {
@@ -26,7 +26,11 @@ func (r results) split(ctx context.Context, m *bus.Incoming) []task {
 			"stream", m.Stream, "sequence", m.Sequence, "subject", m.Subject, "error", err)
 		return nil
 	}
-	return []task{{result.GetKey(), func(ctx context.Context) error { return r.result(ctx, m, result) }}}
+	settle := r.result
+	if result.GetEvent() != nil {
+		settle = r.fetched
+	}
+	return []task{{result.GetKey(), func(ctx context.Context) error { return settle(ctx, m, result) }}}
 }
 
 // result closes a delivery and publishes what it releases.
