@@ -39,7 +39,7 @@ Start with:         peppasync up -f deploy/demo
 One process a role: peppasync apply -f DIR --nats URL, then each role with --nats URL.`,
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
-	root.AddCommand(newUp(), newApply(), newValidate(), newNATS(), newConnectors(), newHolds(), newRelease())
+	root.AddCommand(newUp(), newApply(), newValidate(), newNATS(), newConnectors(), newHolds(), newRelease(), newReplay())
 	for _, role := range up.Roles() {
 		root.AddCommand(newRole(role))
 	}

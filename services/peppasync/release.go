@@ -179,7 +179,7 @@ func whatGoes(chosen []held, doubtful int) ([]held, int, error) {
 			return nil, 0, fmt.Errorf("%s is just being put into the Error Hold, or its order cannot be read from the store; try again in a moment", h.Delivery)
 		case !some:
 			return nil, 0, fmt.Errorf("%s cannot be let go (%s): its event was not kept with its hold; %s", h.Delivery, h.Cause,
-				"let the shop send the order anew, by an edit there; ingest answers the very same event by itself for a week")
+				`put it in again with "peppasync replay", as long as a week has not passed, or let the shop send the order anew, by an edit there`)
 		}
 	}
 	return going, doubtful, nil

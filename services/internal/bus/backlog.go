@@ -30,6 +30,8 @@ type Backlog struct {
 	Pending uint64
 	// Delivered is the sequence of the newest record that it was handed.
 	Delivered uint64
+	// Acknowledged is the sequence up to which it has acknowledged every record.
+	Acknowledged uint64
 }
 
 // Backlog returns how far the durable consumer of a stream is behind, as of now.
@@ -42,5 +44,5 @@ func (b *Bus) Backlog(ctx context.Context, stream, durable string) (Backlog, err
 		return Backlog{}, describe(because(bounded, err), "ask how far consumer %s of %s is", durable, stream)
 	}
 	info := consumer.CachedInfo() // as of the answer to Consumer
-	return Backlog{Pending: info.NumPending, Delivered: info.Delivered.Stream}, nil
+	return Backlog{Pending: info.NumPending, Delivered: info.Delivered.Stream, Acknowledged: info.AckFloor.Stream}, nil
 }

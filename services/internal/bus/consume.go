@@ -20,6 +20,8 @@ const (
 	// A message that waits in the client for its turn uses up its AckWait.
 	defaultPrefetch = 8
 	readPrefetch    = 256
+	// Records of 1 MiB, of some streams at once.
+	readLargePrefetch = 8
 
 	pullExpiry    = 5 * time.Second
 	pullHeartbeat = time.Second

@@ -106,6 +106,30 @@ func (b *Bus) Extent(ctx context.Context, stream string) (Extent, error) {
 	return extent, describe(because(bounded, err), "ask what %s holds", stream)
 }
 
+// Since returns the sequence of the first record of a stream that was stored at a time
+// or later, by the server's clock; the one after the last where there is none.
+func (b *Bus) Since(ctx context.Context, stream string, at time.Time) (uint64, error) {
+	extent, err := b.Extent(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	low, high := extent.First, extent.Last+1
+	for low < high {
+		middle := low + (high-low)/2
+		switch record, err := b.At(ctx, stream, middle); {
+		case errors.Is(err, ErrNotFound):
+			low = middle + 1 // the stream has let go of it, and of those before
+		case err != nil:
+			return 0, err
+		case record.Time.Before(at):
+			low = middle + 1
+		default:
+			high = middle
+		}
+	}
+	return low, nil
+}
+
 // Instead looks, after a compare-and-set that was refused as a conflict, for the
 // record that is on the subject instead of the one that it expected, and returns
 // it. Where none is, the error is IsUnavailable: another write is in process, and
@@ -128,12 +152,21 @@ func Instead(ctx context.Context, read interface {
 	return newest, err
 }
 
+// ReadLarge is Read for large records: it holds at most a few of them in memory.
+func (b *Bus) ReadLarge(ctx context.Context, stream, subject string, from uint64) iter.Seq2[Record, error] {
+	return b.read(ctx, stream, subject, from, readLargePrefetch)
+}
+
 // Read returns the records on a subject, which may have wildcards, from a
 // sequence on, in order, up to the newest as of the call. It rides over lost
 // connections; an error, ctx's too, is the last thing it yields. A record that
 // is replaced while it reads is seen only in its newer form, if that is stored
 // before the end is reached: who must miss nothing goes on with Consume.
 func (b *Bus) Read(ctx context.Context, stream, subject string, from uint64) iter.Seq2[Record, error] {
+	return b.read(ctx, stream, subject, from, readPrefetch)
+}
+
+func (b *Bus) read(ctx context.Context, stream, subject string, from uint64, prefetch int) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		newest, err := b.Last(ctx, stream, subject)
 		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && newest.Sequence < from {
@@ -143,7 +176,7 @@ func (b *Bus) Read(ctx context.Context, stream, subject string, from uint64) ite
 			yield(Record{}, err)
 			return
 		}
-		r := &reading{bus: b, stream: stream, subject: subject, last: newest.Sequence, next: max(from, 1)}
+		r := &reading{bus: b, stream: stream, subject: subject, last: newest.Sequence, prefetch: prefetch, next: max(from, 1)}
 		if err := r.run(ctx, yield); err != nil {
 			yield(Record{}, describe(err, "read %s from %d", subject, from))
 		}
@@ -160,6 +193,8 @@ type reading struct {
 	stream, subject string
 	// last is the sequence that ends it.
 	last uint64
+	// prefetch is how many records may wait in memory.
+	prefetch int
 
 	mu   sync.Mutex
 	next uint64
@@ -180,7 +215,7 @@ func (r *reading) run(ctx context.Context, yield func(Record, error) bool) error
 	defer checking.Wait()
 	defer stop()
 	err := r.bus.consume(running, ConsumerOptions{
-		Stream: r.stream, Filters: []string{r.subject}, Ephemeral: true, Prefetch: readPrefetch, from: r.next,
+		Stream: r.stream, Filters: []string{r.subject}, Ephemeral: true, Prefetch: r.prefetch, from: r.next,
 	}, func(_ context.Context, m *Incoming) {
 		if finished {
 			return

@@ -1,8 +1,8 @@
 // Package expr compiles and evaluates the expressions of flows and of Connectors:
 // CEL over the canonical order, type-checked against its proto message before
 // anything runs, bounded in cost, and rendered as JSON with sorted keys, so that
-// one order always gives the same bytes; and CEL over a system's reply, whose form
-// nobody knows before it comes. It is pure: values in, values out.
+// one order always gives the same bytes; and CEL over a system's reply, or an event as
+// it came in, whose form nobody knows before it comes. It is pure: values in, values out.
 package expr
 
 import (
@@ -39,6 +39,10 @@ const (
 	variableStatus     = "status"
 	variableBody       = "body"
 	variableText       = "text"
+	variableConnector  = "connector"
+	variableTopic      = "topic"
+	variableID         = "id"
+	variableReceivedAt = "receivedAt"
 )
 
 // What an expression sees, as it is told to whoever wrote another name.
@@ -58,6 +62,7 @@ type Compiler struct {
 	condition scope
 	mapping   scope
 	reply     scope
+	event     scope
 }
 
 // scope is an environment, and what it holds in words.
@@ -95,7 +100,16 @@ func NewCompiler() (*Compiler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the expression language of replies: %w", err)
 	}
-	return &Compiler{condition: scope{condition, seesOrder}, mapping: scope{mapping, seesOrder}, reply: scope{reply, seesReply}}, nil
+	event, err := condition.Extend(
+		cel.Variable(variableConnector, cel.StringType), cel.Variable(variableTopic, cel.StringType), cel.Variable(variableID, cel.StringType),
+		cel.Variable(variableReceivedAt, cel.TimestampType), cel.Variable(variableBody, cel.DynType),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("set up the expression language of events: %w", err)
+	}
+	return &Compiler{
+		condition: scope{condition, seesOrder}, mapping: scope{mapping, seesOrder}, reply: scope{reply, seesReply}, event: scope{event, seesEvent},
+	}, nil
 }
 
 // Condition compiles a condition over "order". The error is a *CompileError.

@@ -41,7 +41,7 @@ type ReplyText struct {
 // Whether a field of the body is true or false shows only when a reply is there. The
 // error is a *CompileError.
 func (c *Compiler) ReplyCondition(source string) (*ReplyCondition, error) {
-	program, err := c.ofReply(source, "true or false, such as status == 200", func(kind *cel.Type) bool { return kind.Kind() == types.BoolKind })
+	program, err := dynamic(c.reply, source, "true or false, such as status == 200", func(kind *cel.Type) bool { return kind.Kind() == types.BoolKind })
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (c *Compiler) ReplyCondition(source string) (*ReplyCondition, error) {
 // ReplyText compiles an expression whose value is a text, a number, or absent. The
 // error is a *CompileError.
 func (c *Compiler) ReplyText(source string) (*ReplyText, error) {
-	program, err := c.ofReply(source, "a text or a number, such as body.message", func(kind *cel.Type) bool {
+	program, err := dynamic(c.reply, source, "a text or a number, such as body.message", func(kind *cel.Type) bool {
 		if kind.Kind() == types.OpaqueKind && kind.TypeName() == types.OptionalType.TypeName() {
 			kind = kind.Parameters()[0]
 		}
@@ -67,15 +67,16 @@ func (c *Compiler) ReplyText(source string) (*ReplyText, error) {
 	return &ReplyText{program: program}, nil
 }
 
-func (c *Compiler) ofReply(source, want string, fits func(*cel.Type) bool) (program, error) {
-	ast, err := compile(c.reply, source)
+// dynamic compiles an expression whose type may show only when it runs.
+func dynamic(env scope, source, want string, fits func(*cel.Type) bool) (program, error) {
+	ast, err := compile(env, source)
 	if err != nil {
 		return program{}, err
 	}
 	if kind := ast.OutputType(); kind.Kind() != types.DynKind && !fits(kind) {
 		return program{}, &CompileError{Issues: []Issue{{Line: 1, Column: 1, Message: fmt.Sprintf("found a %s, expected %s", typeName(kind), want)}}}
 	}
-	return plan(c.reply, ast)
+	return plan(env, ast)
 }
 
 func (r Reply) variables() map[string]any {

@@ -22,7 +22,8 @@ type Change int
 const (
 	// ChangeRepeated: this very event was folded in before. Nothing changed.
 	ChangeRepeated Change = iota
-	// ChangeStale: the state is newer than the event. Only the event's id is new.
+	// ChangeStale: the state is newer than the event. Only the event's id is new, or,
+	// where 64 others are known, nothing.
 	ChangeStale
 	// ChangeSame: the event says what is known, at most with a later time of
 	// change. The revision stays.
@@ -69,9 +70,14 @@ func Fold(state *orderv1.State, o *orderv1.Order, eventID string, now time.Time)
 	if eventID != "" && slices.Contains(state.GetEventIds(), eventID) {
 		return state, ChangeRepeated
 	}
+	change := compare(state.GetOrder(), o)
+	if change == ChangeStale && compareVersions(state.GetOrder(), o) > 0 && len(state.GetEventIds()) >= maxEventIDs {
+		// Its version tells for good that it is old. Its id would take the place of one
+		// whose version does not: when a week is replayed, hundreds come at once.
+		return state, ChangeStale
+	}
 	next := proto.CloneOf(state)
 	next.EventIds = appendEventID(next.GetEventIds(), eventID)
-	change := compare(state.GetOrder(), o)
 	switch change {
 	case ChangeApplied:
 		next.Order = successor(state.GetOrder(), o)

@@ -120,6 +120,35 @@ func TestEventIDsStayBounded(t *testing.T) {
 	}
 }
 
+// An old version is told by its time. Its id takes no place from one that cannot be
+// told so: else many of them, replayed, would let versions of one second replace each
+// other again.
+func TestOldVersionsDisplaceNoIDs(t *testing.T) {
+	var state *orderv1.State
+	for i := range 100 {
+		state, _ = order.Fold(state, at(i, note(fmt.Sprint(i))), fmt.Sprint("event-", i), now)
+	}
+	for i, text := range []string{"a", "b"} {
+		state, _ = order.Fold(state, at(100, note(text)), fmt.Sprint("event-", 100+i), now)
+	}
+	before := proto.CloneOf(state)
+	for round := range 2 {
+		for i := range 102 {
+			text := fmt.Sprint(i)
+			if i >= 100 {
+				text = string(rune('a' + i - 100))
+			}
+			var change order.Change
+			if state, change = order.Fold(state, at(min(i, 100), note(text)), fmt.Sprint("event-", i), now); change == order.ChangeApplied || change == order.ChangeSame {
+				t.Fatalf("round %d, event %d: %v", round, i, change)
+			}
+		}
+	}
+	if diff := cmp.Diff(before, state, protocmp.Transform()); diff != "" {
+		t.Errorf("a replay of everything changed the state:\n%s", diff)
+	}
+}
+
 // Whatever the order of arrival and however often each arrives, the order ends
 // as its newest version, and every revision was another order.
 func TestFoldEndsAtTheNewestVersion(t *testing.T) {

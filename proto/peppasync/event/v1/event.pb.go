@@ -248,7 +248,12 @@ type Event struct {
 	Tracestate  string `protobuf:"bytes,7,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
 	// The whole order, where it came as one: over gRPC, from a file or from a poll;
 	// body is empty then.
-	Order         *v1.Order `protobuf:"bytes,8,opt,name=order,proto3" json:"order,omitempty"`
+	Order *v1.Order `protobuf:"bytes,8,opt,name=order,proto3" json:"order,omitempty"`
+	// When and by whom it was put in once more, from what the streams of events hold
+	// (peppasync replay); everything else is as it came in first. Absent for an event that
+	// came in from outside. What was replayed is not replayed again.
+	ReplayedAt    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=replayed_at,json=replayedAt,proto3" json:"replayed_at,omitempty"`
+	ReplayedBy    string                 `protobuf:"bytes,10,opt,name=replayed_by,json=replayedBy,proto3" json:"replayed_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -339,6 +344,20 @@ func (x *Event) GetOrder() *v1.Order {
 	return nil
 }
 
+func (x *Event) GetReplayedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReplayedAt
+	}
+	return nil
+}
+
+func (x *Event) GetReplayedBy() string {
+	if x != nil {
+		return x.ReplayedBy
+	}
+	return ""
+}
+
 var File_peppasync_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_peppasync_event_v1_event_proto_rawDesc = "" +
@@ -357,7 +376,7 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"resolution\x18\x06 \x01(\x0e2\x1e.peppasync.event.v1.ResolutionR\n" +
 	"resolution\x12\x1c\n" +
-	"\tconnector\x18\a \x01(\tR\tconnector\"\x8f\x02\n" +
+	"\tconnector\x18\a \x01(\tR\tconnector\"\xed\x02\n" +
 	"\x05Event\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x0e\n" +
@@ -369,7 +388,12 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"tracestate\x18\a \x01(\tR\n" +
 	"tracestate\x12/\n" +
-	"\x05order\x18\b \x01(\v2\x19.peppasync.order.v1.OrderR\x05order*V\n" +
+	"\x05order\x18\b \x01(\v2\x19.peppasync.order.v1.OrderR\x05order\x12;\n" +
+	"\vreplayed_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"replayedAt\x12\x1f\n" +
+	"\vreplayed_by\x18\n" +
+	" \x01(\tR\n" +
+	"replayedBy*V\n" +
 	"\n" +
 	"Resolution\x12\x1a\n" +
 	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -405,11 +429,12 @@ var file_peppasync_event_v1_event_proto_depIdxs = []int32{
 	0, // 3: peppasync.event.v1.Release.resolution:type_name -> peppasync.event.v1.Resolution
 	4, // 4: peppasync.event.v1.Event.received_at:type_name -> google.protobuf.Timestamp
 	5, // 5: peppasync.event.v1.Event.order:type_name -> peppasync.order.v1.Order
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	4, // 6: peppasync.event.v1.Event.replayed_at:type_name -> google.protobuf.Timestamp
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_event_v1_event_proto_init() }
