@@ -39,7 +39,9 @@ Start with:         peppasync up -f deploy/demo
 One process a role: peppasync apply -f DIR --nats URL, then each role with --nats URL.`,
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
-	root.AddCommand(newUp(), newApply(), newValidate(), newNATS(), newConnectors(), newHolds(), newRelease(), newReplay())
+	root.AddCommand(
+		newUp(), newApply(), newValidate(), newNATS(), newConnectors(), newHolds(), newRelease(), newReplay(), newImport(),
+	)
 	for _, role := range up.Roles() {
 		root.AddCommand(newRole(role))
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,7 +14,16 @@ import (
 	"github.com/peppasync/peppasync/services/up"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// asCommand makes the test binary the command, for tests that have to kill it.
+const asCommand = "PEPPASYNC_TEST_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const demo = "../../deploy/demo"
 
@@ -59,6 +69,8 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		"no address for gRPC":      {[]string{"up", "-f", demo, "--listen", "127.0.0.1:0", "--grpc-listen", "here"}, "--grpc-listen here:"},
 		"no address for programs":  {[]string{"up", "-f", demo, "--listen", "127.0.0.1:0", "--ingest-grpc-listen", "here"}, "--ingest-grpc-listen here:"},
 		"no address of ingest":     {[]string{"ingest", "--nats", "nats://127.0.0.1:1", "--listen", "127.0.0.1:0", "--grpc-listen", "here"}, "--grpc-listen here:"},
+		"no secret to import with": {[]string{"import", "x.csv", "--connector", "desk"}, "there is no secret: name a file by --secret-file, or set PEPPASYNC_IMPORT_SECRET"},
+		"no secret file":           {[]string{"import", "x.csv", "--connector", "desk", "--secret-file", "/nowhere"}, "--secret-file: open /nowhere"},
 		"no address for metrics":   {[]string{"up", "-f", demo, "--metrics-listen", "here"}, "--metrics-listen here:"},
 		"a folder that is not":     {[]string{"validate", "-f", "/nowhere"}, "/nowhere"},
 		"a folder without files":   {[]string{"validate", "-f", "."}, "1 problem(s)"},

@@ -40,6 +40,8 @@ var purePackages = []string{
 	"services/throttle-dispatcher/internal/queue",
 	"services/inventory-reconciler/internal/allocation",
 	"services/logic-gate/internal/plan",
+	"services/ingest/internal/submission",
+	"services/peppasync/internal/orderfile",
 	"services/notifier/internal/message",
 	"services/internal/order",
 	"services/internal/fault",
