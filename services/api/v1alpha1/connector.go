@@ -123,7 +123,7 @@ type ConnectorSpec struct {
 	// How long after its last possible arrival a call whose outcome is unknown may
 	// still take effect: a slow system may commit minutes after the connection was
 	// cut. "Not found" counts only after that, and until then what concerns the
-	// same order waits. Not written means 15m for NetSuite, 1m for HTTP, Twilio and WooCommerce.
+	// same order waits. Not written means 15m for NetSuite, 1m for HTTP, Twilio and the shops.
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('24h')",message="commitHorizon is between 0s and 24h, such as 15m"
 	// +optional
 	CommitHorizon *metav1.Duration `json:"commitHorizon,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,6 +28,8 @@ type Source struct {
 	Shown bool
 	// Orders are bodies that hold a whole order, with the topic they come by.
 	Orders []OrderCase
+	// Thin are bodies that only name an order; ID is the one that they name.
+	Thin []OrderCase
 	// Others are topics that carry no order.
 	Others []string
 }
@@ -82,6 +85,12 @@ func (s Source) Test(t *testing.T) {
 		t.Run(o.Topic, func(t *testing.T) {
 			t.Run("signatures", func(t *testing.T) { s.testVerify(t, o) })
 			t.Run("its order", func(t *testing.T) { s.testOrder(t, o) })
+		})
+	}
+	for _, o := range s.Thin {
+		t.Run(o.Topic, func(t *testing.T) {
+			t.Run("signatures", func(t *testing.T) { s.testVerify(t, o) })
+			t.Run("the order that it names", func(t *testing.T) { s.testThin(t, o) })
 		})
 	}
 	t.Run("topics without an order", func(t *testing.T) {
@@ -154,8 +163,34 @@ func (s Source) testOrder(t *testing.T, o OrderCase) {
 			t.Fatalf("cut after %d bytes: error %v, want ErrMalformed", cut, err)
 		}
 	}
+	s.checkBodies(t, o.Topic)
+}
+
+// testThin checks that an event which only names its order says so, and which.
+func (s Source) testThin(t *testing.T, o OrderCase) {
+	thin, ok := s.Source.(connectors.Thin)
+	if !ok {
+		t.Fatal("the source is no connectors.Thin, so nobody can be asked for the order")
+	}
+	body := o.event()
+	if order, err := s.Source.Order(s.spec(), o.Topic, body); order != nil || !errors.Is(err, connectors.ErrThin) {
+		t.Errorf("order %v, error %v, want ErrThin", order, err)
+	}
+	if id, err := thin.OrderID(s.spec(), o.Topic, body); id != o.ID || err != nil {
+		t.Errorf("id %q, error %v, want %q", id, err, o.ID)
+	}
+	for cut := range len(bytes.TrimSpace(body)) {
+		if id, err := thin.OrderID(s.spec(), o.Topic, body[:cut]); id != "" || !errors.Is(err, connectors.ErrMalformed) {
+			t.Fatalf("cut after %d bytes: id %q, error %v, want ErrMalformed", cut, id, err)
+		}
+	}
+	s.checkBodies(t, o.Topic)
+}
+
+func (s Source) checkBodies(t *testing.T, topic string) {
+	t.Helper()
 	for _, body := range []string{"", "null", "[]", "5", `"x"`, "{", "{}", "\x00", "<html>", `{"id":1e3}`, `{"id":{"id":{}}}`} {
-		s.check(t, o.Topic, []byte(body))
+		s.check(t, topic, []byte(body))
 	}
 }
 
@@ -176,9 +211,11 @@ func (s Source) check(t *testing.T, topic string, body []byte) {
 	}
 }
 
+func (s Source) cases() []OrderCase { return slices.Concat(s.Orders, s.Thin) }
+
 // FuzzOrder feeds arbitrary bodies.
 func (s Source) FuzzOrder(f *testing.F) {
-	for _, o := range s.Orders {
+	for _, o := range s.cases() {
 		f.Add(o.Topic, o.event())
 	}
 	f.Fuzz(func(t *testing.T, topic string, body []byte) { s.check(t, topic, body) })
@@ -187,14 +224,14 @@ func (s Source) FuzzOrder(f *testing.F) {
 // FuzzVerify feeds arbitrary signatures, which nobody can guess.
 func (s Source) FuzzVerify(f *testing.F) {
 	_, _, guess := s.keys()
-	for _, o := range s.Orders {
+	for _, o := range s.cases() {
 		header := s.Sign(o.Topic, eventName, o.Body, guess)
 		for name := range header {
 			f.Add(name, header.Get(name), o.Body)
 		}
 	}
 	f.Fuzz(func(t *testing.T, name, value string, body []byte) {
-		header := s.Sign(s.Orders[0].Topic, eventName, body, guess)
+		header := s.Sign(s.cases()[0].Topic, eventName, body, guess)
 		header.Set(name, value)
 		// A delivery that tells nothing may be unsigned.
 		if events, err := s.verify(header, body, s.rotating()); !errors.Is(err, connectors.ErrSignature) && (err != nil || len(events) > 0) {

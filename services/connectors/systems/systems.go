@@ -5,6 +5,7 @@ package systems
 import (
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/bigcommerce"
 	"github.com/peppasync/peppasync/services/connectors/http"
 	"github.com/peppasync/peppasync/services/connectors/netsuite"
 	"github.com/peppasync/peppasync/services/connectors/shopify"
@@ -18,6 +19,7 @@ func All() map[string]connectors.System {
 	return map[string]connectors.System{
 		string(v1alpha1.SystemShopify):     shopify.Shopify{},
 		string(v1alpha1.SystemWooCommerce): woocommerce.WooCommerce{},
+		string(v1alpha1.SystemBigCommerce): bigcommerce.BigCommerce{},
 		string(v1alpha1.SystemNetSuite):    netsuite.NetSuite{},
 		string(v1alpha1.SystemHTTP):        http.New(),
 		string(v1alpha1.SystemTwilio):      twilio.Twilio{},
@@ -29,6 +31,7 @@ func Sources() map[string]connectors.Source {
 	return map[string]connectors.Source{
 		string(v1alpha1.SystemShopify):     shopify.Shopify{},
 		string(v1alpha1.SystemWooCommerce): woocommerce.WooCommerce{},
+		string(v1alpha1.SystemBigCommerce): bigcommerce.BigCommerce{},
 	}
 }
 

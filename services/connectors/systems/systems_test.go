@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestEverySystemThatAConnectorCanNameIsThere(t *testing.T) {
 	want := []string{
 		string(v1alpha1.SystemHTTP), string(v1alpha1.SystemNetSuite), string(v1alpha1.SystemShopify), string(v1alpha1.SystemTwilio),
-		string(v1alpha1.SystemWooCommerce),
+		string(v1alpha1.SystemWooCommerce), string(v1alpha1.SystemBigCommerce),
 	}
 	slices.Sort(want)
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(systems.All()))); diff != "" {

@@ -108,6 +108,7 @@ func source() conformance.Source {
 			{Topic: "order.updated", Body: []byte(`{"id":1,"status":"cancelled","date_modified_gmt":"2026-11-23T14:30:00","line_items":[]}`), ID: "1"},
 			{Topic: "order.restored", Body: []byte(`{"id":1,"date_modified_gmt":"2026-11-23T14:30:00","line_items":[]}`), ID: "1"},
 		},
+		Thin:   []conformance.OrderCase{{Topic: "order.deleted", Body: []byte(`{"id":727}`), ID: "727"}},
 		Others: []string{"", "orders/create", "product.updated", "customer.created", "action.woocommerce_add_to_cart"},
 	}
 }

@@ -1,0 +1,258 @@
+package bigcommerce_test
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/bigcommerce"
+	"github.com/peppasync/peppasync/services/connectors/conformance"
+	"github.com/peppasync/peppasync/services/connectors/listing"
+	"github.com/peppasync/peppasync/services/connectors/quota"
+	"github.com/peppasync/peppasync/services/internal/fault"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+//go:embed testdata/order.json
+var orderJSON []byte
+
+var (
+	since    = time.Date(2026, 11, 23, 14, 0, 0, 0, time.UTC)
+	readCall = connectors.Call{Operation: connectors.OperationReadOrder, Arguments: listing.OrderArguments("118")}
+	listCall = connectors.Call{Operation: connectors.OperationListOrders, Arguments: listing.Orders{Since: since}.Arguments()}
+	hookCall = connectors.Call{Operation: connectors.OperationListWebhooks, Arguments: listing.WebhooksArguments("")}
+	putCall  = connectors.Call{
+		Operation: connectors.OperationPutWebhook, IdempotencyKey: "0197a1de-0000-7000-8000-000000000001",
+		Arguments: listing.Webhook{Topic: "store/order/*", Address: "https://in.example/v1/webhooks/store"}.Arguments(),
+	}
+)
+
+const hooksJSON = `{"data":[
+	{"id":9,"scope":"store/order/created","destination":"https://in.example/v1/webhooks/store","is_active":true},
+	{"id":18048287,"scope":"store/order/*","destination":"https://in.example/v1/webhooks/store","headers":{"X-Peppasync-Token":"x"},"is_active":true}],
+	"meta":{"pagination":{"total":2,"count":2,"per_page":250,"current_page":1,"total_pages":1}}}`
+
+func spec() *v1alpha1.ConnectorSpec {
+	return &v1alpha1.ConnectorSpec{
+		System: v1alpha1.SystemBigCommerce, Endpoint: "https://api.bigcommerce.com/stores/abc",
+		Auth: &v1alpha1.Authentication{SecretRef: v1alpha1.SecretReference{Name: "store"}},
+	}
+}
+
+func system() conformance.System {
+	whole := strings.TrimSpace(string(orderJSON))
+	return conformance.System{
+		System: bigcommerce.BigCommerce{},
+		Spec:   spec(),
+		Secret: connectors.Secret{"accessToken": "token-0123456789abcdef"},
+		Cases: []conformance.Case{
+			{Call: readCall, Accepted: connectors.Reply{Status: 200, Body: []byte(whole)}, HasValue: true},
+			{Call: listCall, Accepted: connectors.Reply{Status: 200, Body: []byte("[" + compact(whole) + "]")}, HasValue: true},
+			{Call: hookCall, Accepted: connectors.Reply{Status: 200, Body: []byte(hooksJSON)}, HasValue: true},
+			{
+				Call: putCall, Accepted: connectors.Reply{Status: 200, Body: []byte(`{"data":{"id":18048287,"is_active":true},"meta":{}}`)}, Reference: "18048287",
+				Lookups: map[string]conformance.Lookup{
+					"it is there":     {Reply: connectors.Reply{Status: 200, Body: []byte(hooksJSON)}, Presence: connectors.Present, Reference: "18048287"},
+					"there are none":  {Reply: connectors.Reply{Status: 200, Body: []byte(`{"data":[],"meta":{}}`)}, Presence: connectors.Absent},
+					"one that is off": {Reply: connectors.Reply{Status: 200, Body: []byte(strings.ReplaceAll(hooksJSON, "true", "false"))}, Presence: connectors.Absent},
+				},
+			},
+		},
+	}
+}
+
+func compact(text string) string {
+	var value any
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&value); err != nil {
+		panic(err)
+	}
+	out, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	return string(out)
+}
+
+func TestSystemConformance(t *testing.T) { system().Test(t) }
+func FuzzRead(f *testing.F)              { system().FuzzRead(f) }
+
+func event(scope string) []byte {
+	return fmt.Appendf(nil, `{"producer":"stores/abc","hash":"3f9ea420af83450d7ef9f78b08c8af25b2213637","created_at":1764000000,"store_id":"1001","scope":%q,"data":{"type":"order","id":173331}}`, scope)
+}
+
+func show(_, _ string, _ []byte, key string) http.Header {
+	header := make(http.Header)
+	header.Set("X-Peppasync-Token", key)
+	return header
+}
+
+func source() conformance.Source {
+	var thin []conformance.OrderCase
+	for _, scope := range []string{"store/order/created", "store/order/updated", "store/order/statusUpdated", "store/order/archived", "store/order/refund/created"} {
+		thin = append(thin, conformance.OrderCase{Topic: scope, Body: event(scope), ID: "173331"})
+	}
+	return conformance.Source{
+		Source: bigcommerce.BigCommerce{}, Shown: true, Sign: show, Thin: thin,
+		Others: []string{"", "store/order/*", "store/order/metafield/created", "store/product/updated", "store/cart/created", "orders/create"},
+	}
+}
+
+func TestSourceConformance(t *testing.T) { source().Test(t) }
+func FuzzOrder(f *testing.F)             { source().FuzzOrder(f) }
+func FuzzVerify(f *testing.F)            { source().FuzzVerify(f) }
+
+func TestEachDeliveryIsAnEventOfItsOwn(t *testing.T) {
+	verify := func(at time.Time, body []byte) connectors.Event {
+		events, err := bigcommerce.BigCommerce{}.Verify(connectors.Delivery{
+			Header: show("", "", nil, "k"), Body: body, Secret: connectors.Secret{"secret": "k"}, ReceivedAt: at,
+		})
+		if err != nil || len(events) != 1 {
+			t.Fatalf("%+v, error %v", events, err)
+		}
+		return events[0]
+	}
+	first := verify(conformance.At, event("store/order/updated"))
+	if !first.TriggeredAt.Equal(time.Unix(1764000000, 0)) || first.Topic != "store/order/updated" {
+		t.Errorf("%+v", first)
+	}
+	// The body of a second change within the second is the same to the byte.
+	if second := verify(conformance.At.Add(time.Millisecond), event("store/order/updated")); second.ID == first.ID {
+		t.Error("a change is taken for a repetition of the one before, which may have been read already")
+	}
+	for _, body := range []string{"", "{}", "null", "[]", `{"scope":"a b"}`} {
+		_, err := bigcommerce.BigCommerce{}.Verify(connectors.Delivery{Header: show("", "", nil, "k"), Body: []byte(body), Secret: connectors.Secret{"secret": "k"}})
+		if !errors.Is(err, connectors.ErrMalformed) {
+			t.Errorf("%q: error %v, want ErrMalformed", body, err)
+		}
+	}
+}
+
+func TestTheSecretIsPutInLast(t *testing.T) {
+	store := bigcommerce.BigCommerce{}
+	request, err := store.Request(spec(), putCall)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := string(request.Body)
+	sealed, err := store.Seal(spec(), putCall, request, connectors.Secret{"secret": "whsec"})
+	want := `{"scope":"store/order/*","destination":"https://in.example/v1/webhooks/store","is_active":true,"headers":{"X-Peppasync-Token":"whsec"}}`
+	if err != nil || string(sealed.Body) != want {
+		t.Errorf("error %v, body %s, want %s", err, sealed.Body, want)
+	}
+	if string(request.Body) != before || strings.Contains(before, "whsec") {
+		t.Errorf("the request that is kept: %s", request.Body)
+	}
+	if _, err := store.Seal(spec(), putCall, request, nil); !errors.Is(err, connectors.ErrSecret) {
+		t.Errorf("without a secret: error %v, want ErrSecret", err)
+	}
+	read, _ := store.Request(spec(), readCall)
+	if same, err := store.Seal(spec(), readCall, read, nil); err != nil || same.Path != read.Path {
+		t.Errorf("a request that needs none: %+v, error %v", same, err)
+	}
+}
+
+func TestRequests(t *testing.T) {
+	mend := connectors.Call{Operation: connectors.OperationPutWebhook, Arguments: listing.Webhook{ID: "9", Topic: "store/order/*", Address: "https://x.example/"}.Arguments()}
+	tied := connectors.Call{Operation: connectors.OperationListOrders, Arguments: listing.Orders{Since: since, Page: "2026-11-23T15:00:00/7"}.Arguments()}
+	tests := map[string]struct {
+		call         connectors.Call
+		method, path string
+	}{
+		"an order with its lines": {readCall, "GET", "/v2/orders/118?include=consignments.line_items"},
+		"orders since a moment": {listCall, "GET",
+			"/v2/orders?include=consignments.line_items&limit=50&min_date_modified=2026-11-23T13%3A59%3A59%2B00%3A00&sort=date_modified%3Aasc"},
+		"orders of one second": {tied, "GET",
+			"/v2/orders?include=consignments.line_items&limit=50&max_date_modified=2026-11-23T15%3A00%3A01%2B00%3A00&min_date_modified=2026-11-23T14%3A59%3A59%2B00%3A00&min_id=7&sort=id%3Aasc"},
+		"webhooks":          {hookCall, "GET", "/v3/hooks?limit=250&page=1"},
+		"a new webhook":     {putCall, "POST", "/v3/hooks"},
+		"a webhook to mend": {mend, "PUT", "/v3/hooks/9"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			request, err := bigcommerce.BigCommerce{}.Request(spec(), test.call)
+			if err != nil || request.Method != test.method || request.Path != test.path || request.Header.Get("Accept") != "application/json" {
+				t.Errorf("%s %s, error %v, want %s %s, in JSON", request.Method, request.Path, err, test.method, test.path)
+			}
+		})
+	}
+	for _, id := range []string{"..", "1/products", "1?x", "x", "-1"} {
+		if _, err := (bigcommerce.BigCommerce{}).Request(spec(), connectors.Call{Operation: connectors.OperationReadOrder, Arguments: listing.OrderArguments(id)}); err == nil {
+			t.Errorf("order %q is asked for", id)
+		}
+	}
+}
+
+func TestReplies(t *testing.T) {
+	type want struct {
+		class fault.Class
+		code  string
+		wait  time.Duration
+	}
+	const throttled = `{"status":429,"title":"You have made too many requests to the API.","type":"x"}`
+	header := http.Header{"X-Rate-Limit-Requests-Left": {"0"}, "X-Rate-Limit-Requests-Quota": {"150"}, "X-Rate-Limit-Time-Reset-Ms": {"1500"}, "X-Rate-Limit-Time-Window-Ms": {"30000"}}
+	tests := map[string]struct {
+		call   connectors.Call
+		status int
+		body   string
+		header http.Header
+		want   want
+	}{
+		"no such order":          {readCall, 404, `[{"status":404,"message":"The requested resource was not found."}]`, nil, want{fault.Conflict, connectors.CodeNoSuchOrder, 0}},
+		"a gateway's 404":        {readCall, 404, `<html>`, nil, want{fault.Permanent, "http-404", 0}},
+		"a 404 of version 3":     {putCall, 404, `{"status":404,"title":"Webhook with id [9] not found"}`, nil, want{fault.Permanent, "http-404", 0}},
+		"nobody ordered it":      {readCall, 200, `{"id":1,"status_id":0}`, nil, want{fault.Conflict, connectors.CodeNoSuchOrder, 0}},
+		"an order without lines": {readCall, 200, `{"id":1,"status_id":11,"items_total":2,"date_modified":"Mon, 23 Nov 2026 14:30:00 +0000","consignments":{"url":"x","resource":"y"}}`, nil, want{fault.Permanent, "order-unreadable", 0}},
+		"too many":               {readCall, 429, throttled, header, want{fault.Throttled, "http-429", 1500 * time.Millisecond}},
+		"a token without scope":  {hookCall, 403, `{"status":403,"title":"You don't have a required scope to access the endpoint"}`, nil, want{fault.Conflict, connectors.CodeNoRight, 0}},
+		"the same for an order":  {readCall, 403, `{"status":403,"title":"You don't have a required scope to access the endpoint"}`, nil, want{fault.Auth, "http-403", 0}},
+		"a token that is none":   {hookCall, 401, `{"status":401,"title":"Unauthorized"}`, nil, want{fault.Auth, "http-401", 0}},
+		"a scope that is none":   {putCall, 422, `{"status":422,"title":"JSON data is missing or invalid","errors":{"scope":"error.invalid.scope"}}`, nil, want{fault.Permanent, "http-422", 0}},
+		"a list of nothing":      {listCall, 204, ``, nil, want{fault.OK, "", 0}},
+		"an order of nothing":    {readCall, 204, ``, nil, want{fault.Unknown, "unreadable-reply", 0}},
+		"XML":                    {listCall, 200, `<?xml version="1.0"?><orders/>`, nil, want{fault.Unknown, "unreadable-reply", 0}},
+		"webhooks without data":  {hookCall, 200, `{}`, nil, want{fault.Unknown, "unreadable-reply", 0}},
+		"a webhook without id":   {putCall, 200, `{"data":{}}`, nil, want{fault.Unknown, "unreadable-reply", 0}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			answer := system().Check(t, test.call, connectors.Reply{Status: test.status, Header: test.header, Body: []byte(test.body), Written: true, At: conformance.At})
+			if got := (want{answer.Class, answer.Cause.Code, answer.Wait}); got != test.want {
+				t.Errorf("%+v (%s), want %+v", got, answer.Cause.Detail, test.want)
+			}
+		})
+	}
+	if figures := quota.Read(header, conformance.At); len(figures) != 1 || figures[0].Limit != 150 || figures[0].Remaining != 0 || figures[0].Per != 30*time.Second {
+		t.Errorf("the quota is read as %+v", figures)
+	}
+}
+
+func TestTheTopicsThatAFoundOrderWouldHaveComeBy(t *testing.T) {
+	store := bigcommerce.BigCommerce{}
+	standing := func(status string) *orderv1.Order {
+		return &orderv1.Order{Attributes: map[string]string{"bigcommerce_status": status}}
+	}
+	if store.Topic(nil, false) != "store/order/created" || store.Topic(nil, true) != "store/order/updated" {
+		t.Error("a new order is created, and one that is known updated")
+	}
+	if got := store.Phases(standing("Shipped"), standing("Shipped")); len(got) != 0 {
+		t.Errorf("the same status: %v", got)
+	}
+	for _, known := range []*orderv1.Order{nil, standing("Awaiting Fulfillment")} {
+		if got := store.Phases(known, standing("Shipped")); len(got) != 1 || got[0] != "store/order/statusUpdated" {
+			t.Errorf("from %v to Shipped: %v", known, got)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package bigcommerce_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/bigcommerce"
+	"github.com/peppasync/peppasync/services/connectors/listing"
+	"github.com/peppasync/peppasync/services/internal/fault"
+)
+
+// shelf answers lists of orders as a store does: orders by id, with the second in which
+// each was changed.
+type shelf struct {
+	orders map[int]int
+	// exclusive: the ends of a span are not part of it, nor is min_id.
+	exclusive bool
+}
+
+func (s shelf) list(t *rapid.T, path string) connectors.Reply {
+	target, err := url.Parse(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := target.Query()
+	number := func(name string, otherwise int) int {
+		text := query.Get(name)
+		if text == "" {
+			return otherwise
+		}
+		if at, err := time.Parse(time.RFC3339, text); err == nil {
+			return int(at.Sub(since) / time.Second)
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	first, last, minID := number("min_date_modified", -1<<30), number("max_date_modified", 1<<30), number("min_id", -1)
+	if s.exclusive {
+		first, last, minID = first+1, last-1, minID+1
+	}
+	var ids []int
+	for id, modified := range s.orders {
+		if modified >= first && modified <= last && id >= minID {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b int) int {
+		if query.Get("sort") == "date_modified:asc" && s.orders[a] != s.orders[b] {
+			return s.orders[a] - s.orders[b]
+		}
+		return a - b
+	})
+	ids = ids[:min(len(ids), number("limit", 50))]
+	if len(ids) == 0 {
+		return connectors.Reply{Status: http.StatusNoContent, Written: true}
+	}
+	var body []string
+	for _, id := range ids {
+		at := since.Add(time.Duration(s.orders[id]) * time.Second)
+		body = append(body, fmt.Sprintf(`{"id":%d,"status_id":11,"date_modified":%q}`, id, at.Format(time.RFC1123Z)))
+	}
+	return connectors.Reply{Status: http.StatusOK, Written: true, Body: []byte("[" + strings.Join(body, ",") + "]")}
+}
+
+// TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile turns pages while orders leave
+// their place for the end, as they do in a store that sells.
+func TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		store := shelf{orders: make(map[int]int), exclusive: rapid.Bool().Draw(t, "exclusive")}
+		for id := range rapid.IntRange(0, 200).Draw(t, "orders") {
+			// Few seconds, so that some have more than a page.
+			store.orders[id+1] = rapid.IntRange(0, 3).Draw(t, "second")
+		}
+		seen, now := make(map[string]bool), 4
+		var page string
+		for turned := 0; ; turned++ {
+			if turned > 400 {
+				t.Fatalf("no end after %d pages, at %q", turned, page)
+			}
+			call := connectors.Call{Operation: connectors.OperationListOrders, Arguments: listing.Orders{Since: since, Page: page}.Arguments()}
+			request, err := bigcommerce.BigCommerce{}.Request(spec(), call)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer := bigcommerce.BigCommerce{}.Read(spec(), call, store.list(t, request.Path))
+			if answer.Class != fault.OK {
+				t.Fatalf("page %q: %s %+v", page, answer.Class, answer.Cause)
+			}
+			found, err := listing.ParseOrderPage(answer.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, order := range found.Orders {
+				seen[order.GetId()] = true
+			}
+			if page = found.Next; page == "" {
+				break
+			}
+			for range rapid.IntRange(0, 3).Draw(t, "changes") {
+				if now++; now < 12 && len(store.orders) > 0 {
+					store.orders[rapid.IntRange(1, len(store.orders)).Draw(t, "changed")] = now
+				}
+			}
+		}
+		for id, modified := range store.orders {
+			if !seen[strconv.Itoa(id)] {
+				t.Fatalf("order %d, changed at %d, was on no page", id, modified)
+			}
+		}
+	})
+}
+
+func TestOneOddOrderDoesNotHideTheOthers(t *testing.T) {
+	body := `[{"id":1,"status_id":11,"date_modified":"Mon, 23 Nov 2026 14:30:00 +0000"},
+		{"id":2,"status_id":11,"items_total":3,"date_modified":"Mon, 23 Nov 2026 14:31:00 +0000"},
+		{"id":3,"status_id":0,"date_modified":"Mon, 23 Nov 2026 14:32:00 +0000"}]`
+	answer := system().Check(t, listCall, connectors.Reply{Status: 200, Body: []byte(body), Written: true})
+	found, err := listing.ParseOrderPage(answer.Value)
+	if err != nil || len(found.Orders) != 1 || len(found.Partial) != 1 || found.Partial[0].ID != "2" || found.Next != "" {
+		t.Errorf("%+v, error %v: want order 1, order 2 in part, and nothing of what nobody ordered", found, err)
+	}
+}
+
+func TestWhatIsMoreThanAnAnswerHoldsIsLeftToTheNextPage(t *testing.T) {
+	var orders []string
+	for id := range 50 {
+		at := since.Add(time.Duration(id) * time.Second)
+		orders = append(orders, fmt.Sprintf(`{"id":%d,"status_id":11,"date_modified":%q,"customer_message":%q}`, id+1, at.Format(time.RFC1123Z), strings.Repeat("x", 10_000)))
+	}
+	answer := system().Check(t, listCall, connectors.Reply{Status: 200, Body: []byte("[" + strings.Join(orders, ",") + "]"), Written: true})
+	found, err := listing.ParseOrderPage(answer.Value)
+	if err != nil || len(found.Orders) < 20 || len(found.Orders) > 40 {
+		t.Fatalf("%d orders of 10 kB each, error %v", len(found.Orders), err)
+	}
+	if last := found.Orders[len(found.Orders)-1].GetUpdatedAt().AsTime().Format("2006-01-02T15:04:05"); found.Next != last {
+		t.Errorf("next %q after the order of %s", found.Next, last)
+	}
+}

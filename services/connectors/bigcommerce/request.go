@@ -1,0 +1,189 @@
+package bigcommerce
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/listing"
+)
+
+const (
+	orders   = "/v2/orders"
+	webhooks = "/v3/hooks"
+	// included brings the lines along, which are a request of their own otherwise: one
+	// permit, and one moment that all of the order is of.
+	included = "consignments.line_items"
+	// ordersPerPage orders are some 400 KiB as a store writes them, and a third of that as
+	// they are kept; what is more than an answer holds is left to the next page.
+	ordersPerPage   = 50
+	webhooksPerPage = 250
+	// commitHorizon is far more than the API lets a request run.
+	commitHorizon = time.Minute
+)
+
+// Operations are the queries that events, a poll and a look at the webhooks need, and
+// the making of a webhook. A second call would make a second webhook, so it is looked
+// up before.
+func (BigCommerce) Operations(spec *v1alpha1.ConnectorSpec) map[string]connectors.Operation {
+	return map[string]connectors.Operation{
+		connectors.OperationReadOrder:    {Effect: connectors.EffectNone},
+		connectors.OperationListOrders:   {Effect: connectors.EffectNone},
+		connectors.OperationListWebhooks: {Effect: connectors.EffectNone},
+		connectors.OperationPutWebhook: {
+			Effect: connectors.EffectOnce, CommitHorizon: connectors.CommitHorizon(spec, commitHorizon),
+		},
+	}
+}
+
+// Authorize needs the key "accessToken" of a store-level API account.
+func (BigCommerce) Authorize(_ *v1alpha1.ConnectorSpec, secret connectors.Secret) (http.Header, error) {
+	token := secret["accessToken"]
+	if token == "" {
+		return nil, fmt.Errorf("%w: key \"accessToken\" is missing or empty", connectors.ErrSecret)
+	}
+	return http.Header{"X-Auth-Token": {token}}, nil
+}
+
+// Request builds the request of a call.
+func (BigCommerce) Request(_ *v1alpha1.ConnectorSpec, call connectors.Call) (connectors.Request, error) {
+	request, err := requestOf(call)
+	if err != nil {
+		return connectors.Request{}, fmt.Errorf("%s: %w", call.Operation, err)
+	}
+	return request, nil
+}
+
+func requestOf(call connectors.Call) (connectors.Request, error) {
+	switch call.Operation {
+	case connectors.OperationReadOrder:
+		id, err := listing.ParseOrderID(call.Arguments)
+		if err != nil {
+			return connectors.Request{}, err
+		}
+		if !isID(id) {
+			return connectors.Request{}, fmt.Errorf("id %q: want a whole number", id)
+		}
+		return get(orders+"/"+id, url.Values{"include": {included}}), nil
+	case connectors.OperationListOrders:
+		at, err := cursorOf(call)
+		if err != nil {
+			return connectors.Request{}, err
+		}
+		return get(orders, at.query()), nil
+	case connectors.OperationListWebhooks:
+		page, err := webhookPage(call)
+		if err != nil {
+			return connectors.Request{}, err
+		}
+		return get(webhooks, url.Values{"limit": {strconv.Itoa(webhooksPerPage)}, "page": {strconv.Itoa(page)}}), nil
+	case connectors.OperationPutWebhook:
+		return putWebhook(call)
+	}
+	return connectors.Request{}, errors.New("BigCommerce has readOrder, listOrders, listWebhooks and putWebhook")
+}
+
+// Probe asks for one order, with the credentials that calls have.
+func (BigCommerce) Probe(*v1alpha1.ConnectorSpec) connectors.Request {
+	return get(orders, url.Values{"limit": {"1"}})
+}
+
+// webhookBody is a webhook as it is written. Seal puts the secret into its headers.
+type webhookBody struct {
+	Scope       string            `json:"scope"`
+	Destination string            `json:"destination"`
+	IsActive    bool              `json:"is_active"`
+	Headers     map[string]string `json:"headers,omitempty"`
+}
+
+func putWebhook(call connectors.Call) (connectors.Request, error) {
+	put, err := listing.ParseWebhook(call.Arguments)
+	if err != nil {
+		return connectors.Request{}, err
+	}
+	if put.ID != "" && !isID(put.ID) {
+		return connectors.Request{}, fmt.Errorf("id %q: want a whole number", put.ID)
+	}
+	body, err := json.Marshal(webhookBody{Scope: put.Topic, Destination: put.Address, IsActive: true})
+	if err != nil {
+		return connectors.Request{}, fmt.Errorf("encode the webhook: %w", err)
+	}
+	request := get(webhooks, nil)
+	request.Method = http.MethodPost
+	if put.ID != "" {
+		request = get(webhooks+"/"+put.ID, nil)
+		request.Method = http.MethodPut
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Body = body
+	return request, nil
+}
+
+// Seal puts in the header by which the store shows that it is the sender.
+func (BigCommerce) Seal(_ *v1alpha1.ConnectorSpec, call connectors.Call, request connectors.Request, webhook connectors.Secret) (connectors.Request, error) {
+	if call.Operation != connectors.OperationPutWebhook || request.Method == http.MethodGet {
+		return request, nil
+	}
+	if webhook["secret"] == "" {
+		return connectors.Request{}, fmt.Errorf("%w: key \"secret\" is missing or empty", connectors.ErrSecret)
+	}
+	var body webhookBody
+	if err := json.Unmarshal(request.Body, &body); err != nil {
+		return connectors.Request{}, fmt.Errorf("the request holds no webhook: %w", err)
+	}
+	body.Headers = maps.Clone(body.Headers)
+	if body.Headers == nil {
+		body.Headers = make(map[string]string, 1)
+	}
+	body.Headers[headerToken] = webhook["secret"]
+	sealed, err := json.Marshal(body)
+	if err != nil {
+		return connectors.Request{}, fmt.Errorf("encode the webhook: %w", err)
+	}
+	request.Body = sealed
+	return request, nil
+}
+
+// Find lists the webhooks of that scope and destination.
+func (BigCommerce) Find(_ *v1alpha1.ConnectorSpec, lookup connectors.Lookup) (connectors.Request, bool) {
+	if lookup.Call.Operation != connectors.OperationPutWebhook {
+		return connectors.Request{}, false
+	}
+	put, err := listing.ParseWebhook(lookup.Call.Arguments)
+	if err != nil {
+		return connectors.Request{}, false
+	}
+	return get(webhooks, url.Values{"scope": {put.Topic}, "destination": {put.Address}, "limit": {strconv.Itoa(webhooksPerPage)}}), true
+}
+
+// get asks for JSON: version 2 answers in XML otherwise.
+func get(path string, query url.Values) connectors.Request {
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	return connectors.Request{Method: http.MethodGet, Path: path, Header: http.Header{"Accept": {"application/json"}}}
+}
+
+func isID(text string) bool {
+	return text != "" && len(text) <= 19 && strings.Trim(text, "0123456789") == ""
+}
+
+func webhookPage(call connectors.Call) (int, error) {
+	text, err := listing.ParsePage(call.Arguments)
+	if err != nil || text == "" {
+		return 1, err
+	}
+	page, err := strconv.Atoi(text)
+	if err != nil || page < 1 {
+		return 0, fmt.Errorf("page %q: want the next of the page before", text)
+	}
+	return page, nil
+}
