@@ -450,3 +450,20 @@ func TestADoorKnowsWhatCameInByTheOther(t *testing.T) {
 		t.Errorf("answered %v, %v", got, err)
 	}
 }
+
+// An instance that starts knows what programs handed in to the one before it.
+func TestWhatAProgramHandedInIsKnownAfterARestart(t *testing.T) {
+	b := bustest.Start(t)
+	before := start(t, b, nil).ready(t)
+	ctx := as(t.Context(), secret)
+	attributes := func(o *orderv1.Order) { o.Attributes = map[string]string{"a": "1", "b": "2", "c": "3", "d": "4"} }
+	if _, err := submit(ctx, before.program(t), whole("feed", "1", attributes)); err != nil {
+		t.Fatal(err)
+	}
+	before.end(t)
+	after := start(t, b, nil).ready(t).rebuiltAll(t)
+	got, err := submit(ctx, after.program(t), whole("feed", "1", attributes))
+	if err != nil || !got.GetRepetition() || len(stored(t, b)) != 1 {
+		t.Errorf("answered %v, %v", got, err)
+	}
+}

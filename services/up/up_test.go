@@ -260,7 +260,7 @@ spec:
 	if err == nil {
 		t.Fatal("it started")
 	}
-	for _, want := range []string{"a.yaml:5", "endpiont", "b.yaml:5", "Shopfy", "flow.yaml", "nowhere", "nothing was started"} {
+	for _, want := range []string{"a.yaml:6: spec.endpiont", "b.yaml:5", "Shopfy", "flow.yaml", "nowhere", "nothing was started"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in the error:\n%v", want, err)
 		}
