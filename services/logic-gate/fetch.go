@@ -113,6 +113,11 @@ func (s *settler) fetch(ctx context.Context, a *arrival, key string) error {
 	defer span.End()
 	id := fetchID(a, key)
 	span.SetAttributes(attribute.String("peppasync.order", key), attribute.String("peppasync.delivery", id))
+	if a.event.GetReplayedAt() != nil {
+		if answered, err := s.fetchedBefore(ctx, id); answered || err != nil {
+			return err
+		}
+	}
 	data, err := proto.Marshal(&dispatchv1.Delivery{
 		Id: id, Connector: a.event.GetConnector(), Lane: a.fetch.lane, Key: key, Operation: connectors.OperationReadOrder,
 		Requester: Role, CreatedAt: timestamppb.Now(), Event: a.event,
@@ -132,6 +137,29 @@ func (s *settler) fetch(ctx context.Context, a *arrival, key string) error {
 	}
 	span.SetStatus(codes.Error, "held")
 	return s.settleAside(ctx, a, key, fault.Cause{Code: "event-not-applied", Detail: err.Error()})
+}
+
+// fetchedBefore applies the answer that an event of a replay got when it came first. The
+// call is closed under its id, so that asking again would be answered by nobody; and what
+// was answered then is what a webhook would have had in its body. It reports false where
+// there was no such answer, or there is none any more.
+func (s *settler) fetchedBefore(ctx context.Context, id string) (bool, error) {
+	var record bus.Record
+	err := s.patience.do(ctx, func(ctx context.Context) (err error) {
+		record, err = s.records.Last(ctx, bus.StreamResult, bus.ResultSubject(Role, id))
+		return err
+	})
+	if errors.Is(err, bus.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("what fetch %s was answered: %w", id, err)
+	}
+	result := &dispatchv1.Result{}
+	if proto.Unmarshal(record.Data, result) != nil || result.GetOutcome() != dispatchv1.Outcome_OUTCOME_DELIVERED {
+		return false, nil
+	}
+	return true, s.applyFetched(ctx, record, result)
 }
 
 // fetched takes in what came of a fetch. The order is an event of the topic that named
@@ -154,7 +182,7 @@ func (s *settler) takeFetched(ctx context.Context, m *bus.Incoming, result *disp
 	code := result.GetCause().GetCode()
 	switch result.GetOutcome() {
 	case dispatchv1.Outcome_OUTCOME_DELIVERED:
-		return s.applyFetched(ctx, m, result)
+		return s.applyFetched(ctx, m.Record, result)
 	case dispatchv1.Outcome_OUTCOME_CONFLICT:
 		if code != connectors.CodeNoSuchOrder {
 			break
@@ -177,7 +205,7 @@ func (s *settler) takeFetched(ctx context.Context, m *bus.Incoming, result *disp
 	return s.holdFetch(ctx, result, fault.Cause{Code: code, Detail: result.GetOutcome().String() + " " + result.GetCause().GetDetail()})
 }
 
-func (s *settler) applyFetched(ctx context.Context, m *bus.Incoming, result *dispatchv1.Result) error {
+func (s *settler) applyFetched(ctx context.Context, answer bus.Record, result *dispatchv1.Result) error {
 	o, err := listing.ParseOrder(result.GetValue())
 	if err == nil && order.Key(result.GetConnector(), o.GetId()) != result.GetKey() {
 		err = fmt.Errorf("another order was answered, of the id %q", o.GetId())
@@ -187,7 +215,7 @@ func (s *settler) applyFetched(ctx context.Context, m *bus.Incoming, result *dis
 	}
 	event := proto.CloneOf(result.GetEvent())
 	event.Body, event.Order = nil, o
-	if t, ok := s.task(ctx, &arrival{event: event, stream: m.Stream, sequence: m.Sequence}); ok {
+	if t, ok := s.task(ctx, &arrival{event: event, stream: answer.Stream, sequence: answer.Sequence}); ok {
 		return t.run(ctx)
 	}
 	return nil

@@ -1,8 +1,23 @@
 package logicgate
 
 import (
+	"context"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	"github.com/peppasync/peppasync/services/internal/bus"
 )
+
+// again is an event as a replay puts it in.
+func again(e *eventv1.Event) *eventv1.Event {
+	e = proto.CloneOf(e)
+	e.ReplayedAt, e.ReplayedBy = timestamppb.Now(), "kim"
+	return e
+}
 
 // An event's id is forgotten after 64 later ones of its order. Then its version tells
 // that it is old: the order stays as it is, and nobody is called again.
@@ -64,5 +79,55 @@ func TestTwoBodiesOfOneSecondAreTwoVersions(t *testing.T) {
 	w.eventually("both", func() bool { return gate.Stats().Events == 11 })
 	if got := w.state("shopify_5001").GetOrder(); got.GetFinancialStatus() != "paid" {
 		t.Errorf("financial status %q", got.GetFinancialStatus())
+	}
+}
+
+// The call for the order that an event only names is over, and a replay makes none: it
+// says what was answered then, which has its effect where a flow was added since, and
+// replaces nothing newer.
+func TestAReplayedEventThatOnlyNamesItsOrderIsAnsweredAsBefore(t *testing.T) {
+	w := thinWorld(t)
+	withFlow := w.store.Current()
+	without := *withFlow
+	without.Flows = nil
+	w.store.Replace(&without)
+	gate, _ := w.start(nil)
+	first, second := w.thin(), w.thin()
+	w.capture(0, first)
+	w.comesBack(w.asked(1, ""), fetchedOrder("old", noon))
+	w.eventually("the first answer", func() bool { return gate.Stats().Results == 1 })
+	w.capture(0, second)
+	w.eventually("the second call", func() bool { return len(w.dispatched()) == 2 })
+	for _, d := range w.dispatched() {
+		if proto.Equal(d.GetEvent(), second) {
+			w.comesBack(d, fetchedOrder("new", noon.Add(time.Minute)))
+		}
+	}
+	w.eventually("the second answer", func() bool { return gate.Stats().Results == 2 })
+	if w.standing("woo_5") != "" {
+		t.Fatalf("without a flow: %s", w.standing("woo_5"))
+	}
+	w.emptied()
+	w.store.Replace(withFlow)
+	w.capture(1, again(first), again(second))
+	w.becomes("woo_5", "orders.erp.2 OPEN")
+	w.eventually("both", func() bool { return gate.Stats().Events == 4 })
+	if state := w.state("woo_5"); state.GetOrder().GetNote() != "new" || state.GetRevision() != 2 {
+		t.Errorf("note %q, revision %d; want the newest", state.GetOrder().GetNote(), state.GetRevision())
+	}
+	if got := gate.Stats(); got.Fetches != 2 || got.Repeated != 2 || got.Held != 0 || len(w.dispatched()) != 3 {
+		t.Errorf("counted %+v, %d calls; want no third fetch", got, len(w.dispatched()))
+	}
+	// One that was never answered is asked for.
+	third := w.thin()
+	w.capture(0, again(third))
+	w.eventually("a third fetch", func() bool { return gate.Stats().Fetches == 3 })
+}
+
+// emptied takes what is in DISPATCH out, as when it was carried out.
+func (w *world) emptied() {
+	w.t.Helper()
+	if err := w.bus.Remove(context.Background(), bus.StreamDispatch, "dispatch.v1.>"); err != nil {
+		w.t.Fatal(err)
 	}
 }
