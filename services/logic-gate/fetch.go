@@ -157,7 +157,7 @@ func (s *settler) fetchedBefore(ctx context.Context, id string) (bool, error) {
 	}
 	result := &dispatchv1.Result{}
 	if proto.Unmarshal(record.Data, result) != nil || result.GetOutcome() != dispatchv1.Outcome_OUTCOME_DELIVERED {
-		return false, nil
+		return false, nil //nolint:nilerr // one that cannot be read is as good as none
 	}
 	return true, s.applyFetched(ctx, record, result)
 }
