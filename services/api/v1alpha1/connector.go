@@ -95,6 +95,11 @@ type ConnectorSpec struct {
 	// Present where the system sends webhooks to the engine.
 	// +optional
 	Webhook *Webhook `json:"webhook,omitempty"`
+	// How to find the orders that no webhook told of, by asking the system for those that
+	// changed. Where it can be asked for them, has an endpoint and sends webhooks, that is
+	// done unless every is 0s.
+	// +optional
+	Reconcile *Reconcile `json:"reconcile,omitempty"`
 	// What the account may be asked to take. All hold at once. There must be one
 	// where there is an endpoint.
 	// +kubebuilder:validation:MinItems=1
@@ -185,6 +190,41 @@ type Webhook struct {
 	// +kubebuilder:validation:Maximum=4194304
 	// +optional
 	MaxBodyBytes int64 `json:"maxBodyBytes,omitempty"`
+	// Where the system reaches the engine, such as
+	// https://orders.example.com/v1/webhooks/shopify; it ends in /v1/webhooks/ and the
+	// Connector's name. Where it is written, and the system can be asked for its webhooks,
+	// those of the topics that flows take are made when they are missing and mended when
+	// they are switched off.
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['https', 'http']",message="address is a URL such as https://orders.example.com/v1/webhooks/shopify"
+	// +optional
+	Address string `json:"address,omitempty"`
+}
+
+// Reconcile says how the orders are found that no webhook told of.
+type Reconcile struct {
+	// How often to ask; 0s for never.
+	// +kubebuilder:default="5m"
+	// +kubebuilder:validation:XValidation:rule="duration(self) == duration('0s') || duration(self) >= duration('5s') && duration(self) <= duration('24h')",message="every is a time between 5s and 24h, such as 5m, or 0s for never"
+	// +optional
+	Every *metav1.Duration `json:"every,omitempty"`
+	// How far back each time, beyond what was asked for before: a system may list an order
+	// later than the time that it gives it.
+	// +kubebuilder:default="10m"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="overlap is a time between 1s and 24h, such as 10m"
+	// +optional
+	Overlap metav1.Duration `json:"overlap,omitzero"`
+	// How far back at the very first time. What another program has handled before comes
+	// again within it: then write 0s.
+	// +kubebuilder:default="24h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('1440h')",message="lookBack is a time up to 1440h, such as 24h"
+	// +optional
+	LookBack *metav1.Duration `json:"lookBack,omitempty"`
+	// The lane of this Connector that it asks in. Not written means bulk, and where there
+	// is none, the lane with the least weight.
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Lane string `json:"lane,omitempty"`
 }
 
 // Limit is one limit of the account: exactly one of rollingWindow, concurrency and

@@ -29,6 +29,7 @@ func (c *Connector) SetDefaults() {
 	for i := range s.Limits {
 		s.Limits[i].setDefaults()
 	}
+	s.setReconcile()
 	if s.HTTP != nil {
 		for i := range s.HTTP.Operations {
 			s.HTTP.Operations[i].Find.setDefaults()
@@ -40,6 +41,47 @@ func (c *Connector) SetDefaults() {
 		}
 		setDefault(&s.Shopify.APIVersion, "2026-10")
 	}
+}
+
+// ListsOrders reports whether a system can be asked for the orders that changed.
+func (s System) ListsOrders() bool {
+	switch s {
+	case SystemShopify, SystemWooCommerce, SystemBigCommerce:
+		return true
+	case SystemNetSuite, SystemHTTP, SystemTwilio, SystemStripe, SystemStandardWebhooks, SystemCloudEvents, SystemGRPC:
+	}
+	return false
+}
+
+func (s *ConnectorSpec) setReconcile() {
+	if s.Reconcile == nil {
+		if s.Webhook == nil || s.Endpoint == "" || !s.System.ListsOrders() {
+			return
+		}
+		s.Reconcile = &Reconcile{}
+	}
+	r := s.Reconcile
+	setDefault(&r.Overlap, metav1.Duration{Duration: 10 * time.Minute})
+	if r.Every == nil {
+		r.Every = &metav1.Duration{Duration: 5 * time.Minute}
+	}
+	if r.LookBack == nil {
+		r.LookBack = &metav1.Duration{Duration: 24 * time.Hour}
+	}
+	if r.Lane != "" || len(s.Lanes) == 0 {
+		return
+	}
+	least := s.Lanes[0]
+	for _, lane := range s.Lanes {
+		if lane.Name == LaneBulk {
+			least = lane
+			break
+		}
+		if lane.Weight < least.Weight {
+			least = lane
+		}
+	}
+	r.Lane = least.Name
 }
 
 func (f *HTTPFind) setDefaults() {

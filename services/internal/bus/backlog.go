@@ -34,6 +34,10 @@ type Backlog struct {
 	Acknowledged uint64
 }
 
+// Newest is the sequence of the newest record that there is for the consumer, where it
+// takes all of its stream.
+func (b Backlog) Newest() uint64 { return b.Delivered + b.Pending }
+
 // Backlog returns how far the durable consumer of a stream is behind, as of now.
 // ErrNotFound where there is no such consumer: nobody has consumed yet.
 func (b *Bus) Backlog(ctx context.Context, stream, durable string) (Backlog, error) {

@@ -24,6 +24,7 @@ const (
 
 	BucketCatalog = "catalog"
 	BucketLease   = "lease"
+	BucketSource  = "source"
 )
 
 // IngestStream returns the stream of one ingest shard, counted from 0.
@@ -133,6 +134,19 @@ func KeyValueStream(bucket string) string { return "KV_" + bucket }
 // KeyValueSubject returns the subject behind a key of a bucket, for writes that
 // need more than Put (a time to live, a batch).
 func KeyValueSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
+
+// Keys of BucketSource: what is known of a source, and what one run of ingest took in.
+// The filters select all of a kind.
+const (
+	SourceFilter   = "of.*"
+	ReceivedFilter = "by.*"
+)
+
+// SourceKey is the key of what is known of a connector as a source of orders.
+func SourceKey(connector string) string { return join("of", connector) }
+
+// ReceivedKey is the key of what one run of ingest took in.
+func ReceivedKey(run string) string { return join("by", run) }
 
 // Consumer returns a durable consumer's name made of parts, such as a connector
 // and a lane. Different parts give different names; names may not hold dots,

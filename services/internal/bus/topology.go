@@ -253,10 +253,10 @@ func (t Topology) streams() []jetstream.StreamConfig {
 	journal := bounded(base(StreamJournal, "journal.v1.>"), 0, t.JournalMaxBytes)
 	configs = append(configs, dispatch, waiting, ledger, result, hold, journal)
 
-	for _, bucket := range []string{BucketCatalog, BucketLease} {
+	for _, bucket := range []string{BucketCatalog, BucketLease, BucketSource} {
 		c := base(KeyValueStream(bucket), "$KV."+bucket+".>")
 		c.MaxMsgsPerSubject, c.AllowRollup, c.DenyDelete = 1, true, true
-		c.AllowMsgTTL, c.SubjectDeleteMarkerTTL = bucket == BucketLease, 0
+		c.AllowMsgTTL, c.SubjectDeleteMarkerTTL = bucket != BucketCatalog, 0
 		if bucket == BucketLease {
 			// A watcher of a lease that ran out hears of it by a marker.
 			c.SubjectDeleteMarkerTTL = time.Minute

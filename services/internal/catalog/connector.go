@@ -58,6 +58,7 @@ func (c *compiler) connector(e *entry[*v1alpha1.Connector]) {
 	c.between(e.Resource, "spec.retry.maxAge", spec.Retry.MaxAge.Duration, time.Second, 720*time.Hour)
 	c.maintenance(e)
 	c.between(e.Resource, "spec.outage.rampUp", spec.Outage.RampUp.Duration, 0, maxRampUp)
+	c.reconcile(e)
 	c.settings(e)
 }
 
@@ -138,7 +139,7 @@ func (c *compiler) onlySends(e *entry[*v1alpha1.Connector]) bool {
 		written bool
 	}{
 		{"spec.auth", spec.Auth != nil}, {"spec.limits", len(spec.Limits) > 0},
-		{"spec.maintenance", len(spec.Maintenance) > 0}, {"spec.http", spec.HTTP != nil},
+		{"spec.maintenance", len(spec.Maintenance) > 0}, {"spec.http", spec.HTTP != nil}, {"spec.reconcile", spec.Reconcile != nil},
 	} {
 		if part.written {
 			c.reportf(e.Resource, part.field, "belongs to Connectors that can be called, expected none without endpoint")
@@ -167,6 +168,7 @@ func (c *compiler) webhook(e *entry[*v1alpha1.Connector]) {
 	}
 	c.secret(e.Resource, "spec.webhook.secretRef.name", spec.Webhook.SecretRef.Name)
 	c.count(e.Resource, "spec.webhook.maxBodyBytes", spec.Webhook.MaxBodyBytes, 1<<10, 4<<20)
+	c.webhookAddress(e)
 }
 
 func (c *compiler) secret(r *Resource, field, name string) {

@@ -54,7 +54,7 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 			[]edit{{"wms.yaml", "calls: 3000", "calls: x"}, {"x.yaml", "", "apiVersion: peppasync.io/v1alpha1\nkind: Connector\nmetadata: {name: wms}\nspec: 1\n"}},
 			[]string{
 				`wms.yaml:10: spec.limits[0].rollingWindow.calls: found "x", expected a whole number of calls, such as 100`,
-				`x.yaml:4: spec: found a single value, expected a map with system, endpoint, auth, webhook, limits, pacing, lanes, timeout, commitHorizon, retry, maintenance, outage, paused, shopify, http, twilio`,
+				`x.yaml:4: spec: found a single value, expected a map with system, endpoint, auth, webhook, reconcile, limits, pacing, lanes, timeout, commitHorizon, retry, maintenance, outage, paused, shopify, http, twilio`,
 				`x.yaml:3: metadata.name: the Connector "wms" is written twice, first in wms.yaml:4, expected one of each name`,
 			},
 		},

@@ -102,16 +102,16 @@ func TestEachMistakeInYAMLSaysWhereAndWhatIsExpected(t *testing.T) {
 		want []string
 	}{
 		"a field that does not exist": {edit{"erp.yaml", "timeout:", "timeuot:"}, []string{
-			`erp.yaml:22: spec.timeuot: there is no such field in spec, expected system, endpoint, auth, webhook, limits, pacing, lanes, timeout, commitHorizon, retry, maintenance, outage, paused, shopify, http or twilio; did you mean timeout?`,
+			`erp.yaml:22: spec.timeuot: there is no such field in spec, expected system, endpoint, auth, webhook, reconcile, limits, pacing, lanes, timeout, commitHorizon, retry, maintenance, outage, paused, shopify, http or twilio; did you mean timeout?`,
 		}},
 		"a field in the wrong case": {edit{"erp.yaml", "maxAttempts: 12", "maxattempts: 12"}, []string{
 			`erp.yaml:23: spec.retry.maxattempts: there is no such field in spec.retry, expected maxAttempts or maxAge; did you mean maxAttempts?`,
 		}},
 		"a field like no other": {edit{"shop.yaml", "  shopify:", "  zzzzzzzz: 1\n  shopify:"}, []string{
-			`shop.yaml:18: spec.zzzzzzzz: there is no such field in spec, expected system, endpoint, auth, webhook, limits, pacing, lanes, timeout, commitHorizon, retry, maintenance, outage, paused, shopify, http or twilio`,
+			`shop.yaml:18: spec.zzzzzzzz: there is no such field in spec, expected system, endpoint, auth, webhook, reconcile, limits, pacing, lanes, timeout, commitHorizon, retry, maintenance, outage, paused, shopify, http or twilio`,
 		}},
 		"a field of the whole that does not exist": {edit{"erp.yaml", "spec:", "specs:"}, []string{
-			`erp.yaml:1: spec: is missing, expected a map with system, endpoint, auth, webhook, limits, pacing, lanes, timeout, commitHorizon, retry, maintenance, outage, paused, shopify, http, twilio`,
+			`erp.yaml:1: spec: is missing, expected a map with system, endpoint, auth, webhook, reconcile, limits, pacing, lanes, timeout, commitHorizon, retry, maintenance, outage, paused, shopify, http, twilio`,
 			`erp.yaml:5: specs: there is no such field, expected apiVersion, kind, metadata or spec; did you mean spec?`,
 		}},
 		"a field that is missing": {edit{"erp.yaml", "  endpoint: https://123456.suitetalk.api.netsuite.com\n", ""}, []string{
@@ -205,7 +205,7 @@ func TestEachMistakeInYAMLSaysWhereAndWhatIsExpected(t *testing.T) {
 			`erp.yaml:13: spec.limits[0].headroom: found 3000000000, expected a whole number of calls, such as 1, or a share, such as "2%"`,
 		}},
 		"a key that is a map": {edit{"erp.yaml", "  pacing: Even", "  {a: b}: Even"}, []string{
-			`erp.yaml:18: spec: found a map as a key, expected a field: system, endpoint, auth, webhook, limits, pacing, lanes, timeout, commitHorizon, retry, maintenance, outage, paused, shopify, http or twilio`,
+			`erp.yaml:18: spec: found a map as a key, expected a field: system, endpoint, auth, webhook, reconcile, limits, pacing, lanes, timeout, commitHorizon, retry, maintenance, outage, paused, shopify, http or twilio`,
 		}},
 		"another apiVersion": {edit{"erp.yaml", "peppasync.io/v1alpha1", "peppasync.io/v1"}, []string{
 			`erp.yaml:1: apiVersion: found "peppasync.io/v1", expected peppasync.io/v1alpha1`,
