@@ -19,6 +19,7 @@ import (
 	"github.com/peppasync/peppasync/services/ingest/internal/groupcommit"
 	"github.com/peppasync/peppasync/services/ingest/internal/keep"
 	"github.com/peppasync/peppasync/services/ingest/internal/notice"
+	"github.com/peppasync/peppasync/services/ingest/internal/poller"
 	"github.com/peppasync/peppasync/services/ingest/internal/recent"
 	"github.com/peppasync/peppasync/services/ingest/internal/rpc"
 	"github.com/peppasync/peppasync/services/ingest/internal/webhook"
@@ -32,12 +33,14 @@ import (
 // Role is the name of this role, as logs and traces spell it.
 const Role = "ingest"
 
-// Config is what ingest needs. All fields but GRPC are required.
+// Config is what ingest needs. All fields but Systems and GRPC are required.
 type Config struct {
 	Bus     *bus.Bus
 	Catalog *catalog.Store
 	// Sources by the name that a Connector's spec.system gives.
 	Sources map[string]connectors.Source
+	// Systems likewise; those that can be asked for the orders which webhooks miss are.
+	Systems map[string]connectors.System
 	Secrets secrets.Resolver
 	// Listener is where webhooks come in; Run closes it.
 	Listener net.Listener
@@ -124,6 +127,8 @@ type Ingest struct {
 	notices  *notice.Board
 	health   *health
 	room     room
+	// poller is nil where no system can be asked.
+	poller *poller.Poller
 
 	// committer is nil until the number of shards is known.
 	committer atomic.Pointer[groupcommit.Committer]
@@ -171,7 +176,9 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 		Patience: limits.patience,
 		Window:   limits.callWindow,
 	})
-	return in, nil
+	var err error
+	in.poller, err = in.newPoller()
+	return in, err
 }
 
 // Addr returns where webhooks come in.
@@ -216,6 +223,7 @@ func (in *Ingest) Run(ctx context.Context) error {
 	}()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return in.serve(ctx) })
+	group.Go(func() error { return in.lookForMissed(ctx) })
 	group.Go(func() error {
 		if err := in.serveGRPC(ctx); err != nil {
 			return fmt.Errorf("ingest: serving gRPC on %s: %w", in.config.GRPC.Addr(), err)
@@ -269,8 +277,8 @@ func (in *Ingest) publish(ctx context.Context, shard int, pack []byte) error {
 
 var errNotStarted = errors.New("the streams are not known yet")
 
-// Commit stores an encoded event.
-func (in *Ingest) Commit(ctx context.Context, event []byte) error {
+// store stores an encoded event.
+func (in *Ingest) store(ctx context.Context, event []byte) error {
 	committer := in.committer.Load()
 	if committer == nil {
 		return errNotStarted

@@ -86,7 +86,7 @@ func (r Role) catalog(ctx context.Context, b *bus.Bus, log *slog.Logger) (*catal
 
 func runIngest(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error {
 	role, err := ingest.New(ingest.Config{
-		Bus: b, Catalog: store, Sources: systems.Sources(), Secrets: e.Secrets,
+		Bus: b, Catalog: store, Sources: systems.Sources(), Systems: systems.All(), Secrets: e.Secrets,
 		Listener: e.Webhooks, GRPC: e.Programs, Logger: e.Logger, Telemetry: e.Telemetry,
 	})
 	if err != nil {

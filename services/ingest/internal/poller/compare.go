@@ -1,0 +1,327 @@
+package poller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/listing"
+	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/order"
+)
+
+const (
+	// So many orders, or bytes of them, are compared together at most: they are held
+	// in memory, and wait for one grace.
+	batchOrders = 200
+	batchBytes  = 4 << 20
+	// statesAtOnce are looked up, and stored, side by side: packs are made of those that
+	// are stored together.
+	statesAtOnce = 16
+	// commitTimeout is how long an event may take to be stored.
+	commitTimeout = 10 * time.Second
+	// gateEvery is how often it is looked whether the gate has read what came in.
+	gateEvery = 250 * time.Millisecond
+	gate      = "logic-gate"
+)
+
+// listed is an order that the source has.
+type listed struct {
+	id      string
+	updated time.Time
+	// order is nil where only readOrder has it whole.
+	order *orderv1.Order
+	// wait is how long its webhook may take.
+	wait time.Duration
+	// known is what the engine has of it.
+	known    *orderv1.Order
+	judgment reconcile.Judgment
+}
+
+// compare lists what changed since the last time, page by page, and has what is missing
+// told. Each part that is done moves the cursor.
+func (s *source) compare(ctx context.Context) error {
+	began := time.Now()
+	since, before := reconcile.Since(s.record, s.spec.Reconcile, began), s.record.GetCursor().AsTime()
+	s.forget(since)
+	page := listing.Orders{Since: since}
+	var (
+		batch   []*listed
+		bytes   int
+		problem string
+	)
+	for {
+		answer, err := s.list(ctx, page)
+		if errors.Is(err, errExpired) || isRefusal(err) {
+			return s.fail(ctx, err)
+		}
+		if err != nil {
+			return err
+		}
+		for _, l := range s.listed(answer, time.Now()) {
+			batch = append(batch, l)
+			bytes += proto.Size(l.order)
+		}
+		if len(batch) >= batchOrders || bytes >= batchBytes || answer.Next == "" {
+			skipped, err := s.settle(ctx, batch, before)
+			if err != nil {
+				return err
+			}
+			if skipped != "" {
+				problem = skipped
+			}
+			batch, bytes = nil, 0
+		}
+		if answer.Next == "" {
+			break
+		}
+		page.Page = answer.Next
+	}
+	next := reconcile.End(s.record, s.spec.Reconcile, began, since, time.Now())
+	next.Problem = problem
+	delete(s.warned, notCompared)
+	return s.put(ctx, next)
+}
+
+// list asks for a page of orders.
+func (s *source) list(ctx context.Context, page listing.Orders) (listing.OrderPage, error) {
+	result, err := s.ask(ctx, connectors.OperationListOrders, page.Arguments())
+	if err != nil {
+		return listing.OrderPage{}, err
+	}
+	answer, err := listing.ParseOrderPage(result.GetValue())
+	if err == nil && answer.Next != "" && answer.Next == page.Page {
+		err = fmt.Errorf("the page after %q is that page again", page.Page)
+	}
+	if err != nil {
+		return listing.OrderPage{}, &refusal{connectors.OperationListOrders, cause("unreadable-answer", err)}
+	}
+	return answer, nil
+}
+
+func (s *source) listed(page listing.OrderPage, now time.Time) []*listed {
+	all := make([]*listed, 0, len(page.Orders)+len(page.Partial))
+	for _, o := range page.Orders {
+		updated := o.GetUpdatedAt().AsTime()
+		all = append(all, &listed{id: o.GetId(), updated: updated, order: o, wait: reconcile.Wait(updated, now, s.grace)})
+	}
+	for _, o := range page.Partial {
+		all = append(all, &listed{id: o.ID, updated: o.UpdatedAt, wait: reconcile.Wait(o.UpdatedAt, now, s.grace)})
+	}
+	return all
+}
+
+// settle compares orders, tells of those that are missing, and moves the cursor when
+// that is durable. skipped says what could not be told, and never will.
+func (s *source) settle(ctx context.Context, batch []*listed, before time.Time) (skipped string, err error) {
+	compared := reconcile.Compared{}
+	for _, l := range batch {
+		if l.updated.After(before) {
+			compared.Orders++
+		}
+		if l.updated.After(compared.Cursor) {
+			compared.Cursor = l.updated
+		}
+	}
+	suspects, err := s.judge(ctx, batch)
+	if err == nil && len(suspects) > 0 {
+		// Again before they count: their webhooks may be on their way, or taken in and
+		// not read by the gate yet.
+		wait := time.Duration(0)
+		for _, l := range suspects {
+			wait = max(wait, l.wait)
+		}
+		if err = s.rest(ctx, wait); err == nil {
+			err = s.awaitGate(ctx)
+		}
+		if err == nil {
+			suspects, err = s.judge(ctx, suspects)
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, l := range suspects {
+		if l.order != nil {
+			continue
+		}
+		if err := s.readWhole(ctx, l); isRefusal(err) {
+			skipped = fmt.Sprintf("order %s: %v", l.id, err)
+			s.log.ErrorContext(ctx, "an order that no webhook told of cannot be read; have a look at it", "order", l.id, "error", err)
+		} else if err != nil {
+			return "", err
+		}
+	}
+	if err := s.tell(ctx, suspects, before, &compared); err != nil {
+		return "", err
+	}
+	if err := s.put(ctx, reconcile.Progress(s.record, compared, time.Now())); err != nil {
+		return "", err
+	}
+	s.meters.count(ctx, s.name, compared)
+	if compared.Missing+compared.Stale > 0 {
+		s.log.WarnContext(ctx, "orders were found that no webhook told of, and are taken in", "missing", compared.Missing, "changed", compared.Stale)
+	}
+	return skipped, nil
+}
+
+// judge returns those of which the engine does not know this version.
+func (s *source) judge(ctx context.Context, batch []*listed) ([]*listed, error) {
+	shards, err := s.config.Bus.Shards(ctx, bus.PrefixOrder)
+	if err != nil {
+		return nil, err
+	}
+	group, bounded := errgroup.WithContext(ctx)
+	group.SetLimit(statesAtOnce)
+	for _, l := range batch {
+		group.Go(func() error {
+			key := order.Key(s.name, l.id)
+			record, err := s.config.Bus.Last(bounded, bus.OrderStream(bus.OrderShard(key, shards)), bus.OrderStateSubject(key))
+			state := &orderv1.State{}
+			if err == nil {
+				err = proto.Unmarshal(record.Data, state)
+			} else if errors.Is(err, bus.ErrNotFound) {
+				err = nil
+			}
+			if err != nil {
+				return fmt.Errorf("read the state of order %s: %w", key, err)
+			}
+			l.known, l.judgment = state.GetOrder(), reconcile.Judge(state, l.updated)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var suspects []*listed
+	for _, l := range batch {
+		if l.judgment != reconcile.Known {
+			suspects = append(suspects, l)
+		}
+	}
+	return suspects, nil
+}
+
+// awaitGate waits until the gate has read all that was taken in by now. While it does
+// not run nothing can be said of what is missing.
+func (s *source) awaitGate(ctx context.Context) error {
+	shards, err := s.config.Bus.Shards(ctx, bus.PrefixIngest)
+	if err != nil {
+		return err
+	}
+	for shard := range shards {
+		newest, marked := uint64(0), false
+		for {
+			backlog, err := s.config.Bus.Backlog(ctx, bus.IngestStream(shard), bus.Consumer(gate))
+			if err != nil && !errors.Is(err, bus.ErrNotFound) && !bus.IsUnavailable(err) {
+				return err
+			}
+			if err == nil && !marked {
+				newest, marked = backlog.Newest(), true
+			}
+			if marked && err == nil && backlog.Acknowledged >= newest {
+				break
+			}
+			if err := s.rest(ctx, gateEvery); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readWhole reads an order that a page could not hold.
+func (s *source) readWhole(ctx context.Context, l *listed) error {
+	result, err := s.ask(ctx, connectors.OperationReadOrder, listing.OrderArguments(l.id))
+	if err != nil {
+		return err
+	}
+	o, err := listing.ParseOrder(result.GetValue())
+	if err != nil {
+		return &refusal{connectors.OperationReadOrder, cause("unreadable-answer", err)}
+	}
+	l.order = o
+	return nil
+}
+
+// tell has the events of orders stored, and counts those that were not before.
+func (s *source) tell(ctx context.Context, suspects []*listed, before time.Time, compared *reconcile.Compared) error {
+	group, bounded := errgroup.WithContext(ctx)
+	group.SetLimit(statesAtOnce)
+	var missing, stale, late atomic.Int64
+	type told struct {
+		id      string
+		updated time.Time
+	}
+	done := make(chan told, len(suspects))
+	for _, l := range suspects {
+		if l.order == nil {
+			continue
+		}
+		events := reconcile.Events(s.name, s.topical, l.known, l.order, s.taken)
+		if _, again := s.told[events[0].GetId()]; again {
+			continue
+		}
+		group.Go(func() error {
+			for _, event := range events {
+				if err := s.commit(bounded, event); err != nil {
+					return err
+				}
+			}
+			if l.judgment == reconcile.Missing {
+				missing.Add(1)
+			} else {
+				stale.Add(1)
+			}
+			if !l.updated.After(before) {
+				late.Add(1) // the source listed it later than the time that it gives it
+			}
+			done <- told{events[0].GetId(), l.updated}
+			return nil
+		})
+	}
+	err := group.Wait()
+	close(done)
+	for t := range done {
+		s.told[t.id] = t.updated
+	}
+	compared.Missing, compared.Stale = missing.Load(), stale.Load()
+	compared.Orders += late.Load()
+	return err
+}
+
+func (s *source) commit(ctx context.Context, event *eventv1.Event) error {
+	event.ReceivedAt = timestamppb.Now()
+	data, err := proto.Marshal(event)
+	if err != nil || len(data) > s.config.MaxEventBytes {
+		// What webhooks bring has the same bound, so that another try is in vain.
+		s.log.ErrorContext(ctx, "an order that no webhook told of is too large to be stored",
+			"order", event.GetOrder().GetId(), "bytes", len(data), "error", err)
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	if err := s.config.Commit(bounded, data); err != nil {
+		return fmt.Errorf("store order %s, which no webhook told of: %w", event.GetOrder().GetId(), err)
+	}
+	return nil
+}
+
+// forget drops what an overlap does not list any more.
+func (s *source) forget(since time.Time) {
+	for id, updated := range s.told {
+		if updated.Before(since) {
+			delete(s.told, id)
+		}
+	}
+}

@@ -1,0 +1,251 @@
+package poller
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	sourcev1 "github.com/peppasync/peppasync/proto/peppasync/source/v1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/listing"
+	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
+	"github.com/peppasync/peppasync/services/internal/bus"
+)
+
+// compared waits until a comparison that began after the call has ended, and returns
+// the record.
+func (w *world) compared() *sourcev1.Source {
+	w.t.Helper()
+	since := time.Now()
+	var record *sourcev1.Source
+	w.await("a comparison that comes to its end", func() bool {
+		record = w.record()
+		return record.GetComparedAt().AsTime().After(since)
+	})
+	return record
+}
+
+func (w *world) day() *sourcev1.Hour { return reconcile.Count(w.record().GetHours(), time.Now()) }
+
+// TestOrdersThatNoWebhookToldOfComeIn loses every third webhook over several pages, and
+// two replicas look at the same time.
+func TestOrdersThatNoWebhookToldOfComeIn(t *testing.T) {
+	w := newWorld(t)
+	const orders, lost = 60, 20
+	for i := range orders {
+		o := w.sell(fmt.Sprint(i), time.Duration(600+orders-i)*time.Second)
+		w.big[o.GetId()] = i%10 == 0
+		if i%3 != 0 {
+			w.webhook(o)
+		}
+	}
+	w.start()
+	w.start()
+	w.await("all orders are known", func() bool {
+		for i := range orders {
+			if len(w.topics(fmt.Sprint(i))) == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	record := w.compared()
+	day := reconcile.Count(record.GetHours(), time.Now())
+	if day.GetMissing() != lost || day.GetCompared() != orders || day.GetStale() != 0 {
+		t.Errorf("%d missing of %d, %d stale; want %d of %d", day.GetMissing(), day.GetCompared(), day.GetStale(), lost, orders)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range orders {
+		if got := w.topics(fmt.Sprint(i)); len(got) != 1 {
+			t.Errorf("order %d was told %d times: %v", i, len(got), got)
+		}
+	}
+	if diff := cmp.Diff(map[string]bool{"bulk": true}, w.lanes); diff != "" {
+		t.Errorf("lanes (-want +got):\n%s", diff)
+	}
+	if want := w.orders[fmt.Sprint(orders-1)].GetUpdatedAt(); !proto.Equal(record.GetCursor(), want) {
+		t.Errorf("cursor %v, want %v", record.GetCursor().AsTime(), want.AsTime())
+	}
+}
+
+// TestAWebhookOnItsWayIsNotMissing brings it within the grace, and while the gate has not
+// read it.
+func TestAWebhookOnItsWayIsNotMissing(t *testing.T) {
+	w := newWorld(t)
+	old := w.sell("old", time.Hour)
+	w.change(func() { w.asleep = true })
+	w.webhook(old) // taken in and not read
+	w.start()
+	w.await("it is listed", func() bool { return w.asked[connectors.OperationListOrders] > 0 })
+	fresh := w.sell("fresh", 0)
+	w.await("nobody counts while the gate sleeps", func() bool {
+		return w.record().GetOwner() != "" && w.day().GetMissing() == 0
+	})
+	w.change(func() { w.asleep = false })
+	w.webhook(fresh)
+	w.compared()
+	w.compared()
+	if day := w.day(); day.GetMissing() != 0 || day.GetCompared() != 2 {
+		t.Errorf("%v, want 0 missing of 2", day)
+	}
+}
+
+func TestAChangeWithoutAWebhookComesIn(t *testing.T) {
+	w := newWorld(t)
+	o := w.sell("1", time.Hour)
+	w.webhook(o)
+	w.await("it is known", func() bool { return len(w.topics("1")) == 1 })
+	w.start()
+	w.compared()
+	w.change(func() {
+		paid := proto.CloneOf(o)
+		paid.FinancialStatus, paid.UpdatedAt = "paid", timestamppb.New(time.Now().Add(-5*time.Minute))
+		w.orders["1"] = paid
+	})
+	w.await("the change and the step in its life are told", func() bool { return len(w.topics("1")) == 3 })
+	w.compared()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	// Their shards are read side by side.
+	if diff := cmp.Diff([]string{"orders/create", "orders/paid", "orders/updated"}, slices.Sorted(slices.Values(w.topics("1")))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if day := w.day(); day.GetStale() != 1 || day.GetMissing() != 0 || day.GetCompared() != 2 {
+		t.Errorf("%v, want one stale of 2", day)
+	}
+}
+
+// TestARestartGoesOnWhereItWas ends a poller between its pages, and finds the rest.
+func TestARestartGoesOnWhereItWas(t *testing.T) {
+	w := newWorld(t)
+	for i := range 30 {
+		w.sell(fmt.Sprint(i), time.Duration(1000-i)*time.Second)
+	}
+	// The one before has told of ten, and is gone without a word.
+	record := reconcile.Progress(nil, reconcile.Compared{Orders: 10, Missing: 10, Cursor: w.orders["9"].GetUpdatedAt().AsTime()}, time.Now())
+	record = reconcile.Take(record, "shop", "dead", time.Now(), time.Second)
+	record.ComparedAt = timestamppb.New(time.Now().Add(-time.Hour))
+	data, err := proto.Marshal(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.bus.Put(t.Context(), bus.BucketSource, bus.SourceKey("shop"), data, nil); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		w.webhook(w.orders[fmt.Sprint(i)])
+	}
+	w.start()
+	w.compared()
+	if day := w.day(); day.GetMissing() != 30 || day.GetCompared() != 30 {
+		t.Errorf("%v, want the ten before and twenty more, none twice", day)
+	}
+}
+
+func TestAShopThatRefusesIsAskedLessAndLess(t *testing.T) {
+	w := newWorld(t)
+	w.refuse[connectors.OperationListOrders] = connectors.CodeNoRight
+	w.sell("1", time.Hour)
+	w.start()
+	w.await("it failed four times", func() bool { return w.record().GetFailures() >= 4 })
+	record := w.record()
+	if record.GetProblem() == "" || time.Until(record.GetDueAt().AsTime()) > 400*time.Millisecond {
+		t.Errorf("%v", record)
+	}
+	if n := w.logs.count("could not be compared"); n != 1 {
+		t.Errorf("%d lines say so, want one", n)
+	}
+	w.change(func() { delete(w.refuse, connectors.OperationListOrders) })
+	w.await("it is told once the shop answers", func() bool { return len(w.topics("1")) == 1 })
+	if w.compared().GetProblem() != "" {
+		t.Error("the problem stays")
+	}
+}
+
+func TestWebhooksComeBack(t *testing.T) {
+	w := newWorld(t)
+	foreign := listing.Webhook{ID: "theirs", Topic: "orders/create", Address: "https://other.example/hook", Active: false}
+	w.hooks = []listing.Webhook{foreign, {ID: "mine", Topic: "orders/paid", Address: address, Active: false}}
+	w.start()
+	w.compared()
+	w.mu.Lock()
+	if w.asked[connectors.OperationListWebhooks] != 0 {
+		t.Error("webhooks are looked at without an address")
+	}
+	w.mu.Unlock()
+	w.store.Replace(w.snapshot(50*time.Millisecond, address))
+	active := func() map[string]bool {
+		on := map[string]bool{}
+		for _, h := range w.hooks {
+			if h.Address == address && h.Active {
+				on[h.Topic] = true
+			}
+		}
+		return on
+	}
+	w.await("all that flows need are on, and cancellations", func() bool { return len(active()) == 3 })
+	w.compared()
+	w.mu.Lock()
+	if w.hooks[0] != foreign {
+		t.Errorf("somebody else's webhook is %+v", w.hooks[0])
+	}
+	w.hooks = w.hooks[:1] // the shop gave up on all of them
+	w.mu.Unlock()
+	w.await("they are made again", func() bool { return len(active()) == 3 })
+	w.compared()
+	record := w.record()
+	if got := reconcile.Count(record.GetHours(), time.Now()).GetMended(); got != 6 || len(record.GetWebhooks()) != 3 {
+		t.Errorf("%d mended, want 6; %v", got, record.GetWebhooks())
+	}
+	// One that may not be made is said once, and orders are compared all the same.
+	w.change(func() {
+		w.hooks, w.refuse[connectors.OperationPutWebhook] = nil, connectors.CodeNoRight
+	})
+	w.await("the problem is on record", func() bool { return w.record().GetWebhooksProblem() != "" })
+	w.compared()
+	if n := w.logs.count("could not be looked after"); n != 1 {
+		t.Errorf("%d lines say so, want one", n)
+	}
+}
+
+func TestWhatCameInIsCounted(t *testing.T) {
+	w := newWorld(t)
+	p := w.start()
+	data, err := proto.Marshal(&eventv1.Event{Connector: "shop", Topic: "orders/create", Id: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		p.Received(data)
+	}
+	record := add(&sourcev1.Received{}, p.received.byConnector, time.Now())
+	record = add(record, map[string]int64{"shop": 4, "store": 1}, time.Now())
+	got := map[string]int64{}
+	for _, c := range record.GetCounts() {
+		got[c.GetConnector()] = reconcile.Count(c.GetHours(), time.Now()).GetReceived()
+	}
+	if diff := cmp.Diff(map[string]int64{"shop": 7, "store": 1}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if err := p.writeReceived(t.Context(), record); err != nil {
+		t.Fatal(err)
+	}
+	found, err := w.bus.Get(t.Context(), bus.BucketSource, bus.ReceivedKey(p.run))
+	back := &sourcev1.Received{}
+	if err == nil {
+		err = proto.Unmarshal(found.Data, back)
+	}
+	if err != nil || !proto.Equal(back, record) {
+		t.Errorf("%v, error %v", back, err)
+	}
+	if connectorOf([]byte("\xff")) != "" || connectorOf(nil) != "" {
+		t.Error("what is no event has a connector")
+	}
+}

@@ -1,0 +1,199 @@
+package poller
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	sourcev1 "github.com/peppasync/peppasync/proto/peppasync/source/v1"
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
+	"github.com/peppasync/peppasync/services/internal/bus"
+)
+
+const (
+	// lease is how long a replica that says nothing is left alone with a source, and
+	// renewAfter when it says something again.
+	lease      = time.Minute
+	renewAfter = 20 * time.Second
+)
+
+// errLost ends a turn: another replica asks now.
+var errLost = errors.New("another replica has taken over")
+
+// source is one that is looked after. Its methods are called by one goroutine.
+type source struct {
+	*Poller
+	watched
+	topical connectors.Topical
+	log     *slog.Logger
+
+	// record is what is stored, under revision; nil and 0 where nothing is.
+	record   *sourcev1.Source
+	revision uint64
+	written  time.Time
+	// told are the events that were injected, by their ids with their orders' versions:
+	// the overlap lists them again before the gate may have read them.
+	told map[string]time.Time
+	// watching says when webhooks are looked at again where that failed.
+	watching backoff
+	// warned is what was said last, by what it was about.
+	warned map[string]string
+}
+
+func newSource(p *Poller, of watched) *source {
+	topical, _ := p.config.Set.Sources[string(of.spec.System)].(connectors.Topical) // sources looked
+	return &source{
+		Poller: p, watched: of, topical: topical, log: p.config.Logger.With("connector", of.name), told: map[string]time.Time{},
+		warned: map[string]string{},
+	}
+}
+
+// work takes turns until ctx is done. cured: what failed before is tried at once.
+func (s *source) work(ctx context.Context, cured bool) error {
+	for {
+		if err := s.load(ctx); err != nil {
+			return err
+		}
+		now := time.Now()
+		due := reconcile.Due(s.record, s.spec.Reconcile, now)
+		switch {
+		case !reconcile.Free(s.record, s.run, now):
+			due = s.record.GetOwnedUntil().AsTime()
+		case cured && s.record.GetFailures() > 0:
+			due = now
+		}
+		cured = false
+		if err := pause(ctx, due.Sub(now)); err != nil {
+			return err
+		}
+		if err := s.turn(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// turn looks at webhooks and orders, if that is still to be done.
+func (s *source) turn(ctx context.Context) error {
+	before := s.revision
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	now := time.Now()
+	if s.revision != before && (!reconcile.Free(s.record, s.run, now) || reconcile.Due(s.record, s.spec.Reconcile, now).After(now)) {
+		return nil
+	}
+	err := s.put(ctx, reconcile.Take(s.record, s.name, s.run, now, lease))
+	if err == nil {
+		// First, so that what is sent from here on comes by itself.
+		err = s.watch(ctx)
+	}
+	if err == nil {
+		err = s.compare(ctx)
+	}
+	if errors.Is(err, errLost) {
+		s.log.DebugContext(ctx, "a turn of looking for what webhooks miss was left to another replica")
+		return nil
+	}
+	return err
+}
+
+// load reads the record.
+func (s *source) load(ctx context.Context) error {
+	found, err := s.config.Bus.Get(ctx, bus.BucketSource, bus.SourceKey(s.name))
+	if errors.Is(err, bus.ErrNotFound) {
+		s.record, s.revision = nil, 0
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read what is known of source %s (peppasync apply makes its bucket): %w", s.name, err)
+	}
+	record := &sourcev1.Source{}
+	if err := proto.Unmarshal(found.Data, record); err != nil {
+		return fmt.Errorf("what is known of source %s cannot be read: %w", s.name, err)
+	}
+	s.record, s.revision = record, found.Sequence
+	s.meters.saw(s.name, record)
+	return nil
+}
+
+// put writes the record over the one that it was made of. errLost where that is not
+// there any more.
+func (s *source) put(ctx context.Context, next *sourcev1.Source) error {
+	data, err := proto.Marshal(next)
+	if err != nil {
+		return fmt.Errorf("encode what is known of source %s: %w", s.name, err)
+	}
+	for {
+		revision, err := s.config.Bus.Put(ctx, bus.BucketSource, bus.SourceKey(s.name), data, bus.Sequence(s.revision))
+		switch {
+		case err == nil:
+			s.record, s.revision, s.written = next, revision, time.Now()
+			s.meters.saw(s.name, next)
+			return nil
+		case bus.IsConflict(err):
+			// It may be this very write, of which the answer was lost.
+			found, lookErr := s.config.Bus.Get(ctx, bus.BucketSource, bus.SourceKey(s.name))
+			if lookErr == nil && bytes.Equal(found.Data, data) {
+				s.record, s.revision, s.written = next, found.Sequence, time.Now()
+				return nil
+			}
+			return errLost
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !bus.IsUnavailable(err) && !bus.IsFull(err):
+			return fmt.Errorf("write what is known of source %s: %w", s.name, err)
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+// stay says that this replica is still at it, if it has not just done so.
+func (s *source) stay(ctx context.Context) error {
+	if time.Since(s.written) < renewAfter {
+		return nil
+	}
+	return s.put(ctx, reconcile.Take(s.record, s.name, s.run, time.Now(), lease))
+}
+
+// rest waits for a time, and stays the owner meanwhile.
+func (s *source) rest(ctx context.Context, d time.Duration) error {
+	for end := time.Now().Add(d); ; {
+		left := time.Until(end)
+		if left <= 0 {
+			return nil
+		}
+		if err := pause(ctx, min(left, renewAfter)); err != nil {
+			return err
+		}
+		if err := s.stay(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// fail writes why a comparison did not come to its end, and warns once of each reason.
+func (s *source) fail(ctx context.Context, problem error) error {
+	s.warn(ctx, notCompared, problem)
+	return s.put(ctx, reconcile.Fail(s.record, s.spec.Reconcile, problem.Error(), time.Now()))
+}
+
+const (
+	notCompared = "the orders of a source could not be compared with what its webhooks told"
+	notWatched  = "the webhooks of a source could not be looked after"
+)
+
+// warn says a problem once, until it is another.
+func (s *source) warn(ctx context.Context, what string, problem error) {
+	if text := problem.Error(); text != s.warned[what] {
+		s.warned[what] = text
+		s.log.WarnContext(ctx, what, "error", problem) //nolint:sloglint // who warns gives a constant
+	}
+}

@@ -1,0 +1,240 @@
+// Package reconcile decides what is missing: it compares the orders that a source lists
+// with what is known of them, says which events are to be told, when to look again, and
+// counts. It is pure: values in, values out.
+package reconcile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	sourcev1 "github.com/peppasync/peppasync/proto/peppasync/source/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
+)
+
+const (
+	// Grace is how long the webhook of a new version may take before it counts as one
+	// that does not come: shops send within seconds.
+	Grace = 20 * time.Second
+	// settled is from which age on a version needs no grace, by two clocks that may differ.
+	settled = 2 * time.Minute
+	// keptHours is a day and the hour that has begun.
+	keptHours = 25
+	// longestPause is the longest time between two tries that fail.
+	longestPause = time.Hour
+)
+
+// Judgment says how an order compares with what is known of it.
+type Judgment int
+
+const (
+	// Known: what is known is as new, or newer.
+	Known Judgment = iota
+	// Missing: nothing is known of it.
+	Missing
+	// Stale: an older version is known.
+	Stale
+)
+
+// Judge compares a version that the source lists with the order's state, nil where there
+// is none.
+func Judge(state *orderv1.State, updated time.Time) Judgment {
+	known := state.GetOrder()
+	switch {
+	case known == nil:
+		return Missing
+	case known.GetUpdatedAt() == nil || known.GetUpdatedAt().AsTime().Before(updated):
+		return Stale
+	}
+	return Known
+}
+
+// Wait returns how long to wait for the webhook of a version that is not known, listed
+// at a moment by the engine's clock: the grace, unless it is old.
+func Wait(updated, listed time.Time, grace time.Duration) time.Duration {
+	if listed.Sub(updated) >= settled {
+		return 0
+	}
+	return grace
+}
+
+// Events returns what is to be told of an order that is not known, or not in this
+// version: an event for its topic, and one for each step of its life that flows take.
+// Told twice they are the same events.
+func Events(connector string, source connectors.Topical, known, found *orderv1.Order, taken []string) []*eventv1.Event {
+	topics := []string{source.Topic(found, known != nil)}
+	if phased, ok := source.(connectors.Phased); ok {
+		for _, topic := range phased.Phases(known, found) {
+			if slices.Contains(taken, topic) && !slices.Contains(topics, topic) {
+				topics = append(topics, topic)
+			}
+		}
+	}
+	id := eventID(found)
+	events := make([]*eventv1.Event, len(topics))
+	for i, topic := range topics {
+		events[i] = &eventv1.Event{Connector: connector, Topic: topic, Id: id, Order: found}
+	}
+	return events
+}
+
+// eventID is the same for one version of an order.
+func eventID(o *orderv1.Order) string {
+	sum := sha256.Sum256([]byte(o.GetId() + "\x00" + o.GetUpdatedAt().AsTime().UTC().Format(time.RFC3339Nano)))
+	return "reconcile-" + hex.EncodeToString(sum[:12])
+}
+
+// Since is from when on to list.
+func Since(s *sourcev1.Source, settings *v1alpha1.Reconcile, now time.Time) time.Time {
+	if s.GetCursor() == nil {
+		return now.Add(-settings.LookBack.Duration)
+	}
+	return s.GetCursor().AsTime().Add(-settings.Overlap.Duration)
+}
+
+// Due is when the next comparison is to begin, by the settings as they are now. Where
+// there was none it is not at once: a source that was made just now tells of its orders
+// by itself.
+func Due(s *sourcev1.Source, settings *v1alpha1.Reconcile, now time.Time) time.Time {
+	every := settings.Every.Duration
+	switch {
+	case s.GetFailures() > 0 && !s.GetDueAt().AsTime().After(now.Add(max(every, longestPause))):
+		return s.GetDueAt().AsTime()
+	case s.GetFailures() > 0:
+		return now
+	case s.GetComparedAt() == nil:
+		return now.Add(every)
+	}
+	return s.GetComparedAt().AsTime().Add(every)
+}
+
+// Take returns the record with an owner, who is left alone for that long.
+func Take(s *sourcev1.Source, connector, owner string, now time.Time, lease time.Duration) *sourcev1.Source {
+	next := clone(s)
+	next.Connector, next.Owner, next.OwnedUntil = connector, owner, timestamppb.New(now.Add(lease))
+	return next
+}
+
+// Free reports whether somebody else may begin.
+func Free(s *sourcev1.Source, owner string, now time.Time) bool {
+	return s.GetOwner() == "" || s.GetOwner() == owner || !now.Before(s.GetOwnedUntil().AsTime())
+}
+
+// Compared are the figures of some orders.
+type Compared struct {
+	Orders, Missing, Stale int64
+	// Cursor is the newest of them, by the source's clock.
+	Cursor time.Time
+}
+
+// Progress returns the record after some orders were compared and what was missing is
+// durable. The cursor never goes back: an overlap lists what was compared before.
+func Progress(s *sourcev1.Source, c Compared, now time.Time) *sourcev1.Source {
+	next := clone(s)
+	if c.Cursor.After(next.GetCursor().AsTime()) {
+		next.Cursor = timestamppb.New(c.Cursor)
+	}
+	if c.Orders+c.Missing+c.Stale > 0 {
+		h := hour(next, now)
+		h.Compared += c.Orders
+		h.Missing += c.Missing
+		h.Stale += c.Stale
+	}
+	return next
+}
+
+// End returns the record after a comparison that began at a moment and came to its end.
+func End(s *sourcev1.Source, settings *v1alpha1.Reconcile, began, since, now time.Time) *sourcev1.Source {
+	next := clone(s)
+	if next.GetCursor() == nil {
+		next.Cursor = timestamppb.New(since) // no orders at all: the first time is over
+	}
+	next.Owner, next.OwnedUntil, next.Problem, next.Failures = "", nil, "", 0
+	next.ComparedAt = timestamppb.New(began)
+	next.DueAt = timestamppb.New(latest(began.Add(settings.Every.Duration), now))
+	trim(next, now)
+	return next
+}
+
+// Fail returns the record after a comparison that did not come to its end. Each failure
+// doubles the time to the next: what is refused will be refused again.
+func Fail(s *sourcev1.Source, settings *v1alpha1.Reconcile, problem string, now time.Time) *sourcev1.Source {
+	next := clone(s)
+	next.Owner, next.OwnedUntil, next.Problem = "", nil, problem
+	next.Failures++
+	every := settings.Every.Duration
+	pause := every
+	for i := int32(1); i < next.GetFailures() && pause < longestPause; i++ {
+		pause = min(2*pause, longestPause)
+	}
+	next.DueAt = timestamppb.New(now.Add(max(every, pause)))
+	trim(next, now)
+	return next
+}
+
+// Count adds up the hours of the last day.
+func Count(hours []*sourcev1.Hour, now time.Time) *sourcev1.Hour {
+	sum := &sourcev1.Hour{}
+	for _, h := range hours {
+		if h.GetAt().AsTime().Before(oldest(now)) {
+			continue
+		}
+		sum.Compared += h.GetCompared()
+		sum.Missing += h.GetMissing()
+		sum.Stale += h.GetStale()
+		sum.Mended += h.GetMended()
+		sum.Received += h.GetReceived()
+	}
+	return sum
+}
+
+// oldest is the first hour that counts: the last 24 that are over, and the one that has
+// begun.
+func oldest(now time.Time) time.Time {
+	return now.UTC().Truncate(time.Hour).Add(-(keptHours - 1) * time.Hour)
+}
+
+// Hour returns the hour of now in hours, with those that are too old left out, and the
+// hours.
+func Hour(hours []*sourcev1.Hour, now time.Time) (*sourcev1.Hour, []*sourcev1.Hour) {
+	hours = slices.DeleteFunc(hours, func(h *sourcev1.Hour) bool { return h.GetAt().AsTime().Before(oldest(now)) })
+	at := now.UTC().Truncate(time.Hour)
+	for _, h := range hours {
+		if h.GetAt().AsTime().Equal(at) {
+			return h, hours
+		}
+	}
+	h := &sourcev1.Hour{At: timestamppb.New(at)}
+	return h, append(hours, h)
+}
+
+func hour(s *sourcev1.Source, now time.Time) *sourcev1.Hour {
+	h, hours := Hour(s.GetHours(), now)
+	s.Hours = hours
+	return h
+}
+
+func trim(s *sourcev1.Source, now time.Time) {
+	s.Hours = slices.DeleteFunc(s.GetHours(), func(h *sourcev1.Hour) bool { return h.GetAt().AsTime().Before(oldest(now)) })
+}
+
+func clone(s *sourcev1.Source) *sourcev1.Source {
+	if s == nil {
+		return &sourcev1.Source{}
+	}
+	return proto.CloneOf(s)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

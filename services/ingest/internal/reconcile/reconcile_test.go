@@ -1,0 +1,228 @@
+package reconcile_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	sourcev1 "github.com/peppasync/peppasync/proto/peppasync/source/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors/listing"
+	"github.com/peppasync/peppasync/services/connectors/shopify"
+	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var now = time.Date(2026, 11, 27, 12, 30, 0, 0, time.UTC)
+
+func settings() *v1alpha1.Reconcile {
+	return &v1alpha1.Reconcile{
+		Every: &metav1.Duration{Duration: 5 * time.Minute}, Overlap: metav1.Duration{Duration: 10 * time.Minute},
+		LookBack: &metav1.Duration{Duration: 24 * time.Hour},
+	}
+}
+
+func version(at time.Time) *orderv1.Order {
+	return &orderv1.Order{Id: "1", UpdatedAt: timestamppb.New(at)}
+}
+
+func TestWhatIsKnownIsNotMissing(t *testing.T) {
+	for name, test := range map[string]struct {
+		state *orderv1.State
+		want  reconcile.Judgment
+	}{
+		"nothing is known":         {nil, reconcile.Missing},
+		"a state without an order": {&orderv1.State{}, reconcile.Missing},
+		"an older version":         {&orderv1.State{Order: version(now.Add(-time.Second))}, reconcile.Stale},
+		"one without a time":       {&orderv1.State{Order: &orderv1.Order{Id: "1"}}, reconcile.Stale},
+		"this one":                 {&orderv1.State{Order: version(now)}, reconcile.Known},
+		"a newer one":              {&orderv1.State{Order: version(now.Add(time.Second))}, reconcile.Known},
+	} {
+		if got := reconcile.Judge(test.state, now); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+	if reconcile.Wait(now.Add(-time.Minute), now, 7) != 7 || reconcile.Wait(now.Add(-3*time.Minute), now, 7) != 0 || reconcile.Wait(now.Add(time.Hour), now, 7) != 7 {
+		t.Error("a new version has a grace, and an old one none")
+	}
+}
+
+func TestEventsAreTheSameEachTime(t *testing.T) {
+	found := version(now)
+	found.FinancialStatus = "paid"
+	events := reconcile.Events("shop", shopify.Shopify{}, nil, found, []string{"orders/paid"})
+	again := reconcile.Events("shop", shopify.Shopify{}, nil, proto.CloneOf(found), []string{"orders/paid"})
+	if diff := cmp.Diff(events, again, protocmp.Transform()); diff != "" {
+		t.Errorf("told again (-first +again):\n%s", diff)
+	}
+	var topics []string
+	for _, e := range events {
+		topics = append(topics, e.GetTopic())
+		if e.GetConnector() != "shop" || !proto.Equal(e.GetOrder(), found) || len(e.GetId()) != len("reconcile-")+24 {
+			t.Errorf("event %v", e)
+		}
+	}
+	if diff := cmp.Diff([]string{"orders/create", "orders/paid"}, topics); diff != "" {
+		t.Errorf("topics (-want +got):\n%s", diff)
+	}
+	// A step that no flow takes is not told.
+	if got := reconcile.Events("shop", shopify.Shopify{}, nil, found, nil); len(got) != 1 {
+		t.Errorf("%d events, want the one of the order", len(got))
+	}
+	later := reconcile.Events("shop", shopify.Shopify{}, nil, version(now.Add(time.Second)), nil)
+	if later[0].GetId() == events[0].GetId() {
+		t.Error("another version has the same event")
+	}
+}
+
+// TestNothingFallsBetweenComparisons plays a source that lists orders late, by less than
+// the overlap, and a poller that fails and is restarted at any point: in the end each
+// version was compared, and the cursor never went back.
+func TestNothingFallsBetweenComparisons(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := settings()
+		type change struct {
+			updated, listed time.Time
+			compared        bool
+		}
+		var changes []*change
+		var record *sourcev1.Source
+		clock := now
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			clock = clock.Add(time.Duration(rapid.IntRange(1, 400).Draw(t, "passes")) * time.Second)
+			switch rapid.IntRange(0, 2).Draw(t, "what") {
+			case 0, 1:
+				late := time.Duration(rapid.IntRange(0, 599).Draw(t, "late")) * time.Second
+				changes = append(changes, &change{updated: clock, listed: clock.Add(late)})
+			case 2:
+				since := reconcile.Since(record, s, clock)
+				var page []*change
+				for _, c := range changes {
+					if !c.listed.After(clock) && !c.updated.Before(since) {
+						page = append(page, c)
+					}
+				}
+				slices.SortFunc(page, func(a, b *change) int { return a.updated.Compare(b.updated) })
+				crash := rapid.IntRange(0, len(page)).Draw(t, "crash")
+				for _, c := range page[:crash] {
+					c.compared = true
+					next := reconcile.Progress(record, reconcile.Compared{Orders: 1, Cursor: c.updated}, clock)
+					if next.GetCursor().AsTime().Before(record.GetCursor().AsTime()) {
+						t.Fatal("the cursor went back")
+					}
+					record = next
+				}
+				if crash == len(page) {
+					record = reconcile.End(record, s, clock, since, clock)
+				} else if rapid.Bool().Draw(t, "fails") {
+					record = reconcile.Fail(record, s, "down", clock)
+				}
+			}
+		}
+		clock = clock.Add(time.Hour)
+		since := reconcile.Since(record, s, clock)
+		for _, c := range changes {
+			if !c.compared && c.updated.Before(since) {
+				t.Fatalf("the change of %v, listed at %v, is before %v and was never compared", c.updated, c.listed, since)
+			}
+		}
+	})
+}
+
+func TestWhenToCompare(t *testing.T) {
+	s := settings()
+	if got := reconcile.Due(nil, s, now); !got.Equal(now.Add(5 * time.Minute)) {
+		t.Errorf("the first time at %v", got)
+	}
+	if got := reconcile.Since(nil, s, now); !got.Equal(now.Add(-24 * time.Hour)) {
+		t.Errorf("the first time from %v on", got)
+	}
+	record := reconcile.End(reconcile.Take(nil, "shop", "me", now, time.Minute), s, now, now.Add(-24*time.Hour), now)
+	if reconcile.Free(reconcile.Take(record, "shop", "me", now, time.Minute), "other", now.Add(59*time.Second)) ||
+		!reconcile.Free(reconcile.Take(record, "shop", "me", now, time.Minute), "other", now.Add(time.Minute)) || !reconcile.Free(record, "other", now) {
+		t.Error("who works is left alone for a minute, and who has ended is not")
+	}
+	if got := reconcile.Due(record, s, now); !got.Equal(now.Add(5 * time.Minute)) {
+		t.Errorf("after one at %v", got)
+	}
+	s.Every.Duration = time.Minute
+	if got := reconcile.Due(record, s, now); !got.Equal(now.Add(time.Minute)) {
+		t.Errorf("after a change of the settings at %v", got)
+	}
+	var waits []time.Duration
+	for range 9 {
+		record = reconcile.Fail(record, s, "no right", now)
+		waits = append(waits, reconcile.Due(record, s, now).Sub(now))
+	}
+	want := []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 16 * time.Minute, 32 * time.Minute, time.Hour, time.Hour, time.Hour}
+	if diff := cmp.Diff(want, waits); diff != "" {
+		t.Errorf("after failures (-want +got):\n%s", diff)
+	}
+	if record = reconcile.End(record, s, now, now, now); record.GetProblem() != "" || record.GetFailures() != 0 {
+		t.Errorf("after all is well: %v", record)
+	}
+}
+
+func TestADayCounts(t *testing.T) {
+	var record *sourcev1.Source
+	for i := range 40 {
+		record = reconcile.Progress(record, reconcile.Compared{Orders: 10, Missing: 1}, now.Add(time.Duration(i)*time.Hour))
+	}
+	at := now.Add(39 * time.Hour)
+	if got := reconcile.Count(record.GetHours(), at); got.GetCompared() != 250 || got.GetMissing() != 25 || len(record.GetHours()) != 25 {
+		t.Errorf("%v of %d hours, want the 24 that are over and this one", got, len(record.GetHours()))
+	}
+	if got := reconcile.Count(record.GetHours(), at.Add(48*time.Hour)); got.GetCompared() != 0 {
+		t.Errorf("%v of hours that are over for long", got)
+	}
+}
+
+func hook(id, topic, address string, active bool) listing.Webhook {
+	return listing.Webhook{ID: id, Topic: topic, Address: address, Active: active}
+}
+
+func TestWebhooksAreMendedAndOthersLeftAlone(t *testing.T) {
+	const here, old = "https://orders.example.com/v1/webhooks/shop", "https://old.example.com/v1/webhooks/shop"
+	mended := timestamppb.New(now)
+	for name, test := range map[string]struct {
+		there  []listing.Webhook
+		before []*sourcev1.Webhook
+		put    []listing.Webhook
+		id     string
+	}{
+		"none":                            {nil, nil, []listing.Webhook{{Topic: "orders/create", Address: here}}, ""},
+		"one that is on":                  {[]listing.Webhook{hook("1", "orders/create", here, true)}, nil, nil, "1"},
+		"one that is off":                 {[]listing.Webhook{hook("1", "orders/create", here, false)}, nil, []listing.Webhook{{ID: "1", Topic: "orders/create", Address: here}}, "1"},
+		"one that is on beside one off":   {[]listing.Webhook{hook("1", "orders/create", here, false), hook("2", "orders/create", here, true)}, nil, nil, "2"},
+		"somebody else's":                 {[]listing.Webhook{hook("1", "orders/create", old, true)}, nil, []listing.Webhook{{Topic: "orders/create", Address: here}}, ""},
+		"one for another topic":           {[]listing.Webhook{hook("1", "orders/paid", here, true)}, nil, []listing.Webhook{{Topic: "orders/create", Address: here}}, ""},
+		"one made here that leads away":   {[]listing.Webhook{hook("1", "orders/create", old, true)}, []*sourcev1.Webhook{{Topic: "orders/create", Id: "1", MendedAt: mended}}, []listing.Webhook{{ID: "1", Topic: "orders/create", Address: here}}, "1"},
+		"one found here that leads away":  {[]listing.Webhook{hook("1", "orders/create", old, true)}, []*sourcev1.Webhook{{Topic: "orders/create", Id: "1"}}, []listing.Webhook{{Topic: "orders/create", Address: here}}, ""},
+		"one made here, and another here": {[]listing.Webhook{hook("1", "orders/create", old, true), hook("2", "orders/create", here, true)}, []*sourcev1.Webhook{{Topic: "orders/create", Id: "1", MendedAt: mended}}, nil, "2"},
+	} {
+		got, put := reconcile.Mend([]string{"orders/create"}, here, test.there, test.before)
+		if diff := cmp.Diff(test.put, put); diff != "" {
+			t.Errorf("%s: put (-want +got):\n%s", name, diff)
+		}
+		if len(got) != 1 || got[0].GetId() != test.id || got[0].GetActive() != (len(test.put) == 0) {
+			t.Errorf("%s: %v, want id %q", name, got, test.id)
+		}
+	}
+	needed := reconcile.Needed(shopify.Shopify{}, []string{"orders/create", "orders/updated"})
+	if diff := cmp.Diff([]string{"orders/cancelled", "orders/create", "orders/updated"}, needed); diff != "" {
+		t.Errorf("needed (-want +got):\n%s", diff)
+	}
+	if got := reconcile.Needed(shopify.Shopify{}, nil); got != nil {
+		t.Errorf("no flow takes anything, and %v are needed", got)
+	}
+}

@@ -1,0 +1,37 @@
+package ingest
+
+import (
+	"context"
+
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/ingest/internal/poller"
+)
+
+// newPoller returns what finds the orders that webhooks miss, nil where no system can
+// be asked for them.
+func (in *Ingest) newPoller() (*poller.Poller, error) {
+	if len(in.config.Systems) == 0 {
+		return nil, nil //nolint:nilnil // nothing is to be asked
+	}
+	return poller.New(poller.Config{
+		Bus: in.config.Bus, Catalog: in.config.Catalog, Set: connectors.Set{Systems: in.config.Systems, Sources: in.config.Sources},
+		Commit: in.store, MaxEventBytes: in.bounds.eventBytes, Logger: in.config.Logger, Meter: in.config.Telemetry.Meter(Role),
+	})
+}
+
+// lookForMissed does so until ctx is done.
+func (in *Ingest) lookForMissed(ctx context.Context) error {
+	if in.poller != nil {
+		in.poller.Run(ctx)
+	}
+	return nil
+}
+
+// Commit stores an encoded event that came in by itself.
+func (in *Ingest) Commit(ctx context.Context, event []byte) error {
+	err := in.store(ctx, event)
+	if err == nil && in.poller != nil {
+		in.poller.Received(event)
+	}
+	return err
+}
