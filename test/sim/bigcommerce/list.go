@@ -91,7 +91,7 @@ func (s *Store) listOrders(query url.Values) account.Reply {
 	})
 	documents := []Order{}
 	for _, r := range cut(found, p) {
-		documents = append(documents, s.document(r))
+		documents = append(documents, s.included(r, query))
 	}
 	return listReply(documents)
 }

@@ -2,6 +2,9 @@ package bigcommerce
 
 import (
 	"fmt"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/peppasync/peppasync/test/sim/retail"
@@ -96,12 +99,13 @@ type Order struct {
 	Products              Link    `json:"products"`
 	ShippingAddresses     Link    `json:"shipping_addresses"`
 	Coupons               Link    `json:"coupons"`
-	Consignments          Link    `json:"consignments"`
-	ExternalID            *string `json:"external_id"`
-	ExternalMerchantID    *string `json:"external_merchant_id"`
-	TaxProviderID         string  `json:"tax_provider_id"`
-	CustomStatus          string  `json:"custom_status"`
-	CustomerLocale        string  `json:"customer_locale"`
+	// Consignments is a Link, or []Consignment where the request includes them.
+	Consignments       any     `json:"consignments"`
+	ExternalID         *string `json:"external_id"`
+	ExternalMerchantID *string `json:"external_merchant_id"`
+	TaxProviderID      string  `json:"tax_provider_id"`
+	CustomStatus       string  `json:"custom_status"`
+	CustomerLocale     string  `json:"customer_locale"`
 }
 
 // Link says where the rest of an order is read.
@@ -136,6 +140,24 @@ type ShippingAddress struct {
 	ItemsShipped   int    `json:"items_shipped"`
 	ShippingMethod string `json:"shipping_method"`
 	CostIncTax     string `json:"cost_inc_tax"`
+}
+
+// Consignment is how the goods of an order are sent. What the simulator sells is shipped.
+type Consignment struct {
+	Pickups   []any      `json:"pickups"`
+	Shipping  []Shipment `json:"shipping"`
+	Downloads []any      `json:"downloads"`
+	Email     struct {
+		GiftCertificates []any `json:"gift_certificates"`
+	} `json:"email"`
+}
+
+// Shipment is what goes to one address.
+type Shipment struct {
+	ShippingAddress
+	CostExTax string `json:"cost_ex_tax"`
+	// LineItems is a Link, or []Product where the request includes them.
+	LineItems any `json:"line_items"`
 }
 
 // Product is one line of an order.
@@ -268,6 +290,28 @@ func (r *record) shippingAddresses() []ShippingAddress {
 	return []ShippingAddress{{
 		Address: address(r.id), ID: r.id, OrderID: r.id, ItemsTotal: r.items(), ShippingMethod: "Flat Rate", CostIncTax: noMoney,
 	}}
+}
+
+// consignments are those of the order as it is now; it needs the lock.
+func (r *record) consignments(lines any) []Consignment {
+	c := Consignment{Pickups: []any{}, Downloads: []any{}, Shipping: []Shipment{}}
+	c.Email.GiftCertificates = []any{}
+	for _, a := range r.shippingAddresses() {
+		c.Shipping = append(c.Shipping, Shipment{ShippingAddress: a, CostExTax: noMoney, LineItems: lines})
+	}
+	return []Consignment{c}
+}
+
+// included is document with what the parameter include asks for.
+func (s *Store) included(r *record, query url.Values) Order {
+	d := s.document(r)
+	switch include := strings.Split(query.Get("include"), ","); {
+	case slices.Contains(include, "consignments.line_items"):
+		d.Consignments = r.consignments(r.products())
+	case slices.Contains(include, "consignments"):
+		d.Consignments = r.consignments(d.Products)
+	}
+	return d
 }
 
 func moment(at time.Time) string { return at.UTC().Format(time.RFC1123Z) }

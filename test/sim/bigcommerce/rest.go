@@ -176,7 +176,7 @@ func (s *Store) readOrder(operation string, id int64, query url.Values) account.
 	case OpReadAddresses:
 		return reply(http.StatusOK, r.shippingAddresses())
 	}
-	return reply(http.StatusOK, s.document(r))
+	return reply(http.StatusOK, s.included(r, query))
 }
 
 // listWebhooks is GET /hooks, filtered by is_active, scope and destination.

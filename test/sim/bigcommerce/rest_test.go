@@ -123,6 +123,44 @@ func TestOrderAndItsProductsAreReadApart(t *testing.T) {
 	}
 }
 
+func TestAnOrderBringsItsLinesWhereTheyAreIncluded(t *testing.T) {
+	s := newStore(t, bigcommerce.Config{})
+	a := newAPI(t, s)
+	sold := sell(t, s, retail.Spec{Lines: []retail.Line{{SKU: "VIRAL", Quantity: 3}, {SKU: "MADE", Quantity: 1, Configuration: "CFG-A1"}}})
+	type order struct {
+		ID           int64 `json:"id"`
+		Consignments []struct {
+			Shipping []struct {
+				Zip       string                `json:"zip"`
+				LineItems []bigcommerce.Product `json:"line_items"`
+			} `json:"shipping"`
+		} `json:"consignments"`
+	}
+	var one order
+	a.call(http.MethodGet, fmt.Sprintf("v2/orders/%d?include=consignments.line_items", sold.ID), nil, http.StatusOK, &one)
+	var listed []order
+	a.call(http.MethodGet, "v2/orders?include=consignments.line_items", nil, http.StatusOK, &listed)
+	for _, o := range append(listed, one) {
+		if o.ID != sold.ID || len(o.Consignments) != 1 || len(o.Consignments[0].Shipping) != 1 {
+			t.Fatalf("order %+v", o)
+		}
+		if parcel := o.Consignments[0].Shipping[0]; parcel.Zip == "" || len(parcel.LineItems) != 2 || parcel.LineItems[0].Quantity != 3 {
+			t.Errorf("parcel %+v", parcel)
+		}
+	}
+	var bare struct {
+		Consignments []struct {
+			Shipping []struct {
+				LineItems bigcommerce.Link `json:"line_items"`
+			} `json:"shipping"`
+		} `json:"consignments"`
+	}
+	a.call(http.MethodGet, fmt.Sprintf("v2/orders/%d?include=consignments", sold.ID), nil, http.StatusOK, &bare)
+	if len(bare.Consignments) != 1 || bare.Consignments[0].Shipping[0].LineItems.Resource == "" {
+		t.Errorf("consignments without lines: %+v", bare)
+	}
+}
+
 func TestOrdersAreListedBySelection(t *testing.T) {
 	s := newStore(t, bigcommerce.Config{})
 	a := newAPI(t, s)

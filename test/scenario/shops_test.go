@@ -1,0 +1,268 @@
+package scenario
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peppasync/peppasync/test/runner"
+	"github.com/peppasync/peppasync/test/sim"
+	"github.com/peppasync/peppasync/test/sim/bigcommerce"
+	"github.com/peppasync/peppasync/test/sim/faults"
+	"github.com/peppasync/peppasync/test/sim/jsontime"
+	"github.com/peppasync/peppasync/test/sim/retail"
+	"github.com/peppasync/peppasync/test/sim/wms"
+	"github.com/peppasync/peppasync/test/sim/woocommerce"
+)
+
+// shopsManifest are two shops whose orders go to the warehouse. All that the store says
+// of an order is read through its quota.
+const shopsManifest = `
+apiVersion: peppasync.io/v1alpha1
+kind: Connector
+metadata: {name: store}
+spec:
+  system: BigCommerce
+  endpoint: %s/stores/sftg45fsd
+  auth: {secretRef: {name: store}}
+  webhook: {secretRef: {name: store-webhook}}
+  limits:
+    - {name: quota, rollingWindow: {calls: 30, per: 2s}}
+    - {name: parallel, concurrency: {calls: 4}}
+---
+apiVersion: peppasync.io/v1alpha1
+kind: Connector
+metadata: {name: woo}
+spec:
+  system: WooCommerce
+  endpoint: %s
+  auth: {secretRef: {name: woo}}
+  webhook: {secretRef: {name: woo-webhook}}
+  limits:
+    - {name: per-minute, rollingWindow: {calls: 600, per: 1m}}
+---
+apiVersion: peppasync.io/v1alpha1
+kind: Connector
+metadata: {name: wms}
+spec:
+  system: HTTP
+  endpoint: %s
+  auth: {secretRef: {name: wms}}
+  limits:
+    - {name: per-minute, rollingWindow: {calls: 6000, per: 1m}}
+  http:
+    operations:
+      - {name: putOrder, method: PUT, path: "/orders/{externalId}", effect: Idempotent}
+    probePath: /health
+---
+apiVersion: peppasync.io/v1alpha1
+kind: Flow
+metadata: {name: orders}
+spec:
+  from:
+    - connector: store
+      topics: [store/order/created, store/order/updated, store/order/statusUpdated]
+    - connector: woo
+      topics: [order.created, order.updated, order.deleted]
+  when: order.financial_status != "pending"
+  deliver:
+    - name: warehouse
+      connector: wms
+      operation: putOrder
+      mapping: |
+        {
+          "externalId": externalId,
+          "reference": order.name + " of " + order.source + (has(order.cancelled_at) ? ", cancelled" : ""),
+          "lines": order.lines.map(l, {"sku": l.sku, "quantity": l.quantity}),
+          "shipTo": {"postalCode": order.shipping_address.postal_code}
+        }
+`
+
+const storeToken = "what-the-store-shows"
+
+// openShops starts both shops and the warehouse, and the product between them.
+func openShops(t *testing.T) (*sim.World, *runner.Product) {
+	t.Helper()
+	items := []retail.Item{{SKU: "VIRAL-1"}}
+	world, err := sim.Start(sim.Config{
+		BigCommerce: bigcommerce.Config{
+			Items: items, CheckoutUpdates: true, TargetHeaders: map[string]string{"X-Peppasync-Token": storeToken},
+			// A window of its own would begin anywhere in one of ours.
+			Quota: bigcommerce.Quota{Requests: 30, Window: jsontime.Duration(2 * time.Second)},
+			// Sent again soon, so that a kill of the product does not cost a minute.
+			Retries: []jsontime.Duration{seconds(0.3), seconds(1), seconds(3), seconds(10)}, Blocklist: bigcommerce.Blocklist{Minimum: -1},
+		},
+		WooCommerce: woocommerce.Config{Items: items},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(world.Close)
+	folder, at := t.TempDir(), world.Addresses()
+	product := &runner.Product{
+		Binary: binary(t, true), Files: filepath.Join(folder, "config"), Secrets: filepath.Join(folder, "secrets"), Data: filepath.Join(folder, "data"),
+	}
+	if err := os.Mkdir(product.Files, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	manifest := fmt.Appendf(nil, shopsManifest, at.BigCommerce, at.WooCommerce, at.WMS)
+	if err := os.WriteFile(filepath.Join(product.Files, "shops.yaml"), manifest, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = runner.WriteSecrets(product.Secrets, map[string]map[string]string{
+		"store": {"accessToken": bigcommerce.DefaultToken}, "store-webhook": {"secret": storeToken},
+		"woo":         {"consumerKey": woocommerce.DefaultConsumerKey, "consumerSecret": woocommerce.DefaultConsumerSecret},
+		"woo-webhook": {"secret": woocommerce.DefaultWebhookSecret},
+		"wms":         {"token": wms.DefaultToken},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(folder, "product.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	product.Log = log
+	t.Cleanup(func() {
+		if err := product.Stop(); err != nil {
+			t.Error(err)
+		}
+		_ = log.Close()
+		if t.Failed() {
+			showLog(t, log.Name())
+		}
+	})
+	if err := product.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := world.BigCommerce.SetTarget(product.WebhookURL("store")); err != nil {
+		t.Fatal(err)
+	}
+	if err := world.WooCommerce.SetTarget(product.WebhookURL("woo")); err != nil {
+		t.Fatal(err)
+	}
+	return world, product
+}
+
+// at returns what the warehouse has of an order.
+func at(world *sim.World, shop string, id int64) (wms.Order, bool) {
+	order, ok := world.WMS.Orders()[fmt.Sprintf("%s-%d", shop, id)]
+	return order, ok
+}
+
+// TestAStoreThatOnlyNamesItsOrders sells at a store whose webhooks only name an order,
+// through an outage of its API and a kill of the product. Every order arrives once, as
+// it is in the end, and the store's quota holds.
+func TestAStoreThatOnlyNamesItsOrders(t *testing.T) {
+	world, product := openShops(t)
+	store := world.BigCommerce
+	if err := store.SetFaults([]faults.Rule{{Kind: faults.Unavailable, Operations: []string{bigcommerce.OpReadOrder}}}); err != nil {
+		t.Fatal(err)
+	}
+	const sold = 12
+	var ids []int64
+	for range sold {
+		order, err := store.SellOne(retail.Spec{Lines: []retail.Line{{SKU: "VIRAL-1", Quantity: 2}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, order.ID)
+	}
+	until(t, soon, "all are captured while the store's API is down", func() bool { return len(store.Captured()) == sold })
+	if err := product.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Update(ids[0], retail.Edit{Quantity: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if err := product.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(world.WMS.Orders()) != 0 {
+		t.Errorf("the warehouse has %v of orders that nobody could read", world.WMS.Orders())
+	}
+	if err := store.SetFaults(nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Update(ids[1], retail.Edit{Quantity: 7}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[int64]int{ids[0]: 5, ids[1]: 7}
+	until(t, time.Minute, "the warehouse has every order as it is", func() bool {
+		for _, id := range ids {
+			order, ok := at(world, "store", id)
+			quantity := 2
+			if want[id] > 0 {
+				quantity = want[id]
+			}
+			if !ok || len(order.Lines) != 1 || order.Lines[0].Quantity != quantity || order.Lines[0].SKU != "VIRAL-1" {
+				return false
+			}
+		}
+		return true
+	})
+	// One of them is cancelled, and one was never ordered.
+	if _, err := store.Cancel(ids[2]); err != nil {
+		t.Fatal(err)
+	}
+	until(t, time.Minute, "the warehouse knows that one is cancelled", func() bool {
+		order, _ := at(world, "store", ids[2])
+		return strings.HasSuffix(order.Reference, "cancelled")
+	})
+	report, warehouse := store.Report(), world.WMS.Report()
+	if report.QuotaThrottled != 0 || warehouse.Accepted != sold || warehouse.DuplicateOrders != 0 || warehouse.DuplicateReferences != 0 {
+		t.Errorf("the quota refused %d calls; the warehouse has %d orders, %d and %d of them twice", report.QuotaThrottled, warehouse.Accepted,
+			warehouse.DuplicateOrders, warehouse.DuplicateReferences)
+	}
+	t.Logf("%d orders, %d webhooks, %d reads", sold, report.Webhooks.Attempts, report.Reads)
+}
+
+// TestAWooCommerceShop sells, edits and trashes orders. What is in the trash is only
+// named, and read.
+func TestAWooCommerceShop(t *testing.T) {
+	world, product := openShops(t)
+	woo := world.WooCommerce
+	hook := fmt.Appendf(nil, `{"topic":"order.deleted","delivery_url":%q,"secret":%q}`, product.WebhookURL("woo"), woocommerce.DefaultWebhookSecret)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, world.Addresses().WooCommerce+"/wp-json/wc/v3/webhooks", bytes.NewReader(hook))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetBasicAuth(woocommerce.DefaultConsumerKey, woocommerce.DefaultConsumerSecret)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if pings := woo.Report(); response.StatusCode != http.StatusCreated || pings.Pings != 1 || pings.PingFailures != 0 {
+		t.Errorf("making a webhook: status %d, %d of %d pings failed", response.StatusCode, pings.PingFailures, pings.Pings)
+	}
+	var ids []int64
+	for range 5 {
+		order, err := woo.SellOne(retail.Spec{Lines: []retail.Line{{SKU: "VIRAL-1", Quantity: 2}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, order.ID)
+	}
+	until(t, soon, "the warehouse has all five", func() bool { return len(world.WMS.Orders()) == len(ids) })
+	if _, err := woo.Update(ids[0], retail.Edit{Quantity: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := woo.Trash(ids[1]); err != nil {
+		t.Fatal(err)
+	}
+	until(t, soon, "the warehouse knows of the edit and of the trash", func() bool {
+		edited, _ := at(world, "woo", ids[0])
+		trashed, _ := at(world, "woo", ids[1])
+		return len(edited.Lines) == 1 && edited.Lines[0].Quantity == 5 && strings.HasSuffix(trashed.Reference, "cancelled")
+	})
+	if report := woo.Report(); report.Reads != 1 || report.Missed != 0 || report.Webhooks.Failures != 0 {
+		t.Errorf("%d reads, want the one of the trashed order; %d missed, %d webhooks failed", report.Reads, report.Missed, report.Webhooks.Failures)
+	}
+}
