@@ -237,14 +237,15 @@ func TestARebuildGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-// BenchmarkRebuild says what it takes to know 200,000 events again after a start: how
-// long, at the pace that a rebuild has, and how much memory.
-func BenchmarkRebuild(b *testing.B) {
-	const events, inPack = 200_000, 256
-	server := bustest.Start(b)
-	for first := 0; first < events; first += inPack {
+// many stores 200,000 events of 1 KiB in packs as a spike makes them.
+const many = 200_000
+
+func storeMany(b *testing.B, server *bus.Bus) {
+	b.Helper()
+	const inPack = 256
+	for first := 0; first < many; first += inPack {
 		pack := &eventv1.Pack{}
-		for i := first; i < min(events, first+inPack); i++ {
+		for i := first; i < min(many, first+inPack); i++ {
 			pack.Events = append(pack.Events, &eventv1.Event{
 				Connector: "shop", Topic: "orders/create", Id: fmt.Sprint("w", i), Body: body(i)[:1024],
 			})
@@ -257,14 +258,53 @@ func BenchmarkRebuild(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkRebuild says what it takes to know 200,000 events again after a start: how
+// long, at the pace that a rebuild has, and how much memory.
+func BenchmarkRebuild(b *testing.B) {
+	server := bustest.Start(b)
+	storeMany(b, server)
 	limits := defaultBounds()
 	for b.Loop() {
 		index := recent.New(limits.recentEvents, limits.recentAge)
 		r := newRebuild(server, index, limits.recentAge, 2, func() bool { return false }, &progress{})
-		if err := r.run(b.Context()); err != nil || index.Len() != events {
+		if err := r.run(b.Context()); err != nil || index.Len() != many {
 			b.Fatalf("%d events are known: %v", index.Len(), err)
 		}
-		b.ReportMetric(float64(index.Bytes())/events, "B/id")
+		b.ReportMetric(float64(index.Bytes())/many, "B/id")
 	}
-	b.ReportMetric(events*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(many*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkRequestsWhileReadingBack says what senders see of a rebuild: requests one
+// after the other, while it runs and when it is over, on the same machine.
+func BenchmarkRequestsWhileReadingBack(b *testing.B) {
+	server := bustest.Start(b)
+	storeMany(b, server)
+	for b.Loop() {
+		f := start(b, server, nil).ready(b)
+		n := 0
+		deliver := func(until func() bool) latencies {
+			var all latencies
+			for !until() {
+				n++
+				r := f.request(b, fmt.Sprint(b.N, "-", n, time.Now()), body(n), nil)
+				began := time.Now()
+				if got, err := f.send(r); err != nil || got.status != http.StatusOK {
+					b.Fatalf("%+v, error %v", got, err)
+				}
+				all = append(all, time.Since(began))
+			}
+			return all
+		}
+		during := deliver(func() bool { return f.rebuilt.share() == 1 })
+		after := deliver(func() bool { return n >= 2*len(during) })
+		b.ReportMetric(during.at(0.5), "p50-ms-during")
+		b.ReportMetric(during.at(0.99), "p99-ms-during")
+		b.ReportMetric(after.at(0.5), "p50-ms-after")
+		b.ReportMetric(after.at(0.99), "p99-ms-after")
+		b.ReportMetric(float64(len(during)), "requests-during")
+		f.end(b)
+	}
 }
