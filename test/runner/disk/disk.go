@@ -42,6 +42,14 @@ type write struct {
 	data  []byte
 }
 
+// await is an image that is taken in the middle of what is written.
+type await struct {
+	// left are the writes that it waits for; cut says that the power goes with them.
+	left  int
+	cut   bool
+	taken chan Image
+}
+
 // Disk is safe for concurrent use.
 type Disk struct {
 	size int64
@@ -51,7 +59,8 @@ type Disk struct {
 	// what was written since, in its order.
 	current, durable content
 	pending          []write
-	flushes          int
+	// awaited are the images that were asked for and wait for writes.
+	awaited []*await
 	// off is not nil once the power is cut; it is closed when waiting ends.
 	off chan struct{}
 }
@@ -106,6 +115,7 @@ func (d *Disk) writeAt(data []byte, offset int64) {
 		n := copy(block[offset%blockSize:], data)
 		d.current[at] = block
 		d.pending = append(d.pending, write{at, block})
+		d.count()
 		data, offset = data[n:], offset+int64(n)
 	}
 }
@@ -116,15 +126,21 @@ func (d *Disk) flush() {
 	for _, w := range d.pending {
 		d.durable[w.block] = w.data
 	}
-	d.pending = d.pending[:0:0] // an image may hold the old one
-	d.flushes++
+	d.pending = nil
 }
 
-// Flushes returns how often everything before was made durable.
-func (d *Disk) Flushes() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.flushes
+// count tells who awaits a write, one block of it, that it has happened.
+func (d *Disk) count() {
+	d.awaited = slices.DeleteFunc(d.awaited, func(a *await) bool {
+		if a.left--; a.left > 0 {
+			return false
+		}
+		if a.cut {
+			d.cut()
+		}
+		a.taken <- d.image()
+		return true
+	})
 }
 
 // Image is a disk at one moment: what is certain, and what chance decides about.
@@ -134,34 +150,41 @@ type Image struct {
 	pending []write
 }
 
-// Image returns what a cut of the power would leave now. The disk goes on.
-func (d *Disk) Image() Image {
+// ImageAfter returns what a cut of the power would leave after so many blocks more are
+// written, at least one. A moment that chance chooses by the clock would most often be
+// one when nothing is written. The disk goes on.
+func (d *Disk) ImageAfter(writes int) <-chan Image { return d.await(&await{left: writes}) }
+
+// CutAfter cuts the power after so many blocks more are written, at least one: from then
+// on nothing is read, written or flushed, and whoever asks for it waits. The processes
+// that used the disk die at the same moment: kill them, and let those that wait go on by
+// Fail.
+func (d *Disk) CutAfter(writes int) <-chan Image { return d.await(&await{left: writes, cut: true}) }
+
+func (d *Disk) await(a *await) <-chan Image {
+	a.taken = make(chan Image, 1)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.image()
+	d.awaited = append(d.awaited, a)
+	return a.taken
 }
 
 func (d *Disk) image() Image {
 	return Image{size: d.size, durable: maps.Clone(d.durable), pending: slices.Clone(d.pending)}
 }
 
-// Cut cuts the power: from now on nothing is read, written or flushed, and whoever
-// asks for it waits. The processes that used the disk die at the same moment: kill
-// them, and let those that wait go on by Fail.
-func (d *Disk) Cut() Image {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+// cut needs the lock.
+func (d *Disk) cut() {
 	if d.off == nil {
 		d.off = make(chan struct{})
 	}
-	return d.image()
 }
 
 // Fail answers whatever waits for a disk without power, and comes later, by an error.
 func (d *Disk) Fail() {
-	d.Cut()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.cut()
 	select {
 	case <-d.off:
 	default:

@@ -16,9 +16,10 @@ func TestLosses(t *testing.T) {
 	d.flush()
 	d.writeAt(block(3), blockSize)
 	d.writeAt(block(4), blockSize)
+	taken := d.ImageAfter(1)
 	d.writeAt(block(5), 2*blockSize)
-	image := d.Image()
 	d.writeAt(block(9), 0)
+	image := <-taken
 	d.flush()
 	random := rand.New(rand.NewPCG(1, 1))
 	seen := make(map[Loss]map[[3]byte]bool)
@@ -70,7 +71,11 @@ func TestWithoutPower(t *testing.T) {
 	if !d.alive() {
 		t.Fatal("a new disk has no power")
 	}
-	d.Cut()
+	cut := d.CutAfter(2)
+	d.writeAt(make([]byte, 2*blockSize), 0)
+	if image := <-cut; image.Pending() != 2 {
+		t.Errorf("after the cut %d blocks are left to chance, want 2", image.Pending())
+	}
 	answered := make(chan bool)
 	go func() { answered <- d.alive() }()
 	select {

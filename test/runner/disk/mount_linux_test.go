@@ -1,45 +1,41 @@
 package disk
 
 import (
-	"context"
+	"bufio"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
-	"sync"
+	"strings"
 	"testing"
-	"time"
-
-	"github.com/peppasync/peppasync/test/runner"
 )
 
-// again says to this test that it runs in a process with mounts of its own.
-const again = "PEPPASYNC_DISK_TEST"
+// writesTo says to this test that it is the process that writes, and where.
+const writesTo = "PEPPASYNC_DISK_TEST"
 
-// TestFileSystem writes files to a file system on a disk, half of them with fsync, and
-// cuts the power meanwhile. Those with it are there after each cut and each loss, and
-// some of the others are not: else a cut would show nothing.
+// TestFileSystem has a process write files to a file system on a disk, half of them with
+// fsync, and cuts the power meanwhile. Those with it are there after each cut and each
+// loss, and some of the others are not: else a cut would show nothing.
 func TestFileSystem(t *testing.T) {
-	if os.Getenv(again) == "" {
-		if err := Possible(); err != nil {
-			t.Skip(err)
-		}
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		command := InOwnMounts(t.Context(), self, "-test.run=^TestFileSystem$", "-test.v")
-		command.Env = append(os.Environ(), again+"=1")
-		out, err := command.CombinedOutput()
-		t.Logf("%s", out)
-		if err != nil {
-			t.Fatal(err)
-		}
+	if store := os.Getenv(writesTo); store != "" {
+		writeFiles(store)
 		return
 	}
+	if err := Possible(t.Context()); err != nil {
+		t.Skip(err)
+	}
+	room, err := NewRoom(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := room.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	folder, random := t.TempDir(), rand.New(rand.NewPCG(1, 2))
 	empty := filepath.Join(folder, "empty")
 	if err := Format(t.Context(), empty, 64<<20); err != nil {
@@ -49,99 +45,123 @@ func TestFileSystem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var synced []string
-	lazy, lost, pending := 0, 0, 0
-	for round := range 4 * len(Losses) {
+	var synced, lazy []string
+	lost, pending := 0, 0
+	for round := range 2 * len(Losses) {
 		loss := Losses[round%len(Losses)]
-		store := filepath.Join(folder, "store", fmt.Sprint(round))
-		server := serve(t, d, store)
-		for _, name := range synced {
-			if data, err := os.ReadFile(filepath.Join(store, name)); err != nil || string(data) != name {
-				t.Fatalf("round %d: file %s was synced and is %q: %v", round, name, data, err)
-			}
-		}
-		for i := range lazy {
-			if _, err := os.Stat(filepath.Join(store, fmt.Sprint("lazy-", i))); errors.Is(err, fs.ErrNotExist) {
-				lost++
-			}
-		}
-		w := writer{store: store, round: round, lazy: lazy}
-		var writing sync.WaitGroup
-		writing.Go(w.run)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		enough := 1 + random.IntN(30)
-		err := runner.Until(ctx, time.Millisecond, "files are written", func() bool { return len(w.names()) >= enough })
-		cancel()
+		mounted, err := room.Mount(t.Context(), d, filepath.Join(folder, fmt.Sprint(round)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(time.Duration(random.Int64N(int64(5 * time.Millisecond)))) // somewhere in the middle of a file
-		names := w.names()
-		image := d.Cut()
+		w := startWriter(t, room, mounted.at)
+		for _, name := range synced {
+			if !slices.Contains(w.found, name) {
+				t.Errorf("round %d: file %s was synced and is not there, or not whole", round, name)
+			}
+		}
+		for _, name := range lazy {
+			if !slices.Contains(w.found, name) {
+				lost++
+			}
+		}
+		for range 1 + random.IntN(30) {
+			name := w.line(t)
+			synced, lazy = append(synced, name), append(lazy, "lazy-"+name)
+		}
+		image := <-d.CutAfter(1 + random.IntN(30))
 		d.Fail()
-		writing.Wait()
-		synced, lazy, pending = append(synced, names...), w.lazy, pending+image.Pending()
-		if err := errors.Join(Abandon(store), server.Close()); err != nil {
+		w.end()
+		pending += image.Pending()
+		if err := mounted.Abandon(); err != nil {
 			t.Fatal(err)
 		}
 		d = image.Disk(loss, random)
 	}
-	t.Logf("%d files synced, all of them there; %d writes were left to chance, %d times a file that was not synced was missing", len(synced), pending, lost)
+	t.Logf("%d files synced; %d writes were left to chance, %d times a file that was not synced was missing", len(synced), pending, lost)
 	if lost == 0 || pending == 0 {
 		t.Error("the disk keeps what it should not")
 	}
 }
 
-// writer writes files with fsync, and one without before each, until the disk fails.
+// writer is a process in a room that writes, and tells by a line of each file that is
+// synced.
 type writer struct {
-	store       string
-	round, lazy int
-
-	mu     sync.Mutex
-	synced []string
+	command *exec.Cmd
+	lines   *bufio.Scanner
+	// found are the files that were there and whole when it began.
+	found []string
 }
 
-func (w *writer) run() {
+func startWriter(t *testing.T, room *Room, store string) *writer {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	arguments := append(room.Enter(), self, "-test.run=^TestFileSystem$")
+	w := &writer{command: exec.CommandContext(t.Context(), arguments[0], arguments[1:]...)}
+	w.command.Env = append(os.Environ(), writesTo+"="+store)
+	out, err := w.command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.lines = bufio.NewScanner(out)
+	if err := w.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for name := w.line(t); name != "."; name = w.line(t) {
+		w.found = append(w.found, name)
+	}
+	return w
+}
+
+func (w *writer) line(t *testing.T) string {
+	t.Helper()
+	if !w.lines.Scan() {
+		t.Fatalf("the writer ended: %v", errors.Join(w.lines.Err(), w.command.Wait()))
+	}
+	return w.lines.Text()
+}
+
+// end waits until it has found that its disk fails.
+func (w *writer) end() {
+	for w.lines.Scan() {
+		continue // what it still says came too late
+	}
+	_ = w.command.Wait()
+}
+
+// writeFiles is the process that writes.
+func writeFiles(store string) {
+	there, err := os.ReadDir(store)
+	if err != nil {
+		panic(err)
+	}
+	for _, entry := range there {
+		data, err := os.ReadFile(filepath.Join(store, entry.Name()))
+		if err == nil && strings.TrimRight(string(data), ".") == entry.Name() && len(data) > len(entry.Name()) {
+			fmt.Println(entry.Name())
+		}
+	}
+	fmt.Println(".")
 	for i := 0; ; i++ {
-		_ = os.WriteFile(filepath.Join(w.store, fmt.Sprint("lazy-", w.lazy)), make([]byte, 40_000), 0o600)
-		w.lazy++
-		name := fmt.Sprintf("synced-%d-%d", w.round, i)
-		if synced(filepath.Join(w.store, name), name) != nil {
+		name := fmt.Sprintf("%s-%d", filepath.Base(store), i)
+		if writeFile(store, "lazy-"+name, false) != nil || writeFile(store, name, true) != nil {
 			return
 		}
-		w.mu.Lock()
-		w.synced = append(w.synced, name)
-		w.mu.Unlock()
+		fmt.Println(name)
 	}
 }
 
-func (w *writer) names() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.synced)
-}
-
-// synced returns nil once a file is there for good.
-func synced(name, text string) error {
-	file, err := os.Create(name)
+// writeFile writes a file of which is known what it should hold.
+func writeFile(store, name string, sync bool) error {
+	file, err := os.Create(filepath.Join(store, name))
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString(text)
-	return errors.Join(err, file.Sync(), file.Close())
-}
-
-func serve(t *testing.T, d *Disk, store string) *Server {
-	t.Helper()
-	if err := os.MkdirAll(store, 0o700); err != nil {
-		t.Fatal(err)
+	_, err = file.WriteString(name + strings.Repeat(".", 20_000))
+	if sync {
+		err = errors.Join(err, file.Sync())
 	}
-	server, err := d.Serve(store + ".disk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := Mount(t.Context(), store+".disk", store); err != nil {
-		t.Fatal(errors.Join(err, server.Close()))
-	}
-	return server
+	return errors.Join(err, file.Close())
 }

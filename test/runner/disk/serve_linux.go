@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,8 +41,9 @@ const (
 	rootNode     = 1
 )
 
-// Server shows a disk as a file.
-type Server struct {
+// server shows a disk as a file.
+type server struct {
+	room  *Room
 	disk  *Disk
 	at    string
 	kept  *os.File
@@ -49,30 +51,39 @@ type Server struct {
 	err   error
 }
 
-// Serve makes the file and mounts the disk over it. It needs what mount needs.
-func (d *Disk) Serve(at string) (*Server, error) {
+// serve makes the file and mounts the disk over it.
+func (d *Disk) serve(ctx context.Context, room *Room, at string) (*server, error) {
 	if err := os.WriteFile(at, nil, 0o600); err != nil {
 		return nil, err
 	}
-	fd, err := syscall.Open("/dev/fuse", syscall.O_RDWR|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	fd, err := syscall.Open("/dev/fuse", syscall.O_RDWR|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("/dev/fuse: %w", err)
 	}
-	err = syscall.Mount("disk", at, "fuse", syscall.MS_NOSUID|syscall.MS_NODEV,
-		fmt.Sprintf("fd=%d,rootmode=100000,user_id=0,group_id=0", fd))
+	// Whoever reads requests is told of them only if it asked after the disk was
+	// mounted, so that there are two of the one device, one before and one after.
+	before := os.NewFile(uintptr(fd), "/dev/fuse")
+	err = room.run(ctx, []*os.File{before}, "mount", "-i", "-t", "fuse",
+		"-o", "nosuid,nodev,fd=3,rootmode=100000,user_id=0,group_id=0", "disk", at)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("mounting a disk at %s: %w", at, err), syscall.Close(fd))
+		return nil, errors.Join(err, before.Close())
 	}
-	// Not before it is mounted: nobody would be told that there are requests to read.
-	device := os.NewFile(uintptr(fd), "/dev/fuse")
-	s := &Server{disk: d, at: at, kept: device, ended: make(chan struct{})}
+	after, err := syscall.Dup(fd)
+	if err == nil {
+		syscall.CloseOnExec(after)
+		err = syscall.SetNonblock(after, true)
+	}
+	if err = errors.Join(err, before.Close()); err != nil {
+		return nil, fmt.Errorf("/dev/fuse: %w", err)
+	}
+	s := &server{room: room, disk: d, at: at, kept: os.NewFile(uintptr(after), "/dev/fuse"), ended: make(chan struct{})}
 	go s.serve()
 	return s, nil
 }
 
-// Close takes the file away. Nobody may use it any more but who is to get errors.
-func (s *Server) Close() error {
-	err := syscall.Unmount(s.at, syscall.MNT_DETACH)
+// close takes the file away. Nobody may use it any more but who is to get errors.
+func (s *server) close() error {
+	err := s.room.run(context.Background(), nil, "umount", "--lazy", s.at)
 	err = errors.Join(err, s.kept.Close())
 	<-s.ended
 	return errors.Join(err, s.err)
@@ -81,7 +92,7 @@ func (s *Server) Close() error {
 // serve answers one request after the other, until it is unmounted or closed. That
 // a flush comes after all that was written before it is so by the loop device, which
 // waits for each write's answer.
-func (s *Server) serve() {
+func (s *server) serve() {
 	defer close(s.ended)
 	buffer := make([]byte, largestWrite+blockSize)
 	for {
@@ -105,7 +116,7 @@ func (s *Server) serve() {
 	}
 }
 
-func (s *Server) answer(request []byte) error {
+func (s *server) answer(request []byte) error {
 	operation, unique := binary.NativeEndian.Uint32(request[4:]), request[8:16]
 	if operation == opForget || operation == opBatchForget || operation == opInterrupt {
 		return nil // these want no answer
@@ -125,7 +136,7 @@ func (s *Server) answer(request []byte) error {
 	return nil
 }
 
-func (s *Server) do(operation uint32, request []byte) ([]byte, syscall.Errno) {
+func (s *server) do(operation uint32, request []byte) ([]byte, syscall.Errno) {
 	switch operation {
 	case opInit:
 		return initialize(request), 0
@@ -149,7 +160,7 @@ func (s *Server) do(operation uint32, request []byte) ([]byte, syscall.Errno) {
 	return nil, syscall.ENOSYS
 }
 
-func (s *Server) transfer(operation uint32, request []byte) ([]byte, syscall.Errno) {
+func (s *server) transfer(operation uint32, request []byte) ([]byte, syscall.Errno) {
 	if operation == opFSync {
 		s.disk.flush()
 		return nil, 0
@@ -194,7 +205,7 @@ func initialize(request []byte) []byte {
 	return answer
 }
 
-func (s *Server) attributes() []byte {
+func (s *server) attributes() []byte {
 	answer := make([]byte, 16+attributes)
 	order := binary.NativeEndian
 	order.PutUint64(answer, 3600) // valid for an hour: they do not change
