@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -49,6 +50,18 @@ type terms struct {
 	feederEvery int
 	// cut puts a network between the product and the ERP that can be cut.
 	cut bool
+	// together runs all roles and NATS in one process; watched shows the metrics of the
+	// first ingest where it is apart.
+	together, watched bool
+	// binary is started instead of the product, data where it stores; "" for the product
+	// itself and a folder of the test's.
+	binary, data string
+	// arguments are more of its flags, or of each role's.
+	arguments []string
+	// ingests is how many run apart; 0 for one.
+	ingests int
+	// retries are the shop's waits before it delivers a webhook again; nil for real ones.
+	retries []jsontime.Duration
 }
 
 // field is an ERP, a shop, and the product between them.
@@ -89,7 +102,7 @@ func open(t *testing.T, what terms) *field {
 	world, err := sim.Start(sim.Config{
 		Seed: number,
 		Shop: shopify.Config{
-			Connections: 32, FirstOrderNumber: 1,
+			Connections: 32, FirstOrderNumber: 1, Retries: what.retries,
 			Items:  []shopify.Item{{SKU: sku, Available: 10_000_000}, {SKU: strange, Available: 10_000_000}},
 			Config: account.Config{Limits: []account.Window{{Name: "window", Calls: shopCalls, Per: jsontime.Duration(time.Minute)}}},
 		},
@@ -126,8 +139,9 @@ func open(t *testing.T, what terms) *field {
 		t.Fatal(err)
 	}
 	f.product = &runner.Product{
-		Binary: binary(t), Files: filepath.Join(folder, "config"), Secrets: secretsDir, Data: filepath.Join(folder, "data"),
-		Apart: true, Nodes: what.nodes, Replicas: max(what.replicas, 1), Log: log,
+		Binary: cmp.Or(what.binary, binary(t)), Files: filepath.Join(folder, "config"), Secrets: secretsDir,
+		Data: cmp.Or(what.data, filepath.Join(folder, "data")), Arguments: what.arguments,
+		Apart: !what.together, Watched: what.together || what.watched, Nodes: what.nodes, Ingests: what.ingests, Replicas: max(what.replicas, 1), Log: log,
 	}
 	t.Cleanup(func() { _ = log.Close() })
 	t.Cleanup(f.end)

@@ -185,8 +185,13 @@ func (p *Product) NATS() (Usage, error) {
 }
 
 // URL returns where NATS listens, where it is a process of its own: all of its
-// servers.
-func (p *Product) URL() string { return urls(p.nodes) }
+// servers. Else where that of an all-in-one does that is Watched.
+func (p *Product) URL() string {
+	if !p.Apart {
+		return p.served
+	}
+	return urls(p.nodes)
+}
 
 func urls(nodes []*node) string {
 	var urls []string

@@ -34,16 +34,26 @@ type Product struct {
 	// Known is how many of them each throttle-dispatcher is told of, the first ones; 0
 	// for all. It learns of the others from those.
 	Known int
-	// Replicas is how many throttle-dispatchers run apart; 0 for one.
-	Replicas int
+	// Replicas is how many throttle-dispatchers run apart, Ingests how many ingests; 0
+	// for one.
+	Replicas, Ingests int
+	// Watched has the all-in-one serve its NATS and its metrics on loopback, for URL
+	// and Metric; apart, the first ingest its metrics.
+	Watched bool
 	// Log receives what the processes write.
 	Log io.Writer
 
 	listen string
+	// served and measured are where NATS and metrics are served by one that is Watched.
+	served, measured string
 	// given are the addresses that it has been given.
 	given     []string
 	nodes     []*node
 	processes []*process
+	// ingests are those that run apart, nil where one is dead; doors is where each
+	// listens, listen the first.
+	ingests []*process
+	doors   []string
 	// replicas are the throttle-dispatchers that run apart, nil where one is dead.
 	replicas []*process
 	// told is where each of them tells about its connectors, owners its name.
@@ -79,16 +89,24 @@ func (p *Product) Start(ctx context.Context) error {
 }
 
 func (p *Product) together(ctx context.Context) error {
+	arguments := append([]string{
+		"up", "-f", p.Files, "--secrets-dir", p.Secrets, "--data", p.Data, "--listen", p.listen,
+	}, p.Arguments...)
+	if p.Watched {
+		measured, err := p.measure(ctx)
+		if err != nil {
+			return err
+		}
+		arguments = append(arguments, "--nats-listen", "127.0.0.1:0", "--metrics-listen", measured)
+	}
 	var addresses struct {
 		Webhooks string `json:"webhooks"`
+		NATS     string `json:"nats"`
 	}
-	err := p.ready(ctx, &addresses, append([]string{
-		"up", "-f", p.Files, "--secrets-dir", p.Secrets, "--data", p.Data, "--listen", p.listen,
-	}, p.Arguments...)...)
-	if err != nil {
+	if err := p.ready(ctx, &addresses, arguments...); err != nil {
 		return err
 	}
-	p.listen = strings.TrimPrefix(addresses.Webhooks, "http://")
+	p.listen, p.served = strings.TrimPrefix(addresses.Webhooks, "http://"), addresses.NATS
 	return nil
 }
 
@@ -99,12 +117,14 @@ func (p *Product) apart(ctx context.Context) error {
 	if err := p.Apply(ctx); err != nil {
 		return err
 	}
-	commands := [][]string{append([]string{"ingest", "--listen", p.listen}, p.flags()...)}
-	for _, role := range roles {
-		commands = append(commands, append([]string{role}, p.flags()...))
+	p.ingests = make([]*process, max(p.Ingests, 1))
+	for i := range p.ingests {
+		if err := p.StartIngest(ctx, i); err != nil {
+			return err
+		}
 	}
-	for _, command := range commands {
-		started, err := start(ctx, p.Binary, p.Log, command...)
+	for _, role := range roles {
+		started, err := start(ctx, p.Binary, p.Log, append([]string{role}, p.flags()...)...)
 		if err != nil {
 			return err
 		}
@@ -116,7 +136,12 @@ func (p *Product) apart(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.await(ctx, "ingest is ready", func() bool { return answers(ctx, "http://"+p.listen+"/readyz") })
+	for i := range p.ingests {
+		if err := p.await(ctx, "ingest is ready", func() bool { return p.IngestReady(ctx, i) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // flags are those of every role that runs apart.
@@ -231,12 +256,19 @@ func (p *Product) WebhookURL(connector string) string {
 	return "http://" + p.listen + "/v1/webhooks/" + connector
 }
 
-// Kill ends all processes at once, as kill -9 does.
-func (p *Product) Kill() error {
+// Doom sends to all processes what ends them at once, and does not wait for it: one that
+// waits for a disk ends only when the disk answers. Kill waits.
+func (p *Product) Doom() error {
 	var failed error
 	for _, running := range p.running() {
 		failed = errors.Join(failed, running.signal(os.Kill))
 	}
+	return failed
+}
+
+// Kill ends all processes at once, as kill -9 does.
+func (p *Product) Kill() error {
+	failed := p.Doom()
 	for _, running := range p.running() {
 		failed = errors.Join(failed, running.kill())
 	}
@@ -246,7 +278,7 @@ func (p *Product) Kill() error {
 
 // forget takes all processes for dead.
 func (p *Product) forget() {
-	p.processes, p.replicas = nil, nil
+	p.processes, p.ingests, p.replicas = nil, nil, nil
 	for _, n := range p.nodes {
 		n.process = nil
 	}

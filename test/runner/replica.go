@@ -19,12 +19,16 @@ func (p *Product) running() []*process {
 			all = append(all, n.process)
 		}
 	}
-	all = append(all, p.processes...)
-	for _, replica := range p.replicas {
-		if replica != nil {
-			all = append(all, replica)
+	living := func(some []*process) {
+		for _, one := range some {
+			if one != nil {
+				all = append(all, one)
+			}
 		}
 	}
+	living(p.ingests)
+	living(p.processes)
+	living(p.replicas)
 	return all
 }
 
