@@ -283,9 +283,10 @@ func (in *Ingest) store(ctx context.Context, event []byte) error {
 	if committer == nil {
 		return errNotStarted
 	}
-	if err := in.room.err(); err != nil {
+	if err := in.room.admit(len(event)); err != nil {
 		return err
 	}
+	defer in.room.leave(len(event))
 	return committer.Commit(ctx, event)
 }
 

@@ -28,6 +28,16 @@ type room struct {
 	mu sync.Mutex
 	// closed: what is stored needs all that is left.
 	closed bool
+	// bounded: it is known how much may be stored, and left is how much of it is not
+	// given out since that was looked at. In a second, more may come in than there is
+	// room for, and what follows from it would have none.
+	bounded bool
+	left    int64
+	// underway are the bytes that are being stored: they may not be in what was seen.
+	underway int64
+	// wanted is the size of an event that did not fit into what is left, 0 where the last
+	// one did.
+	wanted int64
 	// refused are the shards that refused a pack, with its size and when.
 	refused map[int]refusal
 }
@@ -37,21 +47,32 @@ type refusal struct {
 	at    time.Time
 }
 
-// err returns nil where an event may be tried to store.
-func (r *room) err() error {
+// admit returns nil where an event of so many bytes may be tried to store; leave says
+// that it was.
+func (r *room) admit(bytes int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
+	if r.closed || r.bounded && r.left < int64(bytes) {
+		r.wanted = int64(bytes)
 		return errNoRoom
 	}
+	r.wanted = 0
+	r.left -= int64(bytes)
+	r.underway += int64(bytes)
 	return nil
+}
+
+func (r *room) leave(bytes int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.underway -= int64(bytes)
 }
 
 // full returns nil where the last try did not fail for want of room.
 func (r *room) full() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || len(r.refused) > 0 {
+	if r.closed || r.wanted > 0 || len(r.refused) > 0 {
 		return errNoRoom
 	}
 	return nil
@@ -77,6 +98,10 @@ func (r *room) seen(stored bus.Room, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = stored.Full()
+	r.bounded, r.left = stored.Store > 0, stored.Left()-r.underway
+	if r.wanted <= r.left || !r.bounded {
+		r.wanted = 0
+	}
 	for shard, refusal := range r.refused {
 		if now.Sub(refusal.at) >= refusedFor || hasRoom(stored, shard, refusal.bytes) {
 			delete(r.refused, shard)

@@ -28,6 +28,10 @@ const consequences = 2
 // no event may be added: nine tenths of it are needed to work all of them off.
 func (r Room) Full() bool { return r.Store > 0 && r.needed() > r.Store/10*9 }
 
+// Left is how many bytes of events may be added before it is Full; less than zero for none.
+// Where Store is not known it says nothing.
+func (r Room) Left() int64 { return (r.Store/10*9 - r.needed()) / (1 + consequences) }
+
 // Filling reports whether events that are worked off have to go: always before it
 // is Full, by the same figure, so that the door for events never closes for good
 // beside some that could go.
