@@ -246,3 +246,24 @@ func (f *field) putOff() {
 		}
 	}
 }
+
+// sizes says how much each stream holds, for whoever looks why a test failed.
+func sizes(t *testing.T, url string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	connection, err := nats.Connect(url, nats.Name("judge"))
+	if err != nil {
+		return err.Error()
+	}
+	defer connection.Close()
+	js, err := jetstream.New(connection)
+	if err != nil {
+		return err.Error()
+	}
+	var all strings.Builder
+	for info := range js.ListStreams(ctx).Info() {
+		fmt.Fprintf(&all, "%s: %d messages, %d bytes; ", info.Config.Name, info.State.Msgs, info.State.Bytes)
+	}
+	return all.String()
+}
