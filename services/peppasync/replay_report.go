@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -161,12 +160,7 @@ type progress struct {
 }
 
 func newProgress(out io.Writer, all int) *progress {
-	p := &progress{out: out, all: all, began: time.Now()}
-	if file, ok := out.(*os.File); ok {
-		info, err := file.Stat()
-		p.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	return p
+	return &progress{out: out, terminal: isTerminal(out), all: all, began: time.Now()}
 }
 
 func (p *progress) at(done int) {
