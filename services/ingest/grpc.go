@@ -43,7 +43,7 @@ func (in *Ingest) serveGRPC(ctx context.Context) error {
 		return nil
 	}
 	crowd := newCrowd(in.config.GRPC, in.bounds.callers)
-	gate := &gate{bounds: in.bounds, crowd: crowd, stranger: in.programs.Stranger}
+	gate := &gate{bounds: in.bounds, crowd: crowd, standing: in.programs.Standing}
 	server := grpc.NewServer(
 		grpc.InTapHandle(gate.tap), grpc.StatsHandler(gate), grpc.WaitForHandlers(true),
 		grpc.MaxRecvMsgSize(in.bounds.eventBytes+messageFrame), grpc.MaxConcurrentStreams(callsPerConnection),
@@ -79,58 +79,114 @@ func (in *Ingest) serveGRPC(ctx context.Context) error {
 type gate struct {
 	bounds   bounds
 	crowd    *crowd
-	stranger func(context.Context) bool
-	// calls are those of IngestService that are in work, others those to health and
-	// reflection, which are for everybody.
-	calls, others atomic.Int64
+	standing func(context.Context) rpc.Standing
+	// calls are those of IngestService that are in work; doubtful those of which nobody
+	// can tell yet whether a stranger makes them. checks are questions of health, and
+	// questions all others: both are for everybody, and whoever looks around must not keep
+	// those out who ask whether this instance lives.
+	calls, doubtful, checks, questions atomic.Int64
 }
 
 // tap decides about a call before its message is read.
 func (g *gate) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	if !isSubmission(info.FullMethodName) {
-		if g.others.Load() >= g.bounds.otherCalls {
-			return ctx, rpc.Busy("too many questions are being answered at the moment")
+		counter := &g.questions
+		if strings.HasPrefix(info.FullMethodName, "/"+healthv1.Health_ServiceDesc.ServiceName+"/") {
+			counter = &g.checks
 		}
-		return ctx, nil
+		return g.enter(ctx, counter, g.bounds.otherCalls, g.bounds.requestTimeout, false)
 	}
-	if g.stranger(metadata.NewIncomingContext(ctx, info.Header)) {
+	counter, most := &g.calls, g.bounds.calls
+	switch g.standing(metadata.NewIncomingContext(ctx, info.Header)) {
+	case rpc.Known:
+	case rpc.Doubtful:
+		counter, most = &g.doubtful, g.bounds.otherCalls
+	case rpc.Stranger:
 		return ctx, status.Error(codes.Unauthenticated,
 			`"authorization: Bearer <secret>" is missing in the metadata, or is of no connector (spec.webhook.secretRef)`)
 	}
-	if g.calls.Load() >= g.bounds.calls {
-		return ctx, rpc.Busy("too many calls are being taken in at the moment")
+	patience := g.bounds.requestTimeout + g.bounds.patience
+	if info.FullMethodName == ingestv1.IngestService_SubmitStream_FullMethodName {
+		patience = 0 // each of its messages has a time of its own
 	}
-	return ctx, nil
+	return g.enter(ctx, counter, most, patience, true)
+}
+
+// enter counts a call, unless there are as many as there may be. With a patience it is
+// cut after that time, so that one whose message never comes keeps nobody out.
+func (g *gate) enter(ctx context.Context, counter *atomic.Int64, most int64, patience time.Duration, submission bool) (context.Context, error) {
+	if counter.Add(1) > most {
+		counter.Add(-1)
+		return ctx, rpc.Busy("too many calls are in work at the moment")
+	}
+	p := &place{counter: counter, submission: submission, cancel: func() {}}
+	if patience > 0 {
+		ctx, p.cancel = context.WithTimeout(ctx, patience)
+	}
+	// A call may end before anybody works on it, and then nothing else tells of its end.
+	p.forget = context.AfterFunc(ctx, func() {
+		if p.state.CompareAndSwap(placeTaken, placeLeft) {
+			p.leave()
+		}
+	})
+	return context.WithValue(ctx, placeKey{}, p), nil
 }
 
 func isSubmission(method string) bool {
 	return strings.HasPrefix(method, "/"+ingestv1.IngestService_ServiceDesc.ServiceName+"/")
 }
 
-type methodKey struct{}
+// place is what a call takes of a bound, from its headers to its end.
+type place struct {
+	counter    *atomic.Int64
+	submission bool
+	state      atomic.Int32
+	// forget stops the wait for the end of a call that nobody works on; cancel ends the
+	// time of the call.
+	forget func() bool
+	cancel context.CancelFunc
+}
+
+const (
+	placeTaken int32 = iota
+	placeWorking
+	placeLeft
+)
+
+// begin says that somebody works on the call; leave is called then at its end.
+func (p *place) begin() {
+	if !p.state.CompareAndSwap(placeTaken, placeWorking) {
+		p.counter.Add(1) // its caller has hung up, and it is worked on all the same
+	}
+	p.forget()
+}
+
+func (p *place) leave() {
+	p.cancel()
+	p.counter.Add(-1)
+}
+
+type placeKey struct{}
 
 // TagRPC is part of stats.Handler.
-func (g *gate) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
-	return context.WithValue(ctx, methodKey{}, isSubmission(info.FullMethodName))
-}
+func (g *gate) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
 
 // HandleRPC is part of stats.Handler.
 func (g *gate) HandleRPC(ctx context.Context, s stats.RPCStats) {
-	counter := &g.others
-	submission, _ := ctx.Value(methodKey{}).(bool)
-	if submission {
-		counter = &g.calls
+	p, entered := ctx.Value(placeKey{}).(*place)
+	if !entered {
+		return
 	}
 	guest, known := ctx.Value(guestKey{}).(*guest)
 	switch s.(type) {
 	case *stats.Begin:
-		counter.Add(1)
-		if known && submission {
+		p.begin()
+		if known && p.submission {
 			guest.begin()
 		}
 	case *stats.End:
-		counter.Add(-1)
-		if known && submission {
+		p.leave()
+		if known && p.submission {
 			guest.end()
 		}
 	}

@@ -175,6 +175,7 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 		Tracer:   config.Telemetry.Tracer(Role),
 		Patience: limits.patience,
 		Window:   limits.callWindow,
+		Idle:     limits.idleTimeout,
 	})
 	var err error
 	in.poller, err = in.newPoller()

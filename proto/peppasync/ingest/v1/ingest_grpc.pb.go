@@ -43,6 +43,8 @@ const (
 //   - UNAVAILABLE and RESOURCE_EXHAUSTED, with a google.rpc.RetryInfo: it passes; hand it in
 //     again after that time. It may be stored all the same: the repetition is harmless.
 //   - RESOURCE_EXHAUSTED without one: the message is far too large (over 1 MiB).
+//   - DEADLINE_EXCEEDED: the message did not come in within seconds of its call, or not all
+//     of it.
 type IngestServiceClient interface {
 	// Submit takes one in.
 	Submit(ctx context.Context, in *SubmitRequest, opts ...grpc.CallOption) (*SubmitResponse, error)
@@ -50,7 +52,7 @@ type IngestServiceClient interface {
 	// order keep their order. A submission that is not taken is listed in the response and
 	// does not stop the others. A stream that ends with a status that passes is handed in
 	// again as a whole, because repetitions are harmless, or from where the Progress among
-	// the details of the status says.
+	// the details of the status says. One that hands nothing in for a minute ends so too.
 	SubmitStream(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SubmitStreamRequest, SubmitStreamResponse], error)
 }
 
@@ -102,6 +104,8 @@ type IngestService_SubmitStreamClient = grpc.ClientStreamingClient[SubmitStreamR
 //   - UNAVAILABLE and RESOURCE_EXHAUSTED, with a google.rpc.RetryInfo: it passes; hand it in
 //     again after that time. It may be stored all the same: the repetition is harmless.
 //   - RESOURCE_EXHAUSTED without one: the message is far too large (over 1 MiB).
+//   - DEADLINE_EXCEEDED: the message did not come in within seconds of its call, or not all
+//     of it.
 type IngestServiceServer interface {
 	// Submit takes one in.
 	Submit(context.Context, *SubmitRequest) (*SubmitResponse, error)
@@ -109,7 +113,7 @@ type IngestServiceServer interface {
 	// order keep their order. A submission that is not taken is listed in the response and
 	// does not stop the others. A stream that ends with a status that passes is handed in
 	// again as a whole, because repetitions are harmless, or from where the Progress among
-	// the details of the status says.
+	// the details of the status says. One that hands nothing in for a minute ends so too.
 	SubmitStream(grpc.ClientStreamingServer[SubmitStreamRequest, SubmitStreamResponse]) error
 	mustEmbedUnimplementedIngestServiceServer()
 }

@@ -23,13 +23,24 @@ type keys struct {
 	at       time.Time
 }
 
-// Stranger reports whether a caller has certainly no connector's credentials, by its
-// metadata alone. The bytes of a message are read before anybody can see which connector
-// it is for, and strangers are not to fill the memory with them.
-func (s *Server) Stranger(ctx context.Context) bool {
+// Standing is what is known of a caller by its metadata alone.
+type Standing int
+
+const (
+	// Stranger: certainly without any connector's credentials.
+	Stranger Standing = iota
+	// Doubtful: a secret cannot be read, which may be the caller's.
+	Doubtful
+	// Known: with the credentials of a connector, maybe of another than it hands in for.
+	Known
+)
+
+// Standing tells who calls. The bytes of a message are read before anybody can see which
+// connector it is for, and strangers are not to fill the memory with them.
+func (s *Server) Standing(ctx context.Context) Standing {
 	given, ok := bearer(ctx)
 	if !ok {
-		return true
+		return Stranger
 	}
 	hash := sha256.Sum256([]byte(given))
 	s.known.mu.Lock()
@@ -39,13 +50,18 @@ func (s *Server) Stranger(ctx context.Context) bool {
 	} else if _, found := s.known.hashes[hash]; !found && age >= keysRetry {
 		s.readKeys(ctx)
 	}
-	_, found := s.known.hashes[hash]
-	// Where a secret cannot be read, only the connector can tell what that means.
-	return !found && s.known.complete
+	switch _, found := s.known.hashes[hash]; {
+	case found:
+		return Known
+	case s.known.complete:
+		return Stranger
+	}
+	return Doubtful // only the connector can tell what that means
 }
 
 // readKeys needs the mutex.
 func (s *Server) readKeys(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx) // what is read is not for this caller alone
 	known := s.config.Keeper.Connectors()
 	hashes, complete := make(map[[sha256.Size]byte]struct{}), known != nil
 	seen := make(map[string]bool)

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,8 @@ type Config struct {
 	Patience time.Duration
 	// Window is how many submissions of a stream are worked on at the same time.
 	Window int
+	// Idle is how long a stream waits for the next one.
+	Idle time.Duration
 }
 
 // Server is IngestService. It is safe for concurrent use.
@@ -51,12 +54,13 @@ type Server struct {
 
 	config             Config
 	refused, postponed atomic.Uint64
-	stopping           atomic.Bool
+	stop               sync.Once
+	stopping           chan struct{}
 	known              keys
 }
 
 // New returns a server.
-func New(config Config) *Server { return &Server{config: config} }
+func New(config Config) *Server { return &Server{config: config, stopping: make(chan struct{})} }
 
 // Counts returns how many submissions were refused for good and how many were postponed
 // since the start.
@@ -64,8 +68,8 @@ func (s *Server) Counts() (refused, postponed uint64) {
 	return s.refused.Load(), s.postponed.Load()
 }
 
-// Stop ends streams as soon as they hand in one more.
-func (s *Server) Stop() { s.stopping.Store(true) }
+// Stop ends streams, also those that wait for their callers.
+func (s *Server) Stop() { s.stop.Do(func() { close(s.stopping) }) }
 
 // Submit is part of IngestService.
 func (s *Server) Submit(ctx context.Context, r *ingestv1.SubmitRequest) (*ingestv1.SubmitResponse, error) {

@@ -14,6 +14,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace/noop"
 	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -101,7 +102,7 @@ func server(d *disk) *Server {
 			MaxRequests: 100, MaxEventBytes: 256 << 10,
 		}),
 		Sources: sources, Secrets: secrets.Environment([]string{"PEPPASYNC_SECRET_S_SECRET=secret"}),
-		Tracer: noop.NewTracerProvider().Tracer("test"), Patience: 3 * time.Second, Window: 8,
+		Tracer: noop.NewTracerProvider().Tracer("test"), Patience: 3 * time.Second, Window: 8, Idle: time.Minute,
 	})
 }
 
@@ -178,6 +179,68 @@ func TestALaterVersionWaitsForOneThatIsNotStored(t *testing.T) {
 	atRest(t, s)
 }
 
+// One that waits for its turn to be worked on finds nothing of the one before it, and must
+// not be stored ahead of it all the same.
+func TestALaterVersionThatWaitsForAPlaceIsNotStored(t *testing.T) {
+	d := new(disk)
+	s := server(d)
+	r := &run{server: s, places: make(chan struct{}, 1), last: make(map[string]chan struct{}), missing: -1, ended: make(chan struct{})}
+	r.places <- struct{}{} // the first version's
+	var taking sync.WaitGroup
+	taking.Go(func() { r.take(caller(t.Context(), "Bearer secret"), 1, whole("1", "second")) })
+	r.fail(0, of(keep.Unavailable("not-stored", "disk on fire", keep.Soon), ""))
+	<-r.places
+	taking.Wait()
+	r.work.Wait()
+	if events := d.stored(t); len(events) > 0 || r.missing != 0 {
+		t.Errorf("stored %v, first missing %d", events, r.missing)
+	}
+	atRest(t, s)
+}
+
+// A stream that says nothing more keeps others out, and must not do so for ever; what it
+// brought before is stored, and it is told how much that is. So when the instance stops.
+func TestAStreamThatSaysNothingMoreIsEnded(t *testing.T) {
+	for name, end := range map[string]func(s *Server){
+		"after a while":             func(s *Server) { s.config.Idle = 50 * time.Millisecond },
+		"as the instance stops":     func(s *Server) { s.Stop() },
+		"as it stops a second time": func(s *Server) { s.Stop(); s.Stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := new(disk)
+			s := server(d)
+			s.config.Idle = time.Hour
+			silent := make(chan struct{})
+			defer close(silent)
+			p := &pipe{ctx: caller(t.Context(), "Bearer secret"), in: []*ingestv1.Submission{whole("1", "x")}}
+			p.next = func(at int) {
+				if at == len(p.in) {
+					<-silent
+				}
+			}
+			if name == "after a while" {
+				end(s)
+			} else {
+				d.commit = func([]byte) error { end(s); return nil }
+			}
+			err := s.SubmitStream(p)
+			told, retries := int64(-1), false
+			for _, detail := range status.Convert(err).Details() {
+				switch detail := detail.(type) {
+				case *ingestv1.Progress:
+					told = detail.GetStoredFromFirst()
+				case *errdetails.RetryInfo:
+					retries = detail.GetRetryDelay().AsDuration() > 0
+				}
+			}
+			if status.Code(err) != codes.Unavailable || told != 1 || !retries || len(d.stored(t)) != 1 {
+				t.Errorf("answered %v, progress %d, retry %v, %d stored", err, told, retries, len(d.stored(t)))
+			}
+			atRest(t, s)
+		})
+	}
+}
+
 // A stream of which nothing is right ends, and what it is told stays small.
 func TestAStreamOfNothingButMistakesEnds(t *testing.T) {
 	s := server(new(disk))
@@ -214,8 +277,8 @@ func TestCredentials(t *testing.T) {
 		"": false, "Basic secret": false, "secret": false,
 	} {
 		_, err := s.Submit(caller(t.Context(), header), &ingestv1.SubmitRequest{Submission: whole("1", "")})
-		if (err == nil) != known || !known && status.Code(err) != codes.Unauthenticated || s.Stranger(caller(t.Context(), header)) == known {
-			t.Errorf("%q: %v, stranger %v", header, err, s.Stranger(caller(t.Context(), header)))
+		if (err == nil) != known || !known && status.Code(err) != codes.Unauthenticated || (s.Standing(caller(t.Context(), header)) == Known) != known {
+			t.Errorf("%q: %v, standing %v", header, err, s.Standing(caller(t.Context(), header)))
 		}
 	}
 	twice := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer secret", "authorization", "Bearer x"))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -46,6 +47,8 @@ type run struct {
 	// stored, -1 where there is none.
 	broken  *refusal
 	missing int64
+	// ended is closed once it is broken.
+	ended chan struct{}
 }
 
 // SubmitStream is part of IngestService.
@@ -54,7 +57,7 @@ func (s *Server) SubmitStream(stream grpc.ClientStreamingServer[ingestv1.SubmitS
 	defer span.End()
 	r := &run{
 		server: s, link: trace.LinkFromContext(ctx), places: make(chan struct{}, s.config.Window),
-		last: make(map[string]chan struct{}), missing: -1,
+		last: make(map[string]chan struct{}), missing: -1, ended: make(chan struct{}),
 	}
 	received, err := r.receive(ctx, stream)
 	r.work.Wait()
@@ -79,22 +82,41 @@ func (s *Server) SubmitStream(stream grpc.ClientStreamingServer[ingestv1.SubmitS
 func (r *run) receive(
 	ctx context.Context, stream grpc.ClientStreamingServer[ingestv1.SubmitStreamRequest, ingestv1.SubmitStreamResponse],
 ) (received int64, err error) {
+	type arrival struct {
+		request *ingestv1.SubmitStreamRequest
+		err     error
+	}
+	arrivals := make(chan arrival, 1)
+	idle := time.NewTimer(r.server.config.Idle)
+	defer idle.Stop()
 	for {
-		request, err := stream.Recv()
-		switch {
-		case errors.Is(err, io.EOF):
-			return received, nil
-		case err != nil:
-			return received, err
-		}
-		if r.server.stopping.Load() {
+		// Beside, so that a stream that says nothing more can be ended: Recv itself ends
+		// with the stream. It is asked for one at a time, because each takes memory.
+		go func() {
+			request, err := stream.Recv()
+			arrivals <- arrival{request, err}
+		}()
+		idle.Reset(r.server.config.Idle)
+		select {
+		case a := <-arrivals:
+			switch {
+			case errors.Is(a.err, io.EOF):
+				return received, nil
+			case a.err != nil:
+				return received, a.err
+			}
+			r.take(ctx, received, a.request.GetSubmission())
+			received++
+		case <-idle.C:
+			detail := fmt.Sprintf("nothing was handed in for %v: end a stream that has nothing more to hand in", r.server.config.Idle)
+			r.fail(received, of(keep.Unavailable("idle", detail, keep.Soon), ""))
+		case <-r.server.stopping:
 			r.fail(received, of(keep.Unavailable("stopping", "this instance is stopping", keep.Soon), ""))
+		case <-r.ended:
 		}
 		if r.isBroken() {
 			return received, nil
 		}
-		r.take(ctx, received, request.GetSubmission())
-		received++
 	}
 }
 
@@ -124,6 +146,9 @@ func (r *run) take(ctx context.Context, index int64, sub *ingestv1.Submission) {
 	}
 	r.places <- struct{}{}
 	r.mu.Lock()
+	// One before it, of this order too, may have failed and come again; then this one has
+	// to come after it.
+	late := r.broken != nil
 	before, done := r.last[a.order], make(chan struct{})
 	r.last[a.order] = done
 	r.mu.Unlock()
@@ -141,12 +166,11 @@ func (r *run) take(ctx context.Context, index int64, sub *ingestv1.Submission) {
 		}()
 		if before != nil {
 			<-before
-			if r.isBroken() {
-				// The one before it may not be stored, and comes again; then this one has to
-				// come after it.
-				r.skip(index)
-				return
-			}
+			late = r.isBroken()
+		}
+		if late {
+			r.skip(index)
+			return
 		}
 		var repetition bool
 		no := r.whileBusy(ctx, func(ctx context.Context) (no *refusal) {
@@ -214,13 +238,20 @@ func (r *run) fail(index int64, no *refusal) {
 	switch {
 	case r.broken != nil:
 	case len(no.violations) == 0:
-		r.broken = no
+		r.breakOff(no)
 	case len(r.response.GetRejected()) == maxRejected:
-		r.broken = refused(http.StatusBadRequest, "too-many-wrong", "too many submissions of the stream are wrong; mend them, the last one first: "+no.Detail)
-		r.broken.violations = no.violations
+		last := refused(http.StatusBadRequest, "too-many-wrong", "too many submissions of the stream are wrong; mend them, the last one first: "+no.Detail)
+		last.violations = no.violations
+		r.breakOff(last)
 	default:
 		r.response.Rejected = append(r.response.Rejected, &ingestv1.Rejection{Index: index, Violations: no.violations})
 	}
+}
+
+// breakOff needs the mutex.
+func (r *run) breakOff(why *refusal) {
+	r.broken = why
+	close(r.ended)
 }
 
 // missed needs the mutex.
