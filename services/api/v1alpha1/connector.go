@@ -78,6 +78,10 @@ func (s System) SendsOnly() bool {
 // +kubebuilder:validation:XValidation:rule="has(self.twilio) == (self.system == 'Twilio')",message="twilio is written for system Twilio, and only there: it holds accountSID and from"
 // +kubebuilder:validation:XValidation:rule="!has(self.shopify) || self.system == 'Shopify'",message="shopify is written only for system Shopify"
 // +kubebuilder:validation:XValidation:rule="has(self.auth) || self.system == 'HTTP' || !has(self.endpoint)",message="auth.secretRef.name is needed: only system HTTP can do without signing in"
+// +kubebuilder:validation:XValidation:rule="!has(self.webhook) || !has(self.webhook.hmac) || self.system in ['HTTP', 'CloudEvents']",message="webhook.hmac is for systems HTTP and CloudEvents: the others sign in a way of their own"
+// +kubebuilder:validation:XValidation:rule="!has(self.webhook) || !has(self.webhook.topic) && !has(self.webhook.eventId) || self.system == 'HTTP'",message="webhook.topic and webhook.eventId are for system HTTP: the others name both in a way of their own"
+// +kubebuilder:validation:XValidation:rule="!has(self.webhook) || !has(self.webhook.order) && !has(self.webhook.orderTopics) || self.system in ['HTTP', 'StandardWebhooks', 'CloudEvents']",message="webhook.order and webhook.orderTopics are for systems HTTP, StandardWebhooks and CloudEvents: the orders of the others have a form of their own"
+// +kubebuilder:validation:XValidation:rule="!has(self.webhook) || !has(self.webhook.tolerance) || self.system in ['StandardWebhooks', 'Stripe'] || has(self.webhook.hmac) && has(self.webhook.hmac.timestamp)",message="webhook.tolerance is for systems StandardWebhooks and Stripe and for webhook.hmac.timestamp: no other time is signed"
 type ConnectorSpec struct {
 	// What kind of system it is. To move to another kind, make another Connector.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="system cannot change: make a new Connector and let this one drain"
@@ -160,6 +164,12 @@ type ConnectorSpec struct {
 	Twilio *TwilioSettings `json:"twilio,omitempty"`
 }
 
+// ReadsBodies reports whether the system's bodies have no form of their own, so that
+// spec.webhook may say how an order is read from them, and which topics carry one.
+func (s System) ReadsBodies() bool {
+	return s == SystemHTTP || s == SystemStandardWebhooks || s == SystemCloudEvents
+}
+
 // OnlySends reports whether a Connector is where events come from, and nothing that is
 // called: one of a system that is never called, or one of system HTTP without an
 // endpoint.
@@ -177,28 +187,6 @@ type SecretReference struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-}
-
-// Webhook says how incoming webhooks are checked.
-type Webhook struct {
-	// The secret that signs them: key "secret", and "previousSecret" while it is
-	// being changed.
-	SecretRef SecretReference `json:"secretRef"`
-	// The largest body taken, in bytes; larger ones get 413.
-	// +kubebuilder:default=1048576
-	// +kubebuilder:validation:Minimum=1024
-	// +kubebuilder:validation:Maximum=4194304
-	// +optional
-	MaxBodyBytes int64 `json:"maxBodyBytes,omitempty"`
-	// Where the system reaches the engine, such as
-	// https://orders.example.com/v1/webhooks/shopify; it ends in /v1/webhooks/ and the
-	// Connector's name. Where it is written, and the system can be asked for its webhooks,
-	// those of the topics that flows take are made when they are missing and mended when
-	// they are switched off.
-	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['https', 'http']",message="address is a URL such as https://orders.example.com/v1/webhooks/shopify"
-	// +optional
-	Address string `json:"address,omitempty"`
 }
 
 // Reconcile says how the orders are found that no webhook told of.

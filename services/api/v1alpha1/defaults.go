@@ -24,7 +24,13 @@ func (c *Connector) SetDefaults() {
 		setDefault(&s.Maintenance[i].TimeZone, "UTC")
 	}
 	if s.Webhook != nil {
-		setDefault(&s.Webhook.MaxBodyBytes, 1<<20)
+		s.Webhook.setDefaults()
+		if s.SignsTime() {
+			setDefault(&s.Webhook.Tolerance, metav1.Duration{Duration: 5 * time.Minute})
+		}
+		if s.System == SystemHTTP && s.Webhook.Topic == nil {
+			s.Webhook.Topic = &WebhookTopic{Constant: "order"}
+		}
 	}
 	for i := range s.Limits {
 		s.Limits[i].setDefaults()
@@ -82,6 +88,21 @@ func (s *ConnectorSpec) setReconcile() {
 		}
 	}
 	r.Lane = least.Name
+}
+
+func (w *Webhook) setDefaults() {
+	setDefault(&w.MaxBodyBytes, 1<<20)
+	if w.HMAC == nil {
+		return
+	}
+	setDefault(&w.HMAC.Algorithm, HMACAlgorithmSHA256)
+	setDefault(&w.HMAC.Encoding, SignatureEncodingHex)
+	if w.HMAC.Timestamp == nil {
+		setDefault(&w.HMAC.Signed, "{body}")
+		return
+	}
+	setDefault(&w.HMAC.Signed, "{timestamp}.{body}")
+	setDefault(&w.HMAC.Timestamp.Format, TimestampFormatUnixSeconds)
 }
 
 func (f *HTTPFind) setDefaults() {

@@ -187,6 +187,9 @@ func TestThereIsNoFieldForASecret(t *testing.T) {
 			}
 			return
 		}
+		if typ == reflect.TypeFor[v1alpha1.HeaderName]() {
+			return // the name of a header, and nothing that it would hold
+		}
 		if typ.Kind() != reflect.Struct || typ.PkgPath() != reflect.TypeFor[v1alpha1.Connector]().PkgPath() {
 			if typ.Kind() == reflect.Map || typ.Kind() == reflect.Interface {
 				t.Errorf("%s: a %s would take anything", path, typ)

@@ -1,8 +1,8 @@
 // Package expr compiles and evaluates the expressions of flows and of Connectors:
 // CEL over the canonical order, type-checked against its proto message before
 // anything runs, bounded in cost, and rendered as JSON with sorted keys, so that
-// one order always gives the same bytes; and CEL over a system's reply, or an event as
-// it came in, whose form nobody knows before it comes. It is pure: values in, values out.
+// one order always gives the same bytes; and CEL over a system's reply, an event as it
+// came in, or its body, whose form nobody knows before it comes. It is pure: values in, values out.
 package expr
 
 import (
@@ -63,6 +63,7 @@ type Compiler struct {
 	mapping   scope
 	reply     scope
 	event     scope
+	reading   scope
 }
 
 // scope is an environment, and what it holds in words.
@@ -107,8 +108,13 @@ func NewCompiler() (*Compiler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the expression language of events: %w", err)
 	}
+	reading, err := language.Extend(cel.Variable(variableBody, cel.DynType), cel.Variable(variableTopic, cel.StringType))
+	if err != nil {
+		return nil, fmt.Errorf("set up the expression language of bodies: %w", err)
+	}
 	return &Compiler{
 		condition: scope{condition, seesOrder}, mapping: scope{mapping, seesOrder}, reply: scope{reply, seesReply}, event: scope{event, seesEvent},
+		reading: scope{reading, seesBody},
 	}, nil
 }
 
