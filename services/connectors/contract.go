@@ -74,6 +74,13 @@ type Source interface {
 	Order(spec *v1alpha1.ConnectorSpec, topic string, body []byte) (*orderv1.Order, error)
 }
 
+// Invited is a Source whose senders ask, before they send, whether they are wanted.
+type Invited interface {
+	// Invitation returns the headers that answer an OPTIONS request which asks that, nil
+	// where it asks something else. It proves nothing about who asks.
+	Invitation(header http.Header) http.Header
+}
+
 // Thin is a Source some of whose events only name an order, which is then read from
 // the system (OperationReadOrder). Its Order returns ErrThin for those.
 type Thin interface {

@@ -138,6 +138,10 @@ func environment(t *testing.T, log io.Writer, listener net.Listener) Environment
 			"PEPPASYNC_SECRET_SHOP_SECRET=" + secret, "PEPPASYNC_SECRET_SHOP_ACCESS_TOKEN=token",
 			"PEPPASYNC_SECRET_SHOPIFY_ACCESS_TOKEN=token", "PEPPASYNC_SECRET_NETSUITE_ACCESS_TOKEN=token",
 			"PEPPASYNC_SECRET_WMS_TOKEN=token", "PEPPASYNC_SECRET_TWILIO_AUTH_TOKEN=token",
+			"PEPPASYNC_SECRET_MARKETPLACE_SECRET=whsec_" + base64.StdEncoding.EncodeToString([]byte(sharedKey)),
+			"PEPPASYNC_SECRET_STRIPE_SECRET=whsec_of_stripe", "PEPPASYNC_SECRET_PLATFORM_SECRET=the-secret-of-platform",
+			"PEPPASYNC_SECRET_OWN_SHOP_SECRET=the-secret-of-own-shop", "PEPPASYNC_SECRET_SHOP_LIKE_SECRET=the-secret-of-shop-like",
+			"PEPPASYNC_SECRET_HUB_LIKE_SECRET=the-secret-of-hub-like", "PEPPASYNC_SECRET_TILL_LIKE_SECRET=the-secret-of-till-like",
 		}),
 		Logger: slog.New(slog.NewTextHandler(log, nil)),
 	}

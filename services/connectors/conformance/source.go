@@ -30,6 +30,8 @@ type Source struct {
 	Orders []OrderCase
 	// Thin are bodies that only name an order; ID is the one that they name.
 	Thin []OrderCase
+	// Signals are bodies that are kept and hold no order, with their topics.
+	Signals []OrderCase
 	// Others are topics that carry no order.
 	Others []string
 }
@@ -91,6 +93,14 @@ func (s Source) Test(t *testing.T) {
 		t.Run(o.Topic, func(t *testing.T) {
 			t.Run("signatures", func(t *testing.T) { s.testVerify(t, o) })
 			t.Run("the order that it names", func(t *testing.T) { s.testThin(t, o) })
+		})
+	}
+	for _, o := range s.Signals {
+		t.Run(o.Topic, func(t *testing.T) {
+			s.testVerify(t, o)
+			if order, err := s.Source.Order(s.spec(), o.Topic, o.event()); !errors.Is(err, connectors.ErrNotAnOrder) {
+				t.Errorf("%v, error %v, want ErrNotAnOrder", order, err)
+			}
 		})
 	}
 	t.Run("topics without an order", func(t *testing.T) {
@@ -211,7 +221,7 @@ func (s Source) check(t *testing.T, topic string, body []byte) {
 	}
 }
 
-func (s Source) cases() []OrderCase { return slices.Concat(s.Orders, s.Thin) }
+func (s Source) cases() []OrderCase { return slices.Concat(s.Orders, s.Thin, s.Signals) }
 
 // FuzzOrder feeds arbitrary bodies.
 func (s Source) FuzzOrder(f *testing.F) {

@@ -2,7 +2,6 @@ package catalog_test
 
 import (
 	"fmt"
-	"maps"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -447,8 +446,6 @@ func TestConnectorsThatOnlySend(t *testing.T) {
 		}},
 	}
 	set := systems.Set()
-	set.Sources = maps.Clone(set.Sources)
-	set.Sources["GRPC"], set.Sources["HTTP"] = set.Sources["Shopify"], set.Sources["Shopify"]
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			_, problems := catalog.Compile(load(t, edit{"events.yaml", "", onlySends + test.spec}), set)

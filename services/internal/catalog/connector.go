@@ -158,19 +158,6 @@ func (c *compiler) callable(r *Resource, field string, connector *v1alpha1.Conne
 	return c.systems.Systems[string(connector.Spec.System)]
 }
 
-func (c *compiler) webhook(e *entry[*v1alpha1.Connector]) {
-	spec := &e.object.Spec
-	if spec.Webhook == nil {
-		return
-	}
-	if c.systems.Sources[string(spec.System)] == nil && c.known(spec.System) && spec.System != v1alpha1.SystemGRPC {
-		c.reportf(e.Resource, "spec.webhook", "the webhooks of %s cannot be read, expected no webhook here", spec.System)
-	}
-	c.secret(e.Resource, "spec.webhook.secretRef.name", spec.Webhook.SecretRef.Name)
-	c.count(e.Resource, "spec.webhook.maxBodyBytes", spec.Webhook.MaxBodyBytes, 1<<10, 4<<20)
-	c.webhookAddress(e)
-}
-
 func (c *compiler) secret(r *Resource, field, name string) {
 	if !secretName.MatchString(name) {
 		// The name is not repeated: it may be the secret itself.

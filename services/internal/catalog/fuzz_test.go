@@ -17,6 +17,7 @@ func seeds(f *testing.F) {
 	for _, pattern := range []string{
 		filepath.Join("testdata", "whole", "*.yaml"),
 		filepath.Join("..", "..", "..", "deploy", "demo", "*.yaml"),
+		filepath.Join("..", "..", "..", "deploy", "examples", "*.yaml"),
 	} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -99,6 +100,9 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	defer h.working.Add(-1)
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
+		if h.invite(w.Header(), r) {
+			return nil
+		}
 		return &keep.Problem{Status: http.StatusMethodNotAllowed, Kind: "method-not-allowed", Detail: "webhooks are delivered by POST"}
 	}
 	name, below := strings.CutPrefix(r.URL.Path, Path)
@@ -130,6 +134,25 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		return p
 	}
 	return h.keepAll(ctx, connector, events, held)
+}
+
+// invite answers a sender that asks whether it may send, and reports whether it did.
+// What is asked so stands in no record: nothing was delivered.
+func (h *Handler) invite(answer http.Header, r *http.Request) bool {
+	if r.Method != http.MethodOptions {
+		return false
+	}
+	connector, _ := h.config.Keeper.Connector(strings.TrimPrefix(r.URL.Path, Path))
+	if connector == nil {
+		return false
+	}
+	source, ok := h.config.Sources[string(connector.Spec.System)].(connectors.Invited)
+	if !ok {
+		return false
+	}
+	invitation := source.Invitation(r.Header)
+	maps.Copy(answer, invitation)
+	return invitation != nil
 }
 
 // keepAll has each event of a delivery stored. Where one is not, the sender is asked for
