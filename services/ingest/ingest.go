@@ -122,6 +122,10 @@ type Ingest struct {
 	recent *recent.Index
 	// rebuilt is how far the index is after the start.
 	rebuilt progress
+	// newest tells when streams have lost what is in the index; anew is asked then for
+	// another one.
+	newest newest
+	anew   chan struct{}
 	// programs is the door over gRPC.
 	programs *rpc.Server
 	notices  *notice.Board
@@ -148,7 +152,7 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 	}
 	in := &Ingest{
 		config: config, bounds: limits, notices: notice.New(config.Logger, 10*time.Second),
-		recent: recent.New(limits.recentEvents, limits.recentAge),
+		recent: recent.New(limits.recentEvents, limits.recentAge), anew: make(chan struct{}, 1),
 	}
 	in.health = &health{check: in.check}
 	in.keeper = keep.New(keep.Config{
@@ -266,10 +270,11 @@ func (in *Ingest) write(ctx context.Context) {
 }
 
 func (in *Ingest) publish(ctx context.Context, shard int, pack []byte) error {
-	_, err := in.config.Bus.Publish(ctx, bus.Message{
+	ack, err := in.config.Bus.Publish(ctx, bus.Message{
 		Subject: bus.IngestSubject(shard), ExpectStream: bus.IngestStream(shard), Data: pack,
 	})
 	if err == nil {
+		in.newest.stored(shard, ack.Sequence)
 		in.packs.Add(1)
 	}
 	in.room.tried(shard, len(pack), err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,8 +29,37 @@ const (
 	restLonger = time.Second
 )
 
-// readBack fills the index of what was stored from the streams, beside all else.
+// readBack fills the index of what was stored from the streams, beside all else, and does
+// so anew where the streams have lost what is in it.
 func (in *Ingest) readBack(ctx context.Context) {
+	for ctx.Err() == nil {
+		reading, cancel := context.WithCancel(ctx)
+		var done sync.WaitGroup
+		done.Go(func() { in.readBackOnce(reading) })
+		select {
+		case <-ctx.Done():
+		case <-in.anew:
+		}
+		cancel()
+		done.Wait() // what it has read already is of the streams as they were
+		if ctx.Err() == nil {
+			in.recent.Forget()
+			in.rebuilt.reset()
+		}
+	}
+}
+
+// forget asks for an index of what the streams hold now.
+func (in *Ingest) forget(ctx context.Context) {
+	in.config.Logger.ErrorContext(ctx, "the streams of events hold less than they acknowledged: somebody made them anew or put back "+
+		"an older copy; what senders and sources tell again is stored again")
+	select {
+	case in.anew <- struct{}{}:
+	default: // it is asked for
+	}
+}
+
+func (in *Ingest) readBackOnce(ctx context.Context) {
 	began := time.Now()
 	var r *rebuild
 	_ = run.Supervise(ctx, in.config.Logger, "reading back what was stored", func(ctx context.Context) error {
@@ -78,6 +108,13 @@ type reader interface {
 type progress struct {
 	done, all atomic.Uint64
 	over      atomic.Bool
+}
+
+// reset begins again.
+func (p *progress) reset() {
+	p.over.Store(false)
+	p.done.Store(0)
+	p.all.Store(0)
 }
 
 // share returns 0 to 1; 1 says that nothing is left to read.

@@ -124,9 +124,13 @@ func (in *Ingest) watchRoom(ctx context.Context, shards int) {
 	tick := time.NewTicker(roomEvery)
 	defer tick.Stop()
 	for {
+		acknowledged := in.newest.of(shards)
 		// Where nobody answers the last answer stands; writes tell what else there is.
 		if stored, err := in.config.Bus.IngestRoom(ctx, shards); err == nil {
 			in.room.seen(stored, time.Now())
+			if in.newest.lost(acknowledged, stored.Streams) {
+				in.forget(ctx)
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -48,8 +48,11 @@ func (r Room) needed() int64 {
 }
 
 // StreamRoom is how much of its bound a stream has taken, in bytes; Most is 0
-// where it has none.
-type StreamRoom struct{ Bytes, Most int64 }
+// where it has none. Last is the sequence of the newest record that it ever had.
+type StreamRoom struct {
+	Bytes, Most int64
+	Last        uint64
+}
 
 // IngestRoom returns how much is stored, and how much of it by the ingest shards.
 func (b *Bus) IngestRoom(ctx context.Context, shards int) (Room, error) {
@@ -66,6 +69,7 @@ func (b *Bus) IngestRoom(ctx context.Context, shards int) (Room, error) {
 		room.Streams = append(room.Streams, StreamRoom{
 			Bytes: int64(info.State.Bytes), //nolint:gosec // no disk has 2^63 bytes
 			Most:  max(0, info.Config.MaxBytes),
+			Last:  info.State.LastSeq,
 		})
 		if shard == 0 {
 			room.Store, copies = storeOf(info.Config), max(1, info.Config.Replicas)

@@ -134,6 +134,16 @@ func (x *Index) Remember(key Key, stored, now time.Time) bool {
 	return true
 }
 
+// Forget forgets all that was stored. What is under way stays so.
+func (x *Index) Forget() {
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.Lock()
+		s.table = table{most: s.table.most}
+		s.mu.Unlock()
+	}
+}
+
 // Len returns how many stored events are remembered.
 func (x *Index) Len() int {
 	return x.sum(func(t *table) int { return t.count })
