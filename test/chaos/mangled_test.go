@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"unicode/utf16"
 
@@ -44,8 +45,43 @@ const absurd = "absurd-"
 // mangler makes such requests, the same ones for the same seed.
 type mangler struct {
 	random *rand.Rand
+	noise  *rand.ChaCha8
 	count  int
 	shapes []shape
+	large  large
+}
+
+// large is what takes long to make, made once.
+type large struct {
+	arrays, objects, lines, text []byte
+	balanced, chunks, trailers   string
+	extension                    string
+	// packed is an order in gzip, bomb a megabyte of nothing.
+	packed, bomb []byte
+	// headers are 20,000 lines.
+	headers []string
+}
+
+func packed(data []byte) []byte {
+	var into bytes.Buffer
+	w := gzip.NewWriter(&into)
+	_, _ = w.Write(data) // a buffer takes everything
+	_ = w.Close()
+	return into.Bytes()
+}
+
+func newLarge() large {
+	var headers []string
+	for i := range 20_000 {
+		headers = append(headers, fmt.Sprintf("X-Many-%d: a", i))
+	}
+	return large{
+		packed: packed([]byte(`{"id":1,"name":"#1"}`)), bomb: packed(make([]byte, 1<<20)), headers: headers,
+		arrays: bytes.Repeat([]byte("["), 100_000), objects: bytes.Repeat([]byte(`{"a":`), 20_000),
+		lines: []byte(`{"line_items":[` + strings.Repeat(`{},`, 20_000) + `{}]}`), text: []byte(`{"name":"` + strings.Repeat("x", 500_000) + `"}`),
+		balanced: strings.Repeat("[", 5000) + strings.Repeat("]", 5000), chunks: strings.Repeat("1\r\n \r\n", 3000),
+		trailers: strings.Repeat("X-Trailer: a\r\n", 3000), extension: strings.Repeat("x", 50_000),
+	}
 }
 
 type shape struct {
@@ -56,7 +92,11 @@ type shape struct {
 }
 
 func newMangler(random *rand.Rand) *mangler {
-	m := &mangler{random: random}
+	var seed [32]byte
+	for i := range seed {
+		seed[i] = byte(random.Uint32())
+	}
+	m := &mangler{random: random, noise: rand.NewChaCha8(seed), large: newLarge()}
 	for _, s := range shapes() {
 		for range s.often {
 			m.shapes = append(m.shapes, s)
@@ -79,9 +119,7 @@ func choose[T any](m *mangler, of ...T) T { return of[m.random.IntN(len(of))] }
 // bytes are random, and enough of them to be nothing by chance.
 func (m *mangler) bytes(most int) []byte {
 	data := make([]byte, 16+m.random.IntN(most))
-	for i := range data {
-		data[i] = byte(m.random.Uint32())
-	}
+	_, _ = m.noise.Read(data) // it never fails
 	return data
 }
 
@@ -132,7 +170,7 @@ func shapes() []shape {
 			return m.sent(post(door, "", []byte("<order/>"), "Content-Type: "+choose(m, "text/xml", "multipart/form-data; boundary=", "application/x-www-form-urlencoded", ";;;", "a/b; c=\x01")))
 		}},
 		{"no JSON", 10, func(m *mangler) mangled {
-			body := choose(m, []byte("order=1"), m.order()[1:], m.bytes(3000), bytes.Repeat([]byte("["), 100_000), bytes.Repeat([]byte(`{"a":`), 20_000),
+			body := choose(m, []byte("order=1"), m.order()[1:], m.bytes(3000), m.large.arrays, m.large.objects,
 				[]byte(`{"id":NaN}`), []byte("\xef\xbb\xbf{}"), []byte("{}{}"), nil)
 			return m.sent(post(door, signed(body), body))
 		}},
@@ -186,15 +224,11 @@ func shapes() []shape {
 
 func wrongEncoding(m *mangler) mangled {
 	body := m.order()
-	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
-	_, _ = w.Write(choose(m, body, make([]byte, 1<<20))) // a buffer takes everything
-	_ = w.Close()
 	wide := make([]byte, 0, 2*len(body))
 	for _, unit := range utf16.Encode([]rune(string(body))) {
 		wide = append(wide, byte(unit>>8), byte(unit))
 	}
-	content := choose(m, packed.Bytes(), wide, m.bytes(3000))
+	content := choose(m, m.large.packed, m.large.bomb, wide, m.bytes(3000))
 	// Signed as it is sent, or as it was meant.
 	signature := choose(m, signed(content), signed(body))
 	return m.sent(post(door, signature, content, "Content-Encoding: "+choose(m, "gzip", "br", "deflate, gzip", "identity"), "Content-Type: application/json; charset="+choose(m, "utf-16", "latin-1", "?")))
@@ -206,7 +240,7 @@ func absurdJSON(m *mangler) mangled {
 	id := fmt.Sprint(absurd, m.count)
 	body := choose(m, `{}`, `[]`, `null`, `0`, `""`, `{"id":1e999,"name":1e999}`, `{"id":{"id":{"id":null}},"name":[]}`,
 		`{"id":-9223372036854775809,"name":"`+strings.Repeat(`\u0000`, 100)+`"}`, `{"id":1,"id":2,"name":"#a","name":"#b"}`,
-		strings.Repeat("[", 5000)+strings.Repeat("]", 5000), `{"name":"`+strings.Repeat("x", 500_000)+`"}`, `{"line_items":[`+strings.Repeat(`{},`, 20_000)+`{}]}`,
+		m.large.balanced, string(m.large.text), string(m.large.lines),
 		`{"name":"\ud800","updated_at":"never","line_items":{"a":1}}`, "{\"name\":\"\xff\xfe\"}")
 	request := post(door, signed([]byte(body)), []byte(body))
 	return mangled{request: bytes.Replace(request, []byte("Webhook-Id: mangled"), []byte("Webhook-Id: "+id), 1), taken: id}
@@ -219,9 +253,7 @@ func largeHeaders(m *mangler) mangled {
 	case 0:
 		more = []string{"X-Large: " + strings.Repeat("a", size)}
 	case 1:
-		for i := range size / 20 {
-			more = append(more, fmt.Sprintf("X-Many-%d: a", i))
-		}
+		more = slices.Clone(m.large.headers[:size/20])
 	default:
 		more = []string{"Traceparent: " + strings.Repeat("0", size), "Cookie: " + strings.Repeat("a=b; ", size/5)}
 	}
@@ -232,8 +264,8 @@ func liesInChunks(m *mangler) mangled {
 	body := string(m.order())
 	right := fmt.Sprintf("%x\r\n%s\r\n", len(body), body)
 	chunks := choose(m, "FFFFFFFFFFFFFFFFF\r\n"+body, "-5\r\n"+body, "zz\r\n"+body, fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body)+9, body),
-		fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body)-9, body), right, right+"0\r\n", right+"0;"+strings.Repeat("x", 50_000)+"\r\n\r\n", strings.Repeat("1\r\n \r\n", 3000)+"0\r\n\r\n",
-		right+"0\r\n"+strings.Repeat("X-Trailer: a\r\n", 3000)+"\r\n", "7fffffffffffffff\r\n"+body, "\r\n\r\n", "1;"+strings.Repeat("a=b;", 2000)+"\r\n{\r\n0\r\n\r\n")
+		fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body)-9, body), right, right+"0\r\n", right+"0;"+m.large.extension+"\r\n\r\n", m.large.chunks+"0\r\n\r\n",
+		right+"0\r\n"+m.large.trailers+"\r\n", "7fffffffffffffff\r\n"+body, "\r\n\r\n", "1;"+strings.Repeat("a=b;", 2000)+"\r\n{\r\n0\r\n\r\n")
 	// The signature is that of the body and a byte more, so that even a chunk that is
 	// right is none to take.
 	return mangled{request: append(head(door, signed([]byte(body+" ")), "Transfer-Encoding: chunked"), chunks...), manner: half}

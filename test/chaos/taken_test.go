@@ -22,10 +22,10 @@ import (
 // own and past the product: a webhook that was answered with 2xx is in there, and what
 // is in there was sent.
 
-// again is a shop that comes again soon, and for as long as any test lasts. Real ones
-// do as often in four hours: what is tried here is the number, not the patience.
+// again is a shop that comes again each second, and for as long as any test lasts. Real
+// ones come eight times in four hours, which no test waits for.
 func again() []jsontime.Duration {
-	return slices.Repeat([]jsontime.Duration{jsontime.Duration(300 * time.Millisecond)}, 500)
+	return slices.Repeat([]jsontime.Duration{jsontime.Duration(time.Second)}, 300)
 }
 
 // fastERP takes orders about as fast as they come in.
