@@ -52,6 +52,13 @@ func TestCheck(t *testing.T) {
 		"a country by its name":        {order(func(o *orderv1.Order) { o.ShippingAddress.CountryCode = "Germany" }), []string{"order.shipping_address.country_code"}},
 		"a line that takes things off": {order(func(o *orderv1.Order) { o.Lines[0].Quantity = -1; o.Lines[0].UnitPrice = "x" }), []string{"order.lines[0].quantity", "order.lines[0].unit_price"}},
 		"a price of shipping":          {order(func(o *orderv1.Order) { o.ShippingLines = []*orderv1.ShippingLine{{Price: "free"}} }), []string{"order.shipping_lines[0].price"}},
+		"as many parts as there may be": {order(func(o *orderv1.Order) {
+			o.Tags, o.Lines[0].Properties = make([]string, 19_998), map[string]string{"engraving": "x"}
+		}), nil},
+		"a part too many": {order(func(o *orderv1.Order) {
+			o.Tags, o.Lines[0].Properties = make([]string, 19_999), map[string]string{"engraving": "x"}
+		}), []string{"order"}},
+		"lines without end": {order(func(o *orderv1.Order) { o.Lines = append(o.Lines, make([]*orderv1.Line, 20_000)...) }), []string{"order"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var fields []string
