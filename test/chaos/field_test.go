@@ -48,6 +48,11 @@ type terms struct {
 	// feederEvery says that one in so many kills is of the replica that feeds the ERP; 0
 	// for every second.
 	feederEvery int
+	// mishaps are the shop's webhooks', and shopSpec is more of its Connector's. Where
+	// subscribes is set only those webhooks are sent that the product has made.
+	mishaps    faults.Mishaps
+	shopSpec   map[string]any
+	subscribes bool
 	// cut puts a network between the product and the ERP that can be cut.
 	cut bool
 	// together runs all roles and NATS in one process; watched shows the metrics of the
@@ -102,7 +107,7 @@ func open(t *testing.T, what terms) *field {
 	world, err := sim.Start(sim.Config{
 		Seed: number,
 		Shop: shopify.Config{
-			Connections: 32, FirstOrderNumber: 1, Retries: what.retries,
+			Connections: 32, FirstOrderNumber: 1, Mishaps: what.mishaps, Retries: what.retries,
 			Items:  []shopify.Item{{SKU: sku, Available: 10_000_000}, {SKU: strange, Available: 10_000_000}},
 			Config: account.Config{Limits: []account.Window{{Name: "window", Calls: shopCalls, Per: jsontime.Duration(time.Minute)}}},
 		},
@@ -149,6 +154,9 @@ func open(t *testing.T, what terms) *field {
 	if err := f.product.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if what.subscribes {
+		return f
+	}
 	if err := world.Shop.SetTarget(f.product.WebhookURL("shopify")); err != nil {
 		t.Fatal(err)
 	}
@@ -189,9 +197,9 @@ func (f *field) write(changes map[string]any) {
 	}
 	maps.Copy(spec, f.terms.spec)
 	maps.Copy(spec, changes)
-	err := runner.WriteManifests("testdata", f.product.Files, runner.Overrides{
-		"netsuite": spec, "shopify": {"endpoint": f.world.Addresses().Shop},
-	})
+	shop := map[string]any{"endpoint": f.world.Addresses().Shop}
+	maps.Copy(shop, f.terms.shopSpec)
+	err := runner.WriteManifests("testdata", f.product.Files, runner.Overrides{"netsuite": spec, "shopify": shop})
 	if err != nil {
 		f.t.Fatal(err)
 	}

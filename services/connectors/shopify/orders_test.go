@@ -117,9 +117,9 @@ func TestListOrdersRequest(t *testing.T) {
 		size float64
 		cost int64
 	}{
-		"a page of what a query may cost":  {spec(), "", 12, 902},
-		"the next page":                    {spec(), "eyJsYXN0", 12, 902},
-		"what a small bucket has room for": {limited(500), "", 6, 452},
+		"a page of what a query may cost":  {spec(), "", 6, 452},
+		"the next page":                    {spec(), "eyJsYXN0", 6, 452},
+		"what a small bucket has room for": {limited(300), "", 3, 227},
 		"never none":                       {limited(10), "", 1, 77},
 	} {
 		call := listOrdersCall

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,14 +45,16 @@ type listed struct {
 	// known is what the engine has of it.
 	known    *orderv1.Order
 	judgment reconcile.Judgment
+	// event is the id of what is told of it.
+	event string
 }
 
 // compare lists what changed since the last time, page by page, and has what is missing
 // told. Each part that is done moves the cursor.
 func (s *source) compare(ctx context.Context) error {
 	began := time.Now()
-	since, before := reconcile.Since(s.record, s.spec.Reconcile, began), s.record.GetCursor().AsTime()
-	s.forget(since)
+	since := reconcile.Since(s.record, s.spec.Reconcile, began)
+	s.remember(since)
 	page := listing.Orders{Since: since}
 	var (
 		batch   []*listed
@@ -73,7 +74,7 @@ func (s *source) compare(ctx context.Context) error {
 			bytes += proto.Size(l.order)
 		}
 		if len(batch) >= batchOrders || bytes >= batchBytes || answer.Next == "" {
-			skipped, err := s.settle(ctx, batch, before)
+			skipped, err := s.settle(ctx, batch)
 			if err != nil {
 				return err
 			}
@@ -86,11 +87,25 @@ func (s *source) compare(ctx context.Context) error {
 			break
 		}
 		page.Page = answer.Next
+		if err := s.rest(ctx, s.between(page)); err != nil {
+			return err
+		}
 	}
 	next := reconcile.End(s.record, s.spec.Reconcile, began, since, time.Now())
 	next.Problem = problem
 	delete(s.warned, notCompared)
 	return s.put(ctx, next)
+}
+
+// between is how long to leave before a page.
+func (s *source) between(page listing.Orders) time.Duration {
+	request, err := s.config.Set.Systems[string(s.spec.System)].Request(&s.spec, connectors.Call{
+		Operation: connectors.OperationListOrders, Arguments: page.Arguments(),
+	})
+	if err != nil {
+		return 0 // asked, it says why
+	}
+	return reconcile.Between(s.spec.Limits, request.Cost)
 }
 
 // list asks for a page of orders.
@@ -123,10 +138,10 @@ func (s *source) listed(page listing.OrderPage, now time.Time) []*listed {
 
 // settle compares orders, tells of those that are missing, and moves the cursor when
 // that is durable. skipped says what could not be told, and never will.
-func (s *source) settle(ctx context.Context, batch []*listed, before time.Time) (skipped string, err error) {
+func (s *source) settle(ctx context.Context, batch []*listed) (skipped string, err error) {
 	compared := reconcile.Compared{}
 	for _, l := range batch {
-		if l.updated.After(before) {
+		if l.updated.After(s.base) && s.count(l) {
 			compared.Orders++
 		}
 		if l.updated.After(compared.Cursor) {
@@ -162,12 +177,13 @@ func (s *source) settle(ctx context.Context, batch []*listed, before time.Time) 
 			return "", err
 		}
 	}
-	if err := s.tell(ctx, suspects, before, &compared); err != nil {
+	if err := s.tell(ctx, suspects, &compared); err != nil {
 		return "", err
 	}
 	if err := s.put(ctx, reconcile.Progress(s.record, compared, time.Now())); err != nil {
 		return "", err
 	}
+	s.cursor = s.record.GetCursor().AsTime()
 	s.meters.count(ctx, s.name, compared)
 	if compared.Missing+compared.Stale > 0 {
 		s.log.WarnContext(ctx, "orders were found that no webhook told of, and are taken in", "missing", compared.Missing, "changed", compared.Stale)
@@ -255,21 +271,17 @@ func (s *source) readWhole(ctx context.Context, l *listed) error {
 }
 
 // tell has the events of orders stored, and counts those that were not before.
-func (s *source) tell(ctx context.Context, suspects []*listed, before time.Time, compared *reconcile.Compared) error {
+func (s *source) tell(ctx context.Context, suspects []*listed, compared *reconcile.Compared) error {
 	group, bounded := errgroup.WithContext(ctx)
 	group.SetLimit(statesAtOnce)
-	var missing, stale, late atomic.Int64
-	type told struct {
-		id      string
-		updated time.Time
-	}
-	done := make(chan told, len(suspects))
+	done := make(chan *listed, len(suspects))
 	for _, l := range suspects {
 		if l.order == nil {
 			continue
 		}
 		events := reconcile.Events(s.name, s.topical, l.known, l.order, s.taken)
-		if _, again := s.told[events[0].GetId()]; again {
+		l.event = events[0].GetId()
+		if _, again := s.told[l.event]; again {
 			continue
 		}
 		group.Go(func() error {
@@ -278,25 +290,23 @@ func (s *source) tell(ctx context.Context, suspects []*listed, before time.Time,
 					return err
 				}
 			}
-			if l.judgment == reconcile.Missing {
-				missing.Add(1)
-			} else {
-				stale.Add(1)
-			}
-			if !l.updated.After(before) {
-				late.Add(1) // the source listed it later than the time that it gives it
-			}
-			done <- told{events[0].GetId(), l.updated}
+			done <- l
 			return nil
 		})
 	}
 	err := group.Wait()
 	close(done)
-	for t := range done {
-		s.told[t.id] = t.updated
+	for l := range done {
+		s.told[l.event] = l.updated
+		if s.count(l) {
+			compared.Orders++ // the source listed it later than the time that it gives it
+		}
+		if l.judgment == reconcile.Missing {
+			compared.Missing++
+		} else {
+			compared.Stale++
+		}
 	}
-	compared.Missing, compared.Stale = missing.Load(), stale.Load()
-	compared.Orders += late.Load()
 	return err
 }
 
@@ -317,11 +327,31 @@ func (s *source) commit(ctx context.Context, event *eventv1.Event) error {
 	return nil
 }
 
-// forget drops what an overlap does not list any more.
-func (s *source) forget(since time.Time) {
+// count reports whether a version counts as compared now, and not before.
+func (s *source) count(l *listed) bool {
+	v := version{l.id, l.updated.UnixNano()}
+	if _, before := s.counted[v]; before {
+		return false
+	}
+	s.counted[v] = struct{}{}
+	return true
+}
+
+// remember drops what an overlap does not list any more. Where another replica has had
+// turns, only the cursor tells what is counted.
+func (s *source) remember(since time.Time) {
 	for id, updated := range s.told {
 		if updated.Before(since) {
 			delete(s.told, id)
 		}
+	}
+	for v := range s.counted {
+		if v.at < since.UnixNano() {
+			delete(s.counted, v)
+		}
+	}
+	if cursor := s.record.GetCursor().AsTime(); !cursor.Equal(s.cursor) {
+		s.base = cursor
+		clear(s.counted)
 	}
 }

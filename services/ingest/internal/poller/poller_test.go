@@ -97,6 +97,25 @@ func TestAWebhookOnItsWayIsNotMissing(t *testing.T) {
 	}
 }
 
+// TestOrdersOfOneSecondAllCount: a shop's times have whole seconds, so that some orders
+// are made in the very second that was compared last.
+func TestOrdersOfOneSecondAllCount(t *testing.T) {
+	w := newWorld(t)
+	first := w.sell("1", time.Hour)
+	w.webhook(first)
+	w.start()
+	w.compared()
+	second := proto.CloneOf(first)
+	second.Id = "2"
+	w.webhook(second)
+	w.change(func() { w.orders["2"] = second })
+	w.compared()
+	w.compared()
+	if day := w.day(); day.GetCompared() != 2 || day.GetMissing() != 0 {
+		t.Errorf("%v, want 0 missing of 2", day)
+	}
+}
+
 func TestAChangeWithoutAWebhookComesIn(t *testing.T) {
 	w := newWorld(t)
 	o := w.sell("1", time.Hour)

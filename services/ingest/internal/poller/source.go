@@ -40,17 +40,27 @@ type source struct {
 	// told are the events that were injected, by their ids with their orders' versions:
 	// the overlap lists them again before the gate may have read them.
 	told map[string]time.Time
+	// counted are the versions of orders that count as compared. Older than base are those
+	// that were counted before this replica's turns, which began at cursor.
+	counted      map[version]struct{}
+	base, cursor time.Time
 	// watching says when webhooks are looked at again where that failed.
 	watching backoff
 	// warned is what was said last, by what it was about.
 	warned map[string]string
 }
 
+// version is a version of an order.
+type version struct {
+	id string
+	at int64
+}
+
 func newSource(p *Poller, of watched) *source {
 	topical, _ := p.config.Set.Sources[string(of.spec.System)].(connectors.Topical) // sources looked
 	return &source{
 		Poller: p, watched: of, topical: topical, log: p.config.Logger.With("connector", of.name), told: map[string]time.Time{},
-		warned: map[string]string{},
+		counted: map[version]struct{}{}, warned: map[string]string{},
 	}
 }
 

@@ -113,6 +113,9 @@ func (w *world) snapshot(every time.Duration, address string) *catalog.Snapshot 
 		System: v1alpha1.SystemShopify, Endpoint: "https://shop.example",
 		Webhook:   &v1alpha1.Webhook{SecretRef: v1alpha1.SecretReference{Name: "shop"}, Address: address},
 		Reconcile: &v1alpha1.Reconcile{Every: &metav1.Duration{Duration: every}},
+		Limits: []v1alpha1.Limit{{Name: "points", Bucket: &v1alpha1.Bucket{
+			Capacity: 1_000_000, Refill: v1alpha1.Refill{Points: 1_000_000, Per: metav1.Duration{Duration: time.Second}},
+		}}},
 	}}
 	c.Name = "shop"
 	c.SetDefaults()

@@ -91,6 +91,36 @@ func eventID(o *orderv1.Order) string {
 	return "reconcile-" + hex.EncodeToString(sum[:12])
 }
 
+const (
+	// pageShare is the part of what an account is allowed in the long run that pages may
+	// take; the rest is for orders and stock, at any pace.
+	pageShare = 0.5
+	// really is the part of what a page may cost that it does cost, as orders go.
+	really = 1.0 / 3
+	// leastPoints is what the smallest of the accounts restores in a second that count
+	// points, for where the limits do not say.
+	leastPoints = 100
+)
+
+// Between is how long to leave between two pages of a cost, so that a long list leaves
+// the account to others: a shop counts what was asked whatever the lane, and one whose
+// points are gone refuses them all.
+func Between(limits []v1alpha1.Limit, cost int64) time.Duration {
+	seconds, counted := 0.0, false
+	for i := range limits {
+		if b := limits[i].Bucket; b != nil && b.Refill.Points > 0 {
+			counted = true
+			seconds = max(seconds, float64(max(cost, 1))*really*b.Refill.Per.Seconds()/(pageShare*float64(b.Refill.Points)))
+		} else if calls, per := limits[i].Rate(); calls > 0 {
+			seconds = max(seconds, per.Seconds()/(pageShare*float64(calls)))
+		}
+	}
+	if cost > 1 && !counted {
+		seconds = max(seconds, float64(cost)*really/(pageShare*leastPoints))
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
 // Since is from when on to list.
 func Since(s *sourcev1.Source, settings *v1alpha1.Reconcile, now time.Time) time.Time {
 	if s.GetCursor() == nil {

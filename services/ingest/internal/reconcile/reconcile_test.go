@@ -173,6 +173,29 @@ func TestWhenToCompare(t *testing.T) {
 	}
 }
 
+func TestPagesLeaveTheAccountToOthers(t *testing.T) {
+	window := v1alpha1.Limit{RollingWindow: &v1alpha1.RollingWindow{Calls: 240, Per: metav1.Duration{Duration: time.Minute}}}
+	points := func(n int64) v1alpha1.Limit {
+		return v1alpha1.Limit{Bucket: &v1alpha1.Bucket{Capacity: 20 * n, Refill: v1alpha1.Refill{Points: n, Per: metav1.Duration{Duration: time.Second}}}}
+	}
+	parallel := v1alpha1.Limit{Concurrency: &v1alpha1.Concurrency{Calls: 4}}
+	for name, test := range map[string]struct {
+		limits []v1alpha1.Limit
+		cost   int64
+		want   time.Duration
+	}{
+		"half of a window":              {[]v1alpha1.Limit{window, parallel}, 0, 500 * time.Millisecond},
+		"points that nobody declared":   {[]v1alpha1.Limit{window}, 450, 3 * time.Second},
+		"half of the points":            {[]v1alpha1.Limit{window, points(1000)}, 450, 500 * time.Millisecond},
+		"half of the points of a few":   {[]v1alpha1.Limit{points(50)}, 450, 6 * time.Second},
+		"nothing that counts over time": {[]v1alpha1.Limit{parallel}, 0, 0},
+	} {
+		if got := reconcile.Between(test.limits, test.cost); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
 func TestADayCounts(t *testing.T) {
 	var record *sourcev1.Source
 	for i := range 40 {
