@@ -111,9 +111,9 @@ func (i *imported) complete(environment func(string) string) error {
 	}
 	i.CSV = orderfile.Options{Comma: comma, Zone: zone, Columns: make(map[string]string)}
 	for _, column := range i.columns {
-		// Their names may hold any character.
+		// Their names may hold any character, or none: behind a comma at the end of the line.
 		at := strings.LastIndexByte(column, '=')
-		if at < 1 {
+		if at < 1 && column != "=" {
 			return fmt.Errorf("--column is %q, it must be THEIRS=OURS, such as 'Order No=order_id'", column)
 		}
 		i.CSV.Columns[strings.TrimSpace(column[:at])] = strings.TrimSpace(column[at+1:])
@@ -139,6 +139,9 @@ func (i *imported) secret(environment func(string) string) (string, error) {
 	}
 	if secret == "" {
 		return "", fmt.Errorf("there is no secret: name a file by --secret-file, or set %s", importSecret)
+	}
+	if strings.ContainsFunc(secret, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", errors.New("the secret cannot be sent: expected printable ASCII, in one line")
 	}
 	return secret, nil
 }

@@ -331,6 +331,7 @@ func TestImportsThatCannotBe(t *testing.T) {
 		"an output that is not":    {o.importing(path, "-o", "xml"), `--output is "xml"`},
 		"an unknown connector":     {append(o.importing(path), "--connector", "nobody"), `ingest does not know the connector: there is no connector "nobody"`},
 		"a secret that is not":     {o.importing(path, "--secret-file", o.write(t, "guess", "guess")), "ingest refuses the secret"},
+		"a secret not to be sent":  {o.importing(path, "--secret-file", o.write(t, "umlaut", "schlüssel")), "the secret cannot be sent"},
 		"nobody there":             {append(o.importing(path), "--server", "127.0.0.1:1", "--patience", "100ms"), "nothing was taken for 100ms (--patience): ingest: "},
 		"a state that is none":     {o.importing(path, "--state", o.write(t, "state", "{}")), "does not say how far an import came"},
 		"a place for no state":     {o.importing(path, "--state", "/nowhere/state"), "how far the import came cannot be written down"},

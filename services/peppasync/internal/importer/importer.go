@@ -97,6 +97,9 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	if !info.Mode().IsRegular() {
 		return Summary{File: c.File}, fmt.Errorf("%s is no file, expected one: an import goes on where it was interrupted, and so has to read it again", c.File)
 	}
+	if err := c.apart(info); err != nil {
+		return Summary{File: c.File}, err
+	}
 	open, start, err := c.open(file)
 	if err != nil {
 		return Summary{File: c.File}, fmt.Errorf("%s: %w", c.File, err)
@@ -121,6 +124,19 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 		err = forget(c.State)
 	}
 	return summary, err
+}
+
+// apart refuses to write to the file that is read: the rejects would take its place.
+func (c Config) apart(file os.FileInfo) error {
+	for flag, path := range map[string]string{"--rejects": c.Rejects, "--state": c.State} {
+		if info, err := os.Stat(path); err == nil && os.SameFile(file, info) {
+			return fmt.Errorf("%s is %s, the file that is imported; expected another one", flag, path)
+		}
+	}
+	if filepath.Clean(c.Rejects) == filepath.Clean(c.State) {
+		return fmt.Errorf("--rejects and --state are both %s, expected two files", c.State)
+	}
+	return nil
 }
 
 // open returns how the file is read from a position on, and where its orders begin.

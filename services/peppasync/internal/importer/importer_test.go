@@ -176,6 +176,55 @@ func TestAStateOfSomethingElseIsNotTaken(t *testing.T) {
 	}
 }
 
+// Somebody mends a line in the middle, and all that is behind it begins elsewhere.
+func TestAFileThatWasMendedInTheMiddleIsAnother(t *testing.T) {
+	ids := make([]string, 1000)
+	for i := range ids {
+		ids[i] = fmt.Sprint("number-", strings.Repeat("0", 200), i) // 100 kB a batch
+	}
+	d := &door{}
+	c := stopped(t, d, ids...)
+	d.fail = func(stream int) error {
+		if stream > 3 {
+			return status.Error(codes.Unauthenticated, "no")
+		}
+		return nil
+	}
+	if s, err := importer.Run(t.Context(), c); err == nil || s.Orders != 1000 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	d.fail, d.stored = nil, nil
+	before, err := os.ReadFile(c.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, c.File, strings.Replace(string(before), ids[400], ids[400]+"-mended", 1))
+	if _, err := importer.Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "is of another file") || len(d.stored) > 0 {
+		t.Errorf("%v, handed in %d", err, len(d.stored))
+	}
+}
+
+// What is written must not take the place of what is read.
+func TestTheFileItselfIsNotWrittenTo(t *testing.T) {
+	for name, change := range map[string]func(c *importer.Config){
+		"rejects in its place": func(c *importer.Config) { c.Rejects = c.File },
+		"state in its place":   func(c *importer.Config) { c.State, c.Restart = c.File, true },
+		"both in one":          func(c *importer.Config) { c.State = c.Rejects },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &door{}
+			c := config(t, d, file("1"))
+			change(&c)
+			if _, err := importer.Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "--rejects") && !strings.Contains(err.Error(), "--state") {
+				t.Errorf("got %v", err)
+			}
+			if data, err := os.ReadFile(c.File); err != nil || string(data) != file("1") || len(d.stored) > 0 {
+				t.Errorf("the file is %q, %v, handed in %v", data, err, d.stored)
+			}
+		})
+	}
+}
+
 // A batch that is not taken now is handed in again, after what ingest asks for.
 func TestABusyIngestIsAskedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -33,7 +33,10 @@ type state struct {
 	Head      string `json:"head"`
 	HeadBytes int64  `json:"headBytes"`
 	Offset    int64  `json:"offset"`
-	Line      int64  `json:"line"`
+	// Tail is the hash of the last headBytes before Offset: in a file that was mended in
+	// the middle an order may begin elsewhere now.
+	Tail string `json:"tail"`
+	Line int64  `json:"line"`
 
 	Orders      int64 `json:"orders"`
 	Stored      int64 `json:"stored"`
@@ -43,11 +46,12 @@ type state struct {
 	RejectBytes int64 `json:"rejectBytes"`
 
 	path string
+	file io.ReaderAt
 }
 
 // load returns where to begin: where the last run came to, or at start.
 func load(c Config, file *os.File, start orderfile.Position) (*state, error) {
-	fresh := &state{path: c.State, Version: stateVersion, Settings: c.settings(), Offset: start.Offset, Line: start.Line}
+	fresh := &state{path: c.State, file: file, Version: stateVersion, Settings: c.settings(), Offset: start.Offset, Line: start.Line}
 	var err error
 	if fresh.Head, fresh.HeadBytes, err = head(file, headBytes); err != nil {
 		return nil, err
@@ -59,7 +63,7 @@ func load(c Config, file *os.File, start orderfile.Position) (*state, error) {
 	if err != nil {
 		return nil, fmt.Errorf("how far the import came cannot be read: %w", err)
 	}
-	s := &state{path: c.State}
+	s := &state{path: c.State, file: file}
 	if err := json.Unmarshal(data, s); err != nil || s.Version != stateVersion {
 		return nil, fmt.Errorf("%s does not say how far an import came, expected what an earlier run wrote; to begin anew: --restart", c.State)
 	}
@@ -70,11 +74,15 @@ func load(c Config, file *os.File, start orderfile.Position) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	tail, err := s.tail()
+	if err != nil {
+		return nil, err
+	}
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
 	}
-	if found != s.Head || n != s.HeadBytes || info.Size() < s.Offset || s.Offset < start.Offset {
+	if found != s.Head || tail != s.Tail || n != s.HeadBytes || info.Size() < s.Offset || s.Offset < start.Offset {
 		return nil, fmt.Errorf("%s is of another file than %s is now; to begin anew: --restart", c.State, c.File)
 	}
 	return s, nil
@@ -99,8 +107,19 @@ func head(file *os.File, most int64) (hash string, n int64, err error) {
 	return hex.EncodeToString(h.Sum(nil)[:16]), n, err
 }
 
+func (s *state) tail() (string, error) {
+	from := max(0, s.Offset-headBytes)
+	h := sha256.New()
+	_, err := io.Copy(h, io.NewSectionReader(s.file, from, s.Offset-from))
+	return hex.EncodeToString(h.Sum(nil)[:16]), err
+}
+
 // save writes the state in one step.
 func (s *state) save() error {
+	var err error
+	if s.Tail, err = s.tail(); err != nil {
+		return err
+	}
 	data, err := json.Marshal(s)
 	if err != nil {
 		return err

@@ -43,7 +43,13 @@ func known(zone *time.Location) map[string]column {
 			return nil
 		})
 	}
-	text(columnID, func(o *orderv1.Order) *string { return &o.Id })
+	number := func(name string, field func(o *orderv1.Order) *string) {
+		order(name, func(o *orderv1.Order, value string) error {
+			*field(o) = value
+			return whole(value)
+		})
+	}
+	number(columnID, func(o *orderv1.Order) *string { return &o.Id })
 	text("name", func(o *orderv1.Order) *string { return &o.Name })
 	text("currency", func(o *orderv1.Order) *string { return &o.Currency })
 	text("total", func(o *orderv1.Order) *string { return &o.Total })
@@ -54,9 +60,9 @@ func known(zone *time.Location) map[string]column {
 	text("fulfillment_status", func(o *orderv1.Order) *string { return &o.FulfillmentStatus })
 	text("note", func(o *orderv1.Order) *string { return &o.Note })
 	text("channel", func(o *orderv1.Order) *string { return &o.Channel })
-	text("customer_id", func(o *orderv1.Order) *string { return &customer(o).Id })
+	number("customer_id", func(o *orderv1.Order) *string { return &customer(o).Id })
 	text("email", func(o *orderv1.Order) *string { return &customer(o).Email })
-	text("phone", func(o *orderv1.Order) *string { return &customer(o).Phone })
+	number("phone", func(o *orderv1.Order) *string { return &customer(o).Phone })
 	text("first_name", func(o *orderv1.Order) *string { return &customer(o).FirstName })
 	text("last_name", func(o *orderv1.Order) *string { return &customer(o).LastName })
 	text("shipping_code", func(o *orderv1.Order) *string { return &shippingLine(o).Code })
@@ -116,7 +122,10 @@ func ofLines() map[string]column {
 	} {
 		line(name, func(l *orderv1.Line, value string) error {
 			*field(l) = value
-			return nil
+			if name == "title" || name == "price" {
+				return nil
+			}
+			return whole(value)
 		})
 	}
 	line("quantity", func(l *orderv1.Line, value string) (err error) {
@@ -210,6 +219,16 @@ func parseTime(text string, zone *time.Location) (*timestamppb.Timestamp, error)
 		}
 	}
 	return nil, errors.New("expected a time such as 2026-11-27T14:47:00Z or 2026-11-27 14:47:00")
+}
+
+// whole refuses a number of which a spreadsheet has left 1.23457E+15: many have become the
+// same one, and orders beside each other would be one order.
+func whole(text string) error {
+	mantissa, exponent, scientific := strings.Cut(text, "E+")
+	if scientific && exponent != "" && mantissa != "" && strings.Trim(mantissa, "0123456789.,")+strings.Trim(exponent, "0123456789") == "" {
+		return errors.New("expected all digits: a spreadsheet has shortened the number; export the column as text")
+	}
+	return nil
 }
 
 func parseBool(text string) (bool, error) {

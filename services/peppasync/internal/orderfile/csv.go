@@ -50,6 +50,9 @@ func ReadHeader(in io.Reader, o Options) (*Header, error) {
 	all, seen := known(o.Zone), make(map[string]bool)
 	for i, title := range titles {
 		found, ignored, ok := columnOf(title, all, o)
+		if other := strings.IndexAny(title, ",;\t|"); !ok && len(titles) == 1 && other >= 0 {
+			return nil, fmt.Errorf("line 1 is one column for the delimiter %q; say --delimiter %q if that stands between them", o.Comma, title[other:other+1])
+		}
 		if !ok {
 			return nil, fmt.Errorf("column %d is called %s, expected one of %s; say what it is by --column %s=NAME, or that it is of no use by --column %s=",
 				i+1, quoted(title), strings.Join(Columns(), ", "), strconv.Quote(title), strconv.Quote(title))
@@ -269,21 +272,30 @@ func (c *csvReader) record(first line) (*record, error) {
 	if want := len(c.header.columns); len(cells) != want {
 		r.problem = fmt.Sprintf("has %d cells, expected %d as in the first line", len(cells), want)
 	}
-	if c.header.id < len(cells) {
-		r.id = strings.TrimSpace(cells[c.header.id])
-	}
+	r.id = c.header.idOf(cells)
 	return r, nil
+}
+
+// idOf returns of which order a record is, "" where nobody can tell: where cells are too
+// many or too few, those behind the first one may be another column's. Taken for another
+// order's, the line would be missing in its own without a word.
+func (h *Header) idOf(cells []string) string {
+	if h.id >= len(cells) || h.id > 0 && len(cells) != len(h.columns) {
+		return ""
+	}
+	return strings.TrimSpace(cells[h.id])
 }
 
 func odd(text []byte) bool { return bytes.Count(text, []byte{'"'})%2 != 0 }
 
 // guess finds out of which order a broken line is, as well as it can be.
 func (c *csvReader) guess(r *record) {
-	if cells, err := c.header.cells(r.text, true); err == nil && c.header.id < len(cells) {
-		r.id = strings.TrimSpace(strings.ToValidUTF8(cells[c.header.id], "?"))
+	cells, err := c.header.cells(r.text, true)
+	if err != nil || bytes.HasPrefix(r.text, []byte{'"'}) && len(cells) != len(c.header.columns) {
+		return // the first cell is the rest of the line, it seems
 	}
-	if len(r.id) > 256 {
-		r.id = "" // the rest of the line, it seems
+	if r.id = strings.ToValidUTF8(c.header.idOf(cells), "?"); len(r.id) > 256 {
+		r.id = ""
 	}
 }
 

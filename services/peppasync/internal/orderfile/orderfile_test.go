@@ -127,12 +127,41 @@ func TestOrdersOfSeveralLines(t *testing.T) {
 		"a quote in the middle of a cell": {"1,A,1,,\n2,3\" A,1,,\n3,3\" B,1,,\n4,A,1,,\n",
 			[]string{"2: 1 A*1", `3! cannot be read: column 4: bare " in non-quoted-field`,
 				`4! has a quote that is not closed`, "5: 4 A*1"}},
+		"ids that a spreadsheet has shortened are no order together": {"1.23457E+15,A,1,,\n1.23457E+15,B,1,,\n2,1E+2,1,,\n3,1E5,1,,\n", []string{
+			`2! line 2: order_id is "1.23457E+15", expected all digits: a spreadsheet has shortened the number; export the column as text`,
+			`4! line 4: sku is "1E+2", expected all digits: a spreadsheet has shortened the number; export the column as text`, "5: 3 1E5*1"}},
+		"a quoted id without an end": {"1,A,1,,\n\"1,B,1,,\n2,A,1,,\n3,A,1,,\n", []string{
+			"2! line 3 behind it cannot be read, and may be of this order", "3! has a quote that is not closed",
+			"4! line 3 before it cannot be read, and may be of this order", "5: 3 A*1"}},
 		"not UTF-8": {"1,A,1,,\n2,\xff,1,,\n3,A,1,,\n", []string{"2: 1 A*1", "3! is not UTF-8", "4: 3 A*1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			items := readCSV(t, options(), header+test.file)
 			if diff := cmp.Diff(test.want, told(items)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Behind cells that are too many stands another column's where the id should be. The line is
+// not taken for another order's then, and its own order is not sent without it.
+func TestALineWithShiftedCellsIsMissedInItsOrder(t *testing.T) {
+	for name, line := range map[string]string{
+		"a comma too many":           "Disk, large,1,1",
+		"a quote that is not closed": "\"Disk,1,1",
+		"a quote in a quoted cell":   "\"5\" disk\", large\",1,1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			items := readCSV(t, options(), "title,order_id,quantity\nMug,1,1\n"+line+"\nCup,2,1\nCup,3,1\n")
+			var taken []string
+			for _, item := range items {
+				if item.Problem == "" {
+					taken = append(taken, item.Order.GetId())
+				}
+			}
+			if diff := cmp.Diff([]string{"3"}, taken); diff != "" {
+				t.Errorf("(-want +got):\n%s\n%s", diff, strings.Join(told(items), "\n"))
 			}
 		})
 	}
@@ -170,6 +199,7 @@ func TestHeaders(t *testing.T) {
 		"an id twice":            {"id,order_id\n", "two columns are order_id"},
 		"a quote without an end": {"order_id,\"x\n", "line 1, which is to name the columns"},
 		"bytes":                  {"\xff\xfe\n", "line 1 is not UTF-8"},
+		"another delimiter":      {"order_id;sku;quantity\n", `say --delimiter ";"`},
 		"a nameless attribute":   {"order_id,attribute:\n", `column 2 is called "attribute:"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,8 +210,8 @@ func TestHeaders(t *testing.T) {
 		})
 	}
 	o := options()
-	o.Columns = map[string]string{"Order No": "order_id", "Memo": ""}
-	if _, err := orderfile.ReadHeader(strings.NewReader("Order No,Memo,Memo,sku\n"), o); err != nil {
+	o.Columns = map[string]string{"Order No": "order_id", "Memo": "", "": ""}
+	if _, err := orderfile.ReadHeader(strings.NewReader("Order No,Memo,Memo,sku,\n"), o); err != nil {
 		t.Error(err)
 	}
 }
