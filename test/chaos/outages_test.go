@@ -72,8 +72,9 @@ func TestSendersWhileNATSIsGone(t *testing.T) {
 			what.nodes = nodes
 			f := open(t, what)
 			times, gone := often(2, 5), 3*time.Second
-			sold := f.selling(60, time.Duration(times)*(gone+2*time.Second))
+			var sales []func() int
 			for range times {
+				sales = append(sales, f.selling(60, gone+2*time.Second))
 				f.takesIn(10 * time.Second)
 				for i := range max(nodes, 1) {
 					if err := f.product.KillNode(i); err != nil {
@@ -99,7 +100,9 @@ func TestSendersWhileNATSIsGone(t *testing.T) {
 			if ended, err := f.product.Exited(); ended {
 				t.Errorf("a role ended: %v", err)
 			}
-			sold()
+			for _, sold := range sales {
+				sold()
+			}
 			f.allTaken(2 * time.Minute)
 			f.putOff()
 		})
