@@ -17,6 +17,7 @@ import (
 
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/ingest/internal/groupcommit"
+	"github.com/peppasync/peppasync/services/ingest/internal/hedge"
 	"github.com/peppasync/peppasync/services/ingest/internal/keep"
 	"github.com/peppasync/peppasync/services/ingest/internal/notice"
 	"github.com/peppasync/peppasync/services/ingest/internal/poller"
@@ -79,6 +80,12 @@ type bounds struct {
 	// patience is how long a request waits to be stored, writeTimeout how long
 	// one write may take: both well under the 5 s after which Shopify gives up.
 	patience, writeTimeout time.Duration
+	// hedgeAfter is how long a shard may be silent until the next one gets the pack
+	// too: fsyncs stall for tens of milliseconds, and a stream that has lost its
+	// leader is silent for 6 to 8 s. It is asked last for aside then. outage is how
+	// long packs wait where all shards fail, which is to be enough to connect to
+	// another server of the cluster.
+	hedgeAfter, aside, outage time.Duration
 	// headerTimeout and requestTimeout (until the body is in) bound slow senders:
 	// Shopify itself gives up after 5 s. idleTimeout and headerBytes bound idle and
 	// odd ones.
@@ -105,6 +112,9 @@ func defaultBounds() bounds {
 		recentAge:       7 * 24 * time.Hour, // as long as the streams keep them
 		patience:        3 * time.Second,
 		writeTimeout:    2500 * time.Millisecond,
+		hedgeAfter:      100 * time.Millisecond,
+		aside:           500 * time.Millisecond,
+		outage:          time.Second,
 		headerTimeout:   3 * time.Second,
 		requestTimeout:  5 * time.Second,
 		idleTimeout:     60 * time.Second,
@@ -247,6 +257,10 @@ func (in *Ingest) write(ctx context.Context) {
 		if err != nil {
 			return fmt.Errorf("counting the ingest shards: %w", err)
 		}
+		hedged, err := in.hedged(shards)
+		if err != nil {
+			return err
+		}
 		committer, err := groupcommit.New(groupcommit.Options{
 			Writers:      shards * in.bounds.writersPerShard,
 			MaxEvents:    in.bounds.packEvents,
@@ -254,7 +268,11 @@ func (in *Ingest) write(ctx context.Context) {
 			MaxQueued:    int(in.bounds.requests),
 			WriteTimeout: in.bounds.writeTimeout,
 			Write: func(ctx context.Context, writer int, pack []byte, _ int) error {
-				return in.publish(ctx, writer%shards, pack)
+				if err := hedged.Write(ctx, writer%shards, pack); err != nil {
+					return err
+				}
+				in.packs.Add(1)
+				return nil
 			},
 		})
 		if err != nil {
@@ -269,13 +287,24 @@ func (in *Ingest) write(ctx context.Context) {
 	})
 }
 
+// hedged returns what writes packs to the shards.
+func (in *Ingest) hedged(shards int) (*hedge.Hedge, error) {
+	return hedge.New(hedge.Options{
+		Shards: shards, After: in.bounds.hedgeAfter, Aside: in.bounds.aside, Outage: in.bounds.outage,
+		Write: in.publish, Passing: bus.IsUnavailable, Silent: in.config.Bus.Revive,
+		Late: func(shard int) {
+			in.notices.Post(slog.LevelWarn, fmt.Sprint("late ", shard), "an ingest stream does not acknowledge in time; where there are others, they get its packs",
+				slog.String("stream", bus.IngestStream(shard)))
+		},
+	})
+}
+
 func (in *Ingest) publish(ctx context.Context, shard int, pack []byte) error {
 	ack, err := in.config.Bus.Publish(ctx, bus.Message{
 		Subject: bus.IngestSubject(shard), ExpectStream: bus.IngestStream(shard), Data: pack,
 	})
 	if err == nil {
 		in.newest.stored(shard, ack.Sequence)
-		in.packs.Add(1)
 	}
 	in.room.tried(shard, len(pack), err)
 	return err
@@ -305,6 +334,9 @@ func (in *Ingest) check(ctx context.Context) error {
 		return errors.New("the catalog is not loaded yet")
 	}
 	if err := in.room.full(); err != nil {
+		return err
+	}
+	if err := in.room.kept(); err != nil {
 		return err
 	}
 	return in.config.Bus.Healthy(ctx)

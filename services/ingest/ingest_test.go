@@ -30,7 +30,10 @@ import (
 	"github.com/peppasync/peppasync/services/internal/telemetry"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	bustest.RunNode()
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	secret  = "the-shops-webhook-secret"

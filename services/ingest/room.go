@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +41,8 @@ type room struct {
 	wanted int64
 	// refused are the shards that refused a pack, with its size and when.
 	refused map[int]refusal
+	// thin are the streams that a cluster keeps too few copies of.
+	thin []string
 }
 
 type refusal struct {
@@ -78,6 +81,18 @@ func (r *room) full() error {
 	return nil
 }
 
+// kept returns nil where the loss of one server loses nothing that is stored, as far as
+// that is known.
+func (r *room) kept() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.thin) > 0 {
+		return fmt.Errorf("the cluster keeps fewer than three copies of %s, so the loss of one server may lose what is acknowledged; "+
+			"make the streams with \"peppasync apply --replicas 3\"", strings.Join(r.thin, ", "))
+	}
+	return nil
+}
+
 // tried takes in how a write to a shard ended.
 func (r *room) tried(shard, bytes int, err error) {
 	r.mu.Lock()
@@ -97,7 +112,7 @@ func (r *room) tried(shard, bytes int, err error) {
 func (r *room) seen(stored bus.Room, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.closed = stored.Full()
+	r.closed, r.thin = stored.Full(), stored.Thin()
 	r.bounded, r.left = stored.Store > 0, stored.Left()-r.underway
 	if r.wanted <= r.left || !r.bounded {
 		r.wanted = 0

@@ -209,6 +209,7 @@ func newRole(role up.Role) *cobra.Command {
 		flags              shared
 		nats, creds        string
 		listen, rpc, ready string
+		monitor            string
 	)
 	c := &cobra.Command{
 		Use:   role.Name + " --nats URL",
@@ -237,7 +238,7 @@ Runs this role alone. The streams and the catalog must be there: make them with
 					return fmt.Errorf("--ready-file: %w", err)
 				}
 			}
-			return role.Run(c.Context(), bus.Options{URL: nats, Credentials: creds}, e)
+			return role.Run(c.Context(), bus.Options{URL: nats, Credentials: creds, MonitorURL: monitor}, e)
 		},
 	}
 	flags.register(c)
@@ -247,6 +248,9 @@ Runs this role alone. The streams and the catalog must be there: make them with
 		registerPrograms(c, "grpc-listen", &rpc)
 		c.Flags().StringVar(&listen, "listen", ":8080", "where webhooks are taken in; /healthz and /readyz tell how it does")
 		c.Flags().StringVar(&ready, "ready-file", "", "file to write the address to, as JSON, once it is bound")
+		c.Flags().StringVar(&monitor, "nats-monitor", "",
+			"URL of NATS's HTTP monitoring, such as http://127.0.0.1:8222; of a cluster all, separated by commas: "+
+				"/readyz says no where a server does not sync every write (default: not looked at)")
 	case throttledispatcher.Role:
 		registerGRPC(c, &rpc)
 		c.Flags().StringVar(&ready, "ready-file", "", "file to write the address of gRPC to, as JSON, once it is bound")

@@ -41,8 +41,9 @@ type Options struct {
 	// Credentials is the path of a credentials file (JWT and seed), or empty.
 	Credentials string
 	// MonitorURL is the base of the server's HTTP monitoring, such as
-	// "http://nats:8222", by which Healthy sees whether it syncs every write.
-	// Clients cannot see that over NATS. Empty leaves it unchecked.
+	// "http://nats:8222", by which Healthy sees whether it syncs every write; of a
+	// cluster those of all its servers, separated by commas. Clients cannot see that
+	// over NATS. Empty leaves it unchecked.
 	MonitorURL string
 	Logger     *slog.Logger
 }
@@ -86,7 +87,7 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 	}
 	b.outage.log, b.outage.servers = b.log, addresses(o.URL)
 	if o.MonitorURL != "" {
-		b.sync = newMonitor(o.MonitorURL)
+		b.sync = newMonitors(o.MonitorURL)
 	}
 	options := []nats.Option{
 		nats.Name(o.Name),

@@ -59,3 +59,29 @@ type plainProvider struct{ connections }
 type connections = interface {
 	InProcessConn() (net.Conn, error)
 }
+
+// Of a cluster each server is asked: one that does not sync is told of, and one that
+// is lost is what the others are there for.
+func TestHealthyAsksEachServerOfACluster(t *testing.T) {
+	s := bustest.NewServer(t)
+	told := func(config string) string {
+		monitor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(config)) }))
+		t.Cleanup(monitor.Close)
+		return monitor.URL
+	}
+	syncs, lazy := told(`{"config":{"sync_always":true}}`), told(`{"config":{"sync_always":false}}`)
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	for list, problem := range map[string]string{
+		syncs + "," + syncs:             "",
+		syncs + ", " + gone.URL:         "",
+		syncs + "," + lazy:              "sync_interval: always",
+		gone.URL + "," + lazy:           "sync_interval: always",
+		gone.URL + "," + gone.URL + "/": "cannot be seen",
+	} {
+		err := s.Connect(t, bus.Options{Name: "x", MonitorURL: list, InProcess: plainProvider{s}}).Healthy(t.Context())
+		if (err == nil) != (problem == "") || err != nil && !strings.Contains(err.Error(), problem) {
+			t.Errorf("%s: Healthy = %v, want %q", list, err, problem)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // link follows the lives of the connection: each begins when it is made and
@@ -79,4 +80,27 @@ func because(bounded context.Context, err error) error {
 		return errDisconnected
 	}
 	return err
+}
+
+// signOfLife is how long a server may take to answer a ping, which it does before and
+// beside all that it stores, until it is taken for hung.
+const signOfLife = 300 * time.Millisecond
+
+// Revive has the connection's server show that it lives. Where it says nothing, and
+// others are known, it connects to another of them, which takes 6 to 9 s by the
+// connection's own pings. It is for who waits for several streams in vain: one that
+// hangs behind a connection that works is another server's.
+func (b *Bus) Revive(ctx context.Context) {
+	if len(b.nc.Servers()) < 2 || !b.nc.IsConnected() {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, signOfLife)
+	defer cancel()
+	if err := b.nc.FlushWithContext(bounded); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		return
+	}
+	b.log.Warn("the server of this connection answers no ping, connecting to another", "within", signOfLife.String())
+	if err := b.nc.ForceReconnect(); err != nil && !b.nc.IsClosed() {
+		b.log.Warn("connecting to another server", "error", err)
+	}
 }

@@ -18,6 +18,24 @@ type Room struct {
 	Stored, Store int64
 	// Streams are the ingest shards.
 	Streams []StreamRoom
+	// Cluster is the name of the cluster that keeps them, empty for a server alone.
+	Cluster string
+}
+
+// copiesInCluster is how many copies of an event a cluster must keep: with fewer the
+// loss of one server may lose what was acknowledged, or stop what is left.
+const copiesInCluster = 3
+
+// Thin returns the ingest shards that a cluster keeps too few copies of, by the names
+// of their streams. On a server alone there is nothing to compare with.
+func (r Room) Thin() []string {
+	var thin []string
+	for shard, stream := range r.Streams {
+		if r.Cluster != "" && stream.Copies < copiesInCluster {
+			thin = append(thin, IngestStream(shard))
+		}
+	}
+	return thin
 }
 
 // consequences is how many more bytes than its own an event leads to: the order's
@@ -49,9 +67,11 @@ func (r Room) needed() int64 {
 
 // StreamRoom is how much of its bound a stream has taken, in bytes; Most is 0
 // where it has none. Last is the sequence of the newest record that it ever had.
+// Copies are those of each message, on servers of their own.
 type StreamRoom struct {
 	Bytes, Most int64
 	Last        uint64
+	Copies      int
 }
 
 // IngestRoom returns how much is stored, and how much of it by the ingest shards.
@@ -67,10 +87,14 @@ func (b *Bus) IngestRoom(ctx context.Context, shards int) (Room, error) {
 		}
 		info := s.CachedInfo() // as of the answer to Stream
 		room.Streams = append(room.Streams, StreamRoom{
-			Bytes: int64(info.State.Bytes), //nolint:gosec // no disk has 2^63 bytes
-			Most:  max(0, info.Config.MaxBytes),
-			Last:  info.State.LastSeq,
+			Bytes:  int64(info.State.Bytes), //nolint:gosec // no disk has 2^63 bytes
+			Most:   max(0, info.Config.MaxBytes),
+			Last:   info.State.LastSeq,
+			Copies: max(1, info.Config.Replicas),
 		})
+		if info.Cluster != nil {
+			room.Cluster = info.Cluster.Name
+		}
 		if shard == 0 {
 			room.Store, copies = storeOf(info.Config), max(1, info.Config.Replicas)
 		}
