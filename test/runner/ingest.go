@@ -28,6 +28,9 @@ func (p *Product) StartIngest(ctx context.Context, i int) error {
 		p.doors = append(p.doors, address)
 	}
 	arguments := append([]string{"ingest", "--listen", p.doors[i]}, p.flags()...)
+	if p.Without {
+		arguments = append(arguments, "--nats-monitor", p.monitors())
+	}
 	if p.Watched && i == 0 {
 		measured, err := p.measure(ctx)
 		if err != nil {

@@ -200,3 +200,12 @@ func urls(nodes []*node) string {
 	}
 	return strings.Join(urls, ",")
 }
+
+// monitors returns where all servers tell how they do.
+func (p *Product) monitors() string {
+	var all []string
+	for _, n := range p.nodes {
+		all = append(all, "http://"+n.monitor)
+	}
+	return strings.Join(all, ",")
+}

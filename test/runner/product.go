@@ -29,6 +29,9 @@ type Product struct {
 	Arguments []string
 	// Apart runs NATS and each role as processes of their own.
 	Apart bool
+	// Without leaves the roles behind ingest out, apart: what is taken in stays as it
+	// is.
+	Without bool
 	// Nodes is how many NATS servers make a cluster, apart; 0 for one by itself.
 	Nodes int
 	// Known is how many of them each throttle-dispatcher is told of, the first ones; 0
@@ -123,6 +126,21 @@ func (p *Product) apart(ctx context.Context) error {
 			return err
 		}
 	}
+	if !p.Without {
+		if err := p.behind(ctx); err != nil {
+			return err
+		}
+	}
+	for i := range p.ingests {
+		if err := p.await(ctx, "ingest is ready", func() bool { return p.IngestReady(ctx, i) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// behind starts the roles behind ingest.
+func (p *Product) behind(ctx context.Context) error {
 	for _, role := range roles {
 		started, err := start(ctx, p.Binary, p.Log, append([]string{role}, p.flags()...)...)
 		if err != nil {
@@ -133,11 +151,6 @@ func (p *Product) apart(ctx context.Context) error {
 	p.replicas = make([]*process, max(p.Replicas, 1))
 	for i := range p.replicas {
 		if err := p.StartReplica(ctx, i); err != nil {
-			return err
-		}
-	}
-	for i := range p.ingests {
-		if err := p.await(ctx, "ingest is ready", func() bool { return p.IngestReady(ctx, i) }); err != nil {
 			return err
 		}
 	}
