@@ -293,8 +293,8 @@ func (in *Ingest) hedged(shards int) (*hedge.Hedge, error) {
 		Shards: shards, After: in.bounds.hedgeAfter, Aside: in.bounds.aside, Outage: in.bounds.outage,
 		Write: in.publish, Passing: bus.IsUnavailable, Silent: in.config.Bus.Revive,
 		Late: func(shard int) {
-			in.notices.Post(slog.LevelWarn, fmt.Sprint("late ", shard), "an ingest stream does not acknowledge in time; where there are others, they get its packs",
-				slog.String("stream", bus.IngestStream(shard)))
+			in.notices.Post(slog.LevelWarn, fmt.Sprint("late ", shard),
+				"an ingest stream does not acknowledge in time; where there are others, they get its packs", slog.String("stream", bus.IngestStream(shard)))
 		},
 	})
 }

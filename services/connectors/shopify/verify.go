@@ -35,10 +35,13 @@ func (Shopify) Verify(delivery connectors.Delivery) ([]connectors.Event, error) 
 	if err != nil || len(signature) != sha256.Size {
 		return nil, fmt.Errorf("%w: header X-Shopify-Hmac-Sha256 is not the base64 of a SHA-256", connectors.ErrSignature)
 	}
-	// Both are always computed, so that time does not tell which one matched.
+	// Where there are two, both are always computed, so that time does not tell which
+	// one matched.
 	matches := signed(secret["secret"], body, signature)
-	matchesPrevious := signed(secret["previousSecret"], body, signature)
-	if !matches && !matchesPrevious {
+	if previous := secret["previousSecret"]; previous != "" {
+		matches = signed(previous, body, signature) || matches
+	}
+	if !matches {
 		return nil, connectors.ErrSignature
 	}
 	topic := get(header, "Topic")

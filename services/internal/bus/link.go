@@ -99,8 +99,8 @@ func (b *Bus) Revive(ctx context.Context) {
 	if err := b.nc.FlushWithContext(bounded); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 		return
 	}
-	b.log.Warn("the server of this connection answers no ping, connecting to another", "within", signOfLife.String())
+	b.log.WarnContext(ctx, "the server of this connection answers no ping, connecting to another", "within", signOfLife.String())
 	if err := b.nc.ForceReconnect(); err != nil && !b.nc.IsClosed() {
-		b.log.Warn("connecting to another server", "error", err)
+		b.log.WarnContext(ctx, "connecting to another server", "error", err)
 	}
 }

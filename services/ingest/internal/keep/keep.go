@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +31,11 @@ import (
 // room to store anything.
 var ErrFull = errors.New("full")
 
-// Committer stores an encoded event.
+// maxBuffer bounds the buffers that are kept for further events: larger ones are rare.
+const maxBuffer = 16 << 10
+
+// Committer stores an encoded event. It reads the event until it returns; after an
+// error it may go on to read it.
 type Committer interface {
 	Commit(ctx context.Context, event []byte) error
 }
@@ -58,6 +63,8 @@ type Keeper struct {
 
 	working            atomic.Int64
 	stored, duplicates atomic.Uint64
+	// buffers are *[]byte in which events were encoded.
+	buffers sync.Pool
 }
 
 // New returns a keeper.
@@ -184,7 +191,11 @@ func (k *Keeper) store(ctx context.Context, event *eventv1.Event, held *Share) (
 	event.Traceparent, event.Tracestate = traced[telemetry.HeaderTraceparent], traced[telemetry.HeaderTracestate]
 	// Encoded here and not in the pack, so that an event that cannot be encoded
 	// spoils nobody else's.
-	encoded, err := proto.Marshal(event)
+	buffer, _ := k.buffers.Get().(*[]byte)
+	if buffer == nil {
+		buffer = new([]byte)
+	}
+	encoded, err := proto.MarshalOptions{}.MarshalAppend((*buffer)[:0], event)
 	var p *Problem
 	switch {
 	case err != nil:
@@ -202,8 +213,11 @@ func (k *Keeper) store(ctx context.Context, event *eventv1.Event, held *Share) (
 		detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 		defer cancel()
 		if err = k.config.Committer.Commit(detached, encoded); err != nil {
+			// Whoever writes may still read it: the buffer is not used again.
 			p = notStored(err)
 			held.GiveBack(int64(len(encoded))) // a door may try again
+		} else if *buffer = encoded; cap(encoded) <= maxBuffer {
+			k.buffers.Put(buffer)
 		}
 	}
 	if p != nil {

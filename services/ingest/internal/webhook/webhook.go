@@ -6,7 +6,6 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +25,7 @@ import (
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/ingest/internal/keep"
+	"github.com/peppasync/peppasync/services/ingest/internal/wellformed"
 	"github.com/peppasync/peppasync/services/internal/secrets"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
 )
@@ -49,7 +49,8 @@ type Config struct {
 
 // Handler is the http.Handler of Path. It is safe for concurrent use.
 type Handler struct {
-	config Config
+	config  Config
+	buffers buffers
 
 	// working are all requests, bodies on their way included.
 	working            atomic.Int64
@@ -91,7 +92,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case status >= 400:
 		h.refused.Add(1)
 	}
-	span.SetAttributes(attribute.String("http.route", Path+"{connector}"), attribute.Int("http.response.status_code", status))
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("http.route", Path+"{connector}"), attribute.Int("http.response.status_code", status))
+	}
 }
 
 // take returns nil once the delivery is stored.
@@ -118,18 +121,20 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	now := time.Now()
 	held := h.config.Keeper.Memory().Share()
 	defer held.Release()
-	body, p := readBody(w, r, connector.Spec.Webhook.MaxBodyBytes, held)
+	body, p := h.buffers.read(w, r, connector.Spec.Webhook.MaxBodyBytes, held)
 	if p != nil {
 		h.config.Keeper.Complain(connector.Name, p, nil)
 		return p
 	}
+	// Nothing of it is left behind: what is stored is encoded, which copies it.
+	defer h.buffers.put(body)
 	if p := h.config.Keeper.Enter(); p != nil {
 		return p
 	}
 	defer h.config.Keeper.Leave()
 	ctx, cancel := context.WithTimeout(ctx, h.config.Patience)
 	defer cancel()
-	events, p := h.verify(ctx, connector, r.Header, body, now)
+	events, p := h.verify(ctx, connector, r.Header, *body, now)
 	if p != nil {
 		return p
 	}
@@ -158,10 +163,13 @@ func (h *Handler) invite(answer http.Header, r *http.Request) bool {
 // keepAll has each event of a delivery stored. Where one is not, the sender is asked for
 // all of them again, and those that are stored are repetitions then.
 func (h *Handler) keepAll(ctx context.Context, connector *v1alpha1.Connector, events []connectors.Event, held *keep.Share) *keep.Problem {
-	span := trace.SpanFromContext(ctx)
-	span.SetAttributes(attribute.String("peppasync.connector", connector.Name), attribute.Int("peppasync.events", len(events)))
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(attribute.String("peppasync.connector", connector.Name), attribute.Int("peppasync.events", len(events)))
+		if len(events) == 1 {
+			span.SetAttributes(attribute.String("peppasync.topic", events[0].Topic), attribute.String("peppasync.event_id", events[0].ID))
+		}
+	}
 	if len(events) == 1 {
-		span.SetAttributes(attribute.String("peppasync.topic", events[0].Topic), attribute.String("peppasync.event_id", events[0].ID))
 		return h.keep(ctx, connector, events[0], held)
 	}
 	// Together, so that they share writes: one after the other each would wait for a
@@ -224,7 +232,7 @@ func (h *Handler) verify(
 	return nil, p
 }
 
-func notJSON(e connectors.Event) bool { return !json.Valid(e.Body) }
+func notJSON(e connectors.Event) bool { return !wellformed.JSON(e.Body) }
 
 // keep has an event of a delivery stored.
 func (h *Handler) keep(ctx context.Context, connector *v1alpha1.Connector, told connectors.Event, held *keep.Share) *keep.Problem {

@@ -86,7 +86,7 @@ func (d *disk) stored(t testing.TB) []*eventv1.Event {
 }
 
 // handler returns a handler that stores on d.
-func handler(d *disk) *Handler {
+func handler(d keep.Committer) *Handler {
 	shop := &v1alpha1.Connector{}
 	shop.Name = "shop"
 	shop.Spec.System = v1alpha1.SystemShopify
@@ -105,7 +105,7 @@ func (h *Handler) counted() counts {
 }
 
 // handlerOf returns a handler that knows these connectors.
-func handlerOf(d *disk, known func() map[string]*v1alpha1.Connector) *Handler {
+func handlerOf(d keep.Committer, known func() map[string]*v1alpha1.Connector) *Handler {
 	return New(Config{
 		Keeper: keep.New(keep.Config{
 			Connectors:    known,
