@@ -185,15 +185,99 @@ func connected(t *testing.T, cluster *bustest.Cluster, node int) *bus.Bus {
 // first.
 func ledApart(t *testing.T, cluster *bustest.Cluster) int {
 	t.Helper()
+	b := cluster.Connect(t, "apart")
 	for range 20 {
 		first := cluster.Leader(t, bus.IngestStream(0))
 		if cluster.Leader(t, bus.IngestStream(1)) != first {
 			return first
 		}
-		cluster.StepDown(t, bus.IngestStream(1))
+		if err := b.HandOver(t.Context(), bus.IngestStream(1)); err != nil {
+			t.Logf("%v; once more", err)
+		}
 	}
 	t.Fatal("both streams are led by the same node whatever is done")
 	return 0
+}
+
+// A server that leads every ingest stream would silence all of them: ingest has another
+// one lead one of them, by itself.
+func TestOneServerDoesNotLeadEveryStream(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for the time that one may lead all: runs without -short, as in make test")
+	}
+	cluster := bustest.NewCluster(t)
+	b := connected(t, cluster, 0)
+	same := func() bool {
+		return cluster.Leader(t, bus.IngestStream(0)) == cluster.Leader(t, bus.IngestStream(1))
+	}
+	for try := 0; !same(); try++ {
+		if try == 20 {
+			t.Fatal("the streams are led by different nodes whatever is done")
+		}
+		if err := b.HandOver(t.Context(), bus.IngestStream(1)); err != nil {
+			t.Logf("%v; once more", err)
+		}
+	}
+	f := start(t, b, nil).ready(t)
+	deadline := time.Now().Add(2*oneLeaderFor + patient)
+	for same() {
+		if time.Now().After(deadline) {
+			t.Fatalf("node %d leads both streams still; logs:\n%s", cluster.Leader(t, bus.IngestStream(0)), f.logs)
+		}
+	}
+	f.eventually(t, "saying so", func() bool { return strings.Contains(f.logs.String(), "another one leads this one now") })
+}
+
+func TestWhoLeadsAllIsRelievedInTime(t *testing.T) {
+	at := func(leaders ...string) bus.Room {
+		room := bus.Room{Cluster: "c"}
+		for _, leader := range leaders {
+			room.Streams = append(room.Streams, bus.StreamRoom{Leader: leader})
+		}
+		return room
+	}
+	for name, test := range map[string]struct {
+		room bus.Room
+		want int // handed over within two minutes, looked at every second
+	}{
+		"one leads all":                   {at("a", "a", "a"), 6},
+		"two lead":                        {at("a", "b", "a"), 0},
+		"nobody leads one at the moment":  {at("a", "", "a"), 0},
+		"nobody leads any":                {at("", ""), 0},
+		"there is one stream":             {at("a"), 0},
+		"a server alone has no elections": {bus.Room{Streams: make([]bus.StreamRoom, 2)}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var l leaders
+			now, first, times := time.Now(), time.Duration(0), 0
+			for second := range 120 {
+				if shard, is := l.handOver(test.room, now.Add(time.Duration(second)*time.Second)); is {
+					if times++; times == 1 {
+						first = time.Duration(second) * time.Second
+					}
+					if shard != len(test.room.Streams)-1 {
+						t.Errorf("shard %d is handed over", shard)
+					}
+				}
+			}
+			// Every 10 to 20 s, which is 5 to 12 times.
+			if (times > 0) != (test.want > 0) || times > 2*test.want || times > 0 && first < oneLeaderFor {
+				t.Errorf("handed over %d times, first after %v", times, first)
+			}
+		})
+	}
+	// A moment with two leaders begins the time anew.
+	var l leaders
+	now := time.Now()
+	for second := range 60 {
+		room := at("a", "a")
+		if second%9 == 0 {
+			room = at("a", "b")
+		}
+		if _, is := l.handOver(room, now.Add(time.Duration(second)*time.Second)); is {
+			t.Fatalf("handed over after %d s, though two lead every 9 s", second)
+		}
+	}
 }
 
 // newLeader waits until another node leads the first ingest stream.

@@ -138,6 +138,7 @@ func hasRoom(stored bus.Room, shard int, bytes int64) bool {
 func (in *Ingest) watchRoom(ctx context.Context, shards int) {
 	tick := time.NewTicker(roomEvery)
 	defer tick.Stop()
+	var leaders leaders
 	for {
 		acknowledged := in.newest.of(shards)
 		// Where nobody answers the last answer stands; writes tell what else there is.
@@ -146,6 +147,7 @@ func (in *Ingest) watchRoom(ctx context.Context, shards int) {
 			if in.newest.lost(acknowledged, stored.Streams) {
 				in.forget(ctx)
 			}
+			in.spread(ctx, &leaders, stored)
 		}
 		select {
 		case <-ctx.Done():

@@ -1,10 +1,35 @@
 package bus
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
+
+// HandOver has another server lead a stream, which takes some milliseconds, in which it
+// acknowledges nothing. It needs the permission to publish on
+// $JS.API.STREAM.LEADER.STEPDOWN.<stream>.
+func (b *Bus) HandOver(ctx context.Context, stream string) error {
+	bounded, cancel := b.bound(ctx)
+	defer cancel()
+	reply, err := b.nc.RequestWithContext(bounded, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil)
+	if err != nil {
+		return describe(because(bounded, err), "hand over %s", stream)
+	}
+	var told struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(reply.Data, &told); err != nil {
+		return describe(err, "hand over %s", stream)
+	}
+	if told.Error != nil {
+		return describe(told.Error, "hand over %s", stream)
+	}
+	return nil
+}
 
 // errElected: what was under way between the consumer and the leader before may be
 // lost, and what that one had sent is no longer in order with what the new one

@@ -67,11 +67,13 @@ func (r Room) needed() int64 {
 
 // StreamRoom is how much of its bound a stream has taken, in bytes; Most is 0
 // where it has none. Last is the sequence of the newest record that it ever had.
-// Copies are those of each message, on servers of their own.
+// Copies are those of each message, on servers of their own, and Leader is the server
+// that acknowledges them, empty where there is none or only one.
 type StreamRoom struct {
 	Bytes, Most int64
 	Last        uint64
 	Copies      int
+	Leader      string
 }
 
 // IngestRoom returns how much is stored, and how much of it by the ingest shards.
@@ -86,15 +88,16 @@ func (b *Bus) IngestRoom(ctx context.Context, shards int) (Room, error) {
 			return Room{}, describe(because(bounded, err), "ask how much %s holds", IngestStream(shard))
 		}
 		info := s.CachedInfo() // as of the answer to Stream
-		room.Streams = append(room.Streams, StreamRoom{
+		stream := StreamRoom{
 			Bytes:  int64(info.State.Bytes), //nolint:gosec // no disk has 2^63 bytes
 			Most:   max(0, info.Config.MaxBytes),
 			Last:   info.State.LastSeq,
 			Copies: max(1, info.Config.Replicas),
-		})
-		if info.Cluster != nil {
-			room.Cluster = info.Cluster.Name
 		}
+		if info.Cluster != nil {
+			room.Cluster, stream.Leader = info.Cluster.Name, info.Cluster.Leader
+		}
+		room.Streams = append(room.Streams, stream)
 		if shard == 0 {
 			room.Store, copies = storeOf(info.Config), max(1, info.Config.Replicas)
 		}

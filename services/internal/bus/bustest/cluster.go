@@ -221,21 +221,3 @@ func (c *Cluster) Leader(t testing.TB, stream string) int {
 	})
 	return leader
 }
-
-// StepDown has another node lead a stream. It returns when it was asked; Leader tells
-// who leads then.
-func (c *Cluster) StepDown(t testing.TB, stream string) {
-	t.Helper()
-	c.until(t, "the leader of "+stream+" steps down", func(ctx context.Context) error {
-		nc, err := nats.Connect(c.URL())
-		if err != nil {
-			return err
-		}
-		defer nc.Close()
-		reply, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil)
-		if err == nil && strings.Contains(string(reply.Data), `"error"`) {
-			err = fmt.Errorf("%s", reply.Data)
-		}
-		return err
-	})
-}
