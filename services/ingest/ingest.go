@@ -293,8 +293,11 @@ func (in *Ingest) hedged(shards int) (*hedge.Hedge, error) {
 		Shards: shards, After: in.bounds.hedgeAfter, Aside: in.bounds.aside, Outage: in.bounds.outage,
 		Write: in.publish, Passing: bus.IsUnavailable, Silent: in.config.Bus.Revive,
 		Late: func(shard int) {
+			if shards == 1 {
+				return // it is waited for; whoever waited in vain is told of
+			}
 			in.notices.Post(slog.LevelWarn, fmt.Sprint("late ", shard),
-				"an ingest stream does not acknowledge in time; where there are others, they get its packs", slog.String("stream", bus.IngestStream(shard)))
+				"an ingest stream does not acknowledge in time, the others get its packs", slog.String("stream", bus.IngestStream(shard)))
 		},
 	})
 }
