@@ -266,24 +266,32 @@ func (f *fixture) deliver(t testing.TB, id string, body []byte, change func(*htt
 // stored returns all events on disk, in every shard.
 func stored(t testing.TB, b *bus.Bus) []*eventv1.Event {
 	t.Helper()
-	shards, err := b.Shards(t.Context(), bus.PrefixIngest)
+	events, err := readStored(t.Context(), b)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return events
+}
+
+func readStored(ctx context.Context, b *bus.Bus) ([]*eventv1.Event, error) {
+	shards, err := b.Shards(ctx, bus.PrefixIngest)
+	if err != nil {
+		return nil, err
+	}
 	var events []*eventv1.Event
 	for shard := range shards {
-		for record, err := range b.Read(t.Context(), bus.IngestStream(shard), bus.IngestSubject(shard), 1) {
+		for record, err := range b.Read(ctx, bus.IngestStream(shard), bus.IngestSubject(shard), 1) {
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			var pack eventv1.Pack
 			if err := proto.Unmarshal(record.Data, &pack); err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			events = append(events, pack.GetEvents()...)
 		}
 	}
-	return events
+	return events, nil
 }
 
 // byID counts events by id.

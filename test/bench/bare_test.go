@@ -52,9 +52,14 @@ func serveBare() {
 	os.Exit(1)
 }
 
-// bare starts the bare handler as a process of its own, as the product is, and returns
-// its address. It ends with the benchmark.
-func bare(b *testing.B) string {
+// bareProcess is the bare handler as a process of its own, as the product is.
+type bareProcess struct {
+	address string
+	pid     int
+}
+
+// bare starts the bare handler. It ends with the benchmark.
+func bare(b *testing.B) bareProcess {
 	b.Helper()
 	command := exec.Command(os.Args[0]) // this very test; it ends with its pipe
 	command.Env = append(os.Environ(), bareVariable+"=1")
@@ -78,5 +83,5 @@ func bare(b *testing.B) string {
 	if err != nil {
 		b.Fatalf("the bare handler says nothing: %v", err)
 	}
-	return strings.TrimSpace(address)
+	return bareProcess{address: strings.TrimSpace(address), pid: command.Process.Pid}
 }

@@ -96,7 +96,7 @@ func (r *raw) one(ctx context.Context, _ int, body []byte) error {
 func (r *raw) batch(ctx context.Context, size int, body []byte) error {
 	messages := make([]*nats.Msg, size)
 	for i := range messages {
-		messages[i] = &nats.Msg{Subject: "raw", Data: body}
+		messages[i] = &nats.Msg{Subject: "raw", Data: body, Header: nats.Header{}}
 	}
 	_, err := jetstreamext.PublishMsgBatch(ctx, r.js, messages)
 	return err

@@ -81,11 +81,11 @@ func (p *process) exit() error {
 }
 
 // peakMemory returns the largest resident size so far, in bytes.
-func (p *process) peakMemory() (int64, error) { return p.memory("VmHWM:") }
+func (p *process) peakMemory() (int64, error) { return memory(p.command.Process.Pid, "VmHWM:") }
 
-// memory returns a line of the process's status, in bytes.
-func (p *process) memory(which string) (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
+// memory returns a line of a process's status, in bytes.
+func memory(pid int, which string) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
@@ -97,7 +97,7 @@ func (p *process) memory(which string) (int64, error) {
 		kilobytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 		return kilobytes * 1024, err
 	}
-	return 0, fmt.Errorf("no %s in the status of %s", which, p.name)
+	return 0, fmt.Errorf("no %s in the status of process %d", which, pid)
 }
 
 // tick is the unit of the times in /proc: USER_HZ, which is 100 on every platform
@@ -105,7 +105,16 @@ func (p *process) memory(which string) (int64, error) {
 const tick = 10 * time.Millisecond
 
 func (p *process) usage() (Usage, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
+	used, err := UsageOf(p.command.Process.Pid)
+	if err != nil {
+		return Usage{}, fmt.Errorf("%s: %w", p.name, err)
+	}
+	return used, nil
+}
+
+// UsageOf returns what the process of that number has used.
+func UsageOf(pid int) (Usage, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return Usage{}, err
 	}
@@ -113,19 +122,19 @@ func (p *process) usage() (Usage, error) {
 	// 13th are the times in user and in kernel mode.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 13 {
-		return Usage{}, fmt.Errorf("the stat of %s has %d fields", p.name, len(fields))
+		return Usage{}, fmt.Errorf("the stat of process %d has %d fields", pid, len(fields))
 	}
 	var u Usage
 	for _, field := range fields[11:13] {
 		ticks, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
-			return Usage{}, fmt.Errorf("the stat of %s: %w", p.name, err)
+			return Usage{}, fmt.Errorf("the stat of process %d: %w", pid, err)
 		}
 		u.CPU += time.Duration(ticks) * tick
 	}
-	if u.Memory, err = p.memory("VmRSS:"); err != nil {
+	if u.Memory, err = memory(pid, "VmRSS:"); err != nil {
 		return Usage{}, err
 	}
-	u.Peak, err = p.peakMemory()
+	u.Peak, err = memory(pid, "VmHWM:")
 	return u, err
 }
