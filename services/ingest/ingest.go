@@ -268,11 +268,7 @@ func (in *Ingest) write(ctx context.Context) {
 			MaxQueued:    int(in.bounds.requests),
 			WriteTimeout: in.bounds.writeTimeout,
 			Write: func(ctx context.Context, writer int, pack []byte, _ int) error {
-				if err := hedged.Write(ctx, writer%shards, pack); err != nil {
-					return err
-				}
-				in.packs.Add(1)
-				return nil
+				return in.store(ctx, hedged, writer%shards, pack)
 			},
 		})
 		if err != nil {
@@ -294,12 +290,26 @@ func (in *Ingest) hedged(shards int) (*hedge.Hedge, error) {
 		Write: in.publish, Passing: bus.IsUnavailable, Silent: in.config.Bus.Revive,
 		Late: func(shard int) {
 			if shards == 1 {
-				return // it is waited for; whoever waited in vain is told of
+				return // it is waited for, and who waited in vain is told of
 			}
 			in.notices.Post(slog.LevelWarn, fmt.Sprint("late ", shard),
 				"an ingest stream does not acknowledge in time, the others get its packs", slog.String("stream", bus.IngestStream(shard)))
 		},
 	})
+}
+
+// store writes a pack to a shard, or, in a cluster, to one that answers. The shards of a
+// server alone are one disk: where one is silent another would only double its work.
+func (in *Ingest) store(ctx context.Context, hedged *hedge.Hedge, shard int, pack []byte) error {
+	write := hedged.Write
+	if !in.config.Bus.Clustered() {
+		write = in.publish
+	}
+	if err := write(ctx, shard, pack); err != nil {
+		return err
+	}
+	in.packs.Add(1)
+	return nil
 }
 
 func (in *Ingest) publish(ctx context.Context, shard int, pack []byte) error {

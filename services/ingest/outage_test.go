@@ -136,6 +136,26 @@ func TestAFullServerIsNeverAcknowledged(t *testing.T) {
 	}
 }
 
+// The streams of a server alone are one disk: what is late on one is late on the other,
+// and to write it twice would make both later.
+func TestAServerAloneIsNotAskedTwice(t *testing.T) {
+	f := start(t, bustest.Start(t), func(b *bounds) { b.hedgeAfter = time.Nanosecond }).ready(t)
+	var senders sync.WaitGroup
+	for i := range 100 {
+		senders.Go(func() {
+			if got := f.deliver(t, fmt.Sprint("w", i), order(i), nil); got.status != http.StatusOK {
+				t.Errorf("answer %+v", got)
+			}
+		})
+	}
+	senders.Wait()
+	for id, times := range byID(stored(t, f.bus)) {
+		if times != 1 {
+			t.Errorf("%s is stored %d times", id, times)
+		}
+	}
+}
+
 // Before there is a catalog nobody knows which connectors there are: senders are
 // to come again, not to give up.
 func TestBeforeThereIsACatalog(t *testing.T) {

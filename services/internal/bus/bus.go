@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -57,6 +58,8 @@ type Bus struct {
 	closed chan struct{}
 	denied denials
 	outage outage
+	// clustered: the server that it was connected to last belongs to a cluster.
+	clustered atomic.Bool
 
 	// newest are the newest sequences of streams, consumers the names of their
 	// consumers.
@@ -130,12 +133,21 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 	}
 	b.nc, b.js = nc, js
 	if nc.IsConnected() {
-		b.link.up() // the handler says so too, a moment later
+		// The handler says so too, a moment later.
+		b.clustered.Store(nc.ConnectedClusterName() != "")
+		b.link.up()
 	}
 	return b, nil
 }
 
+// Clustered reports whether the server that the connection is made to, or was the last
+// time, belongs to a cluster.
+func (b *Bus) Clustered() bool { return b.clustered.Load() }
+
 func (b *Bus) onConnect(nc *nats.Conn) {
+	if nc.IsConnected() {
+		b.clustered.Store(nc.ConnectedClusterName() != "")
+	}
 	b.denied.clear() // the server may have been given other permissions
 	b.link.up()
 	b.outage.end()
