@@ -268,7 +268,7 @@ func (in *Ingest) write(ctx context.Context) {
 			MaxQueued:    int(in.bounds.requests),
 			WriteTimeout: in.bounds.writeTimeout,
 			Write: func(ctx context.Context, writer int, pack []byte, _ int) error {
-				return in.store(ctx, hedged, writer%shards, pack)
+				return in.writePack(ctx, hedged, writer%shards, pack)
 			},
 		})
 		if err != nil {
@@ -298,9 +298,9 @@ func (in *Ingest) hedged(shards int) (*hedge.Hedge, error) {
 	})
 }
 
-// store writes a pack to a shard, or, in a cluster, to one that answers. The shards of a
+// writePack stores a pack in a shard, or, in a cluster, to one that answers. The shards of a
 // server alone are one disk: where one is silent another would only double its work.
-func (in *Ingest) store(ctx context.Context, hedged *hedge.Hedge, shard int, pack []byte) error {
+func (in *Ingest) writePack(ctx context.Context, hedged *hedge.Hedge, shard int, pack []byte) error {
 	write := hedged.Write
 	if !in.config.Bus.Clustered() {
 		write = in.publish

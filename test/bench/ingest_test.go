@@ -96,7 +96,7 @@ func BenchmarkIngest(b *testing.B) {
 		row.report(b, &told)
 		best = max(best, row.one.rate(), row.many.rate())
 	}
-	told.missed(peak > ingestMemory, "%d MB with up to 512 connections, promised are %d", peak>>20, ingestMemory>>20)
+	told.missedf(peak > ingestMemory, "%d MB with up to 512 connections, promised are %d", peak>>20, ingestMemory>>20)
 	b.ReportMetric(float64(peak)/(1<<20), "peak-MB")
 	half := open(b, i.address, i.many, best/2, 128, halfSpan, false)
 	reportHalf(b, &told, &half, best/2)
@@ -105,7 +105,7 @@ func BenchmarkIngest(b *testing.B) {
 	if used, err = i.Ingest(0); err != nil {
 		b.Fatal(err)
 	}
-	told.line("ingest took %d MB at most with up to 512 connections, and %d MB after that", peak>>20, used.Peak>>20)
+	told.linef("ingest took %d MB at most with up to 512 connections, and %d MB after that", peak>>20, used.Peak>>20)
 	// Of a benchmark's log testing shows ten lines.
 	fmt.Println(strings.Join(append(told.lines, told.misses...), "\n"))
 }
@@ -177,23 +177,23 @@ func (i *ingestBench) spent(pid int) spent {
 
 func (r *ingestRow) report(b *testing.B, told *verdict) {
 	b.Helper()
-	told.line("%4d connections: bare handler %s", r.connections, figures(&r.bare))
+	told.linef("%4d connections: bare handler %s", r.connections, figures(&r.bare))
 	for _, shape := range []struct {
 		name string
 		sent *sent
 	}{{"1 connector x 1 topic", &r.one}, {"20 connectors x 5 topics", &r.many}} {
 		ratio := shape.sent.rate() / r.bare.rate()
-		told.line("     ingest, %s: %s, %.2f of the bare handler", shape.name, figures(shape.sent), ratio)
-		told.missed(ratio < ingestGoals[r.connections], "%.2f of the bare handler's rate at %d connections, %s, promised is %.2f",
+		told.linef("     ingest, %s: %s, %.2f of the bare handler", shape.name, figures(shape.sent), ratio)
+		told.missedf(ratio < ingestGoals[r.connections], "%.2f of the bare handler's rate at %d connections, %s, promised is %.2f",
 			ratio, r.connections, shape.name, ingestGoals[r.connections])
 		if shape.sent.lost > 0 || len(shape.sent.refusals) > 0 {
 			b.Errorf("%d were lost (%v) and %d refused", shape.sent.lost, shape.sent.why, len(shape.sent.refusals))
 		}
 	}
 	bareEach, oursEach := r.bareCPU.per(len(r.bare.waits)), r.oursCPU.per(len(r.one.waits)+len(r.many.waits))
-	told.line("     processor time for each: bare %s; ingest %s; by that %.2f of the bare handler",
+	told.linef("     processor time for each: bare %s; ingest %s; by that %.2f of the bare handler",
 		r.bareCPU.each(len(r.bare.waits)), r.oursCPU.each(len(r.one.waits)+len(r.many.waits)), float64(bareEach)/float64(oursEach))
-	told.line("     JetStream alone, each by itself: %s; in atomic batches: %s", figures(&r.alone), figures(&r.batch))
+	told.linef("     JetStream alone, each by itself: %s; in atomic batches: %s", figures(&r.alone), figures(&r.batch))
 	ours := (r.one.rate() + r.many.rate()) / 2
 	b.ReportMetric(ours, fmt.Sprintf("acks/s-%d", r.connections))
 	b.ReportMetric(ours/r.bare.rate(), fmt.Sprintf("of-bare-%d", r.connections))
@@ -228,9 +228,9 @@ func at(waits []time.Duration, share float64) time.Duration {
 
 func reportHalf(b *testing.B, told *verdict, s *sent, rate float64) {
 	b.Helper()
-	told.line("half of the largest rate, %.0f/s: %s, %d refused, %d unsent", rate, figures(s), len(s.refusals), s.unsent)
+	told.linef("half of the largest rate, %.0f/s: %s, %d refused, %d unsent", rate, figures(s), len(s.refusals), s.unsent)
 	b.ReportMetric(float64(at(s.waits, 0.99))/float64(time.Millisecond), "half-p99-ms")
-	told.missed(at(s.waits, 0.99) > ingestHalf, "p99 is %v at half of the largest rate, promised is %v", at(s.waits, 0.99), ingestHalf)
+	told.missedf(at(s.waits, 0.99) > ingestHalf, "p99 is %v at half of the largest rate, promised is %v", at(s.waits, 0.99), ingestHalf)
 	if s.lost > 0 {
 		b.Errorf("%d were lost: %v", s.lost, s.why)
 	}
@@ -238,11 +238,11 @@ func reportHalf(b *testing.B, told *verdict, s *sent, rate float64) {
 
 func reportOver(b *testing.B, told *verdict, s *sent, rate float64) {
 	b.Helper()
-	told.line("four times the largest rate, %.0f/s, of which %d found none of %d connections free: %s, the longest %v; %d refused, p99 %v, the longest %v",
+	told.linef("four times the largest rate, %.0f/s, of which %d found none of %d connections free: %s, the longest %v; %d refused, p99 %v, the longest %v",
 		rate, s.unsent, overConnections, figures(s), at(s.waits, 1), len(s.refusals), at(s.refusals, 0.99), at(s.refusals, 1))
 	longest := max(at(s.waits, 1), at(s.refusals, 1))
 	b.ReportMetric(float64(longest)/float64(time.Millisecond), "overload-max-ms")
-	told.missed(longest > ingestWait, "a sender waited for %v at four times the largest rate, promised is %v", longest, ingestWait)
+	told.missedf(longest > ingestWait, "a sender waited for %v at four times the largest rate, promised is %v", longest, ingestWait)
 	if s.lost > 0 {
 		b.Errorf("%d were lost: %v", s.lost, s.why)
 	}
@@ -252,11 +252,11 @@ func reportOver(b *testing.B, told *verdict, s *sent, rate float64) {
 // busy with other things it tells nothing.
 type verdict struct{ lines, misses []string }
 
-func (r *verdict) line(format string, args ...any) {
+func (r *verdict) linef(format string, args ...any) {
 	r.lines = append(r.lines, fmt.Sprintf(format, args...))
 }
 
-func (r *verdict) missed(is bool, format string, args ...any) {
+func (r *verdict) missedf(is bool, format string, args ...any) {
 	if is {
 		r.misses = append(r.misses, "MISSED: "+fmt.Sprintf(format, args...))
 	}
