@@ -131,10 +131,12 @@ func TestALostLeaderIsNotSeenBySenders(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			lost := ledApart(t, cluster)
+			other := cluster.Leader(t, bus.IngestStream(1))
 			at := lost
 			if !test.sameNode {
-				at = cluster.Leader(t, bus.IngestStream(1))
+				at = other
 			}
+			silence := watchOther(t, connected(t, cluster, other))
 			f := start(t, connected(t, cluster, at), nil).ready(t)
 			l := f.deliveries(t, strings.ReplaceAll(test.name, " ", "-"))
 			f.eventually(t, "acknowledging", func() bool { return l.answered(http.StatusOK) > 100 })
@@ -149,8 +151,11 @@ func TestALostLeaderIsNotSeenBySenders(t *testing.T) {
 			}
 			before := l.answered(http.StatusOK)
 			f.eventually(t, "acknowledging afterwards", func() bool { return l.answered(http.StatusOK) > before+100 })
+			silent := silence()
 			l.end(t, cluster.Connect(t, "reader"))
-			if others := l.answered(http.StatusServiceUnavailable); others > 0 {
+			t.Logf("the other stream was silent for %v at most", silent)
+			// On a machine that is busy enough that one loses its leader too: both are lost.
+			if others := l.answered(http.StatusServiceUnavailable); others > 0 && silent < time.Second {
 				t.Errorf("%d senders were asked to come again", others)
 			}
 		})
@@ -175,6 +180,32 @@ func TestTwoLostServersAreOwnedUpTo(t *testing.T) {
 	before := l.answered(http.StatusOK)
 	f.eventually(t, "acknowledging afterwards", func() bool { return l.answered(http.StatusOK) > before+100 })
 	l.end(t, cluster.Connect(t, "reader"))
+}
+
+// watchOther writes packs of nothing to the stream that is not to be lost, until the
+// returned function is called, which tells how long it was silent at most.
+func watchOther(t *testing.T, b *bus.Bus) func() time.Duration {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	longest := make(chan time.Duration, 1)
+	go func() {
+		var most time.Duration
+		pause := time.NewTicker(50 * time.Millisecond)
+		defer pause.Stop()
+		for ctx.Err() == nil {
+			began := time.Now()
+			_, err := b.Publish(t.Context(), bus.Message{Subject: bus.IngestSubject(1)})
+			if most = max(most, time.Since(began)); err != nil {
+				t.Logf("the other stream: %v", err)
+			}
+			<-pause.C
+		}
+		longest <- most
+	}()
+	return func() time.Duration {
+		stop()
+		return <-longest
+	}
 }
 
 // connected returns a bus that is connected to that node first, and learns of the
