@@ -52,8 +52,11 @@ type Source struct {
 	WebhooksAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=webhooks_at,json=webhooksAt,proto3" json:"webhooks_at,omitempty"`
 	// Why they could not be looked at, or mended.
 	WebhooksProblem string `protobuf:"bytes,12,opt,name=webhooks_problem,json=webhooksProblem,proto3" json:"webhooks_problem,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// When this source was met first. Orders that are older than that, by more than the
+	// Connector's lookBack, are no new ones. Absent where an earlier build met it.
+	FirstAt       *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Source) Reset() {
@@ -168,6 +171,13 @@ func (x *Source) GetWebhooksProblem() string {
 		return x.WebhooksProblem
 	}
 	return ""
+}
+
+func (x *Source) GetFirstAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstAt
+	}
+	return nil
 }
 
 // Hour is what came of one hour.
@@ -433,7 +443,7 @@ var File_peppasync_source_v1_source_proto protoreflect.FileDescriptor
 
 const file_peppasync_source_v1_source_proto_rawDesc = "" +
 	"\n" +
-	" peppasync/source/v1/source.proto\x12\x13peppasync.source.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x04\n" +
+	" peppasync/source/v1/source.proto\x12\x13peppasync.source.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x04\n" +
 	"\x06Source\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12;\n" +
@@ -450,7 +460,8 @@ const file_peppasync_source_v1_source_proto_rawDesc = "" +
 	" \x03(\v2\x1c.peppasync.source.v1.WebhookR\bwebhooks\x12;\n" +
 	"\vwebhooks_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"webhooksAt\x12)\n" +
-	"\x10webhooks_problem\x18\f \x01(\tR\x0fwebhooksProblem\"\xb2\x01\n" +
+	"\x10webhooks_problem\x18\f \x01(\tR\x0fwebhooksProblem\x125\n" +
+	"\bfirst_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\afirstAt\"\xb2\x01\n" +
 	"\x04Hour\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1a\n" +
 	"\bcompared\x18\x02 \x01(\x03R\bcompared\x12\x18\n" +
@@ -498,15 +509,16 @@ var file_peppasync_source_v1_source_proto_depIdxs = []int32{
 	1,  // 4: peppasync.source.v1.Source.hours:type_name -> peppasync.source.v1.Hour
 	2,  // 5: peppasync.source.v1.Source.webhooks:type_name -> peppasync.source.v1.Webhook
 	5,  // 6: peppasync.source.v1.Source.webhooks_at:type_name -> google.protobuf.Timestamp
-	5,  // 7: peppasync.source.v1.Hour.at:type_name -> google.protobuf.Timestamp
-	5,  // 8: peppasync.source.v1.Webhook.mended_at:type_name -> google.protobuf.Timestamp
-	4,  // 9: peppasync.source.v1.Received.counts:type_name -> peppasync.source.v1.Count
-	1,  // 10: peppasync.source.v1.Count.hours:type_name -> peppasync.source.v1.Hour
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	5,  // 7: peppasync.source.v1.Source.first_at:type_name -> google.protobuf.Timestamp
+	5,  // 8: peppasync.source.v1.Hour.at:type_name -> google.protobuf.Timestamp
+	5,  // 9: peppasync.source.v1.Webhook.mended_at:type_name -> google.protobuf.Timestamp
+	4,  // 10: peppasync.source.v1.Received.counts:type_name -> peppasync.source.v1.Count
+	1,  // 11: peppasync.source.v1.Count.hours:type_name -> peppasync.source.v1.Hour
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_source_v1_source_proto_init() }

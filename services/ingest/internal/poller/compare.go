@@ -45,8 +45,9 @@ type listed struct {
 	// known is what the engine has of it.
 	known    *orderv1.Order
 	judgment reconcile.Judgment
-	// event is the id of what is told of it.
-	event string
+	// event is the id of what is told of it, and missed says that a webhook should have.
+	event  string
+	missed bool
 }
 
 // compare lists what changed since the last time, page by page, and has what is missing
@@ -139,12 +140,12 @@ func (s *source) listed(page listing.OrderPage, now time.Time) []*listed {
 // settle compares orders, tells of those that are missing, and moves the cursor when
 // that is durable. skipped says what could not be told, and never will.
 func (s *source) settle(ctx context.Context, batch []*listed) (skipped string, err error) {
-	compared := reconcile.Compared{}
+	compared, now := reconcile.Compared{}, time.Now()
 	for _, l := range batch {
 		if l.updated.After(s.base) && s.count(l) {
 			compared.Orders++
 		}
-		if l.updated.After(compared.Cursor) {
+		if l.updated.After(compared.Cursor) && reconcile.Tells(l.updated, now) {
 			compared.Cursor = l.updated
 		}
 	}
@@ -166,16 +167,8 @@ func (s *source) settle(ctx context.Context, batch []*listed) (skipped string, e
 	if err != nil {
 		return "", err
 	}
-	for _, l := range suspects {
-		if l.order != nil {
-			continue
-		}
-		if err := s.readWhole(ctx, l); isRefusal(err) {
-			skipped = fmt.Sprintf("order %s: %v", l.id, err)
-			s.log.ErrorContext(ctx, "an order that no webhook told of cannot be read; have a look at it", "order", l.id, "error", err)
-		} else if err != nil {
-			return "", err
-		}
+	if skipped, err = s.complete(ctx, suspects); err != nil {
+		return "", err
 	}
 	if err := s.tell(ctx, suspects, &compared); err != nil {
 		return "", err
@@ -256,6 +249,29 @@ func (s *source) awaitGate(ctx context.Context) error {
 	return nil
 }
 
+// complete reads those that a page could not hold. skipped says which cannot be read.
+func (s *source) complete(ctx context.Context, suspects []*listed) (skipped string, err error) {
+	for _, l := range suspects {
+		if l.order != nil {
+			continue
+		}
+		v := l.version()
+		if known, before := s.unread[v]; before && time.Now().Before(known.until) {
+			skipped = known.why
+			continue
+		}
+		switch err := s.readWhole(ctx, l); {
+		case isRefusal(err):
+			skipped = fmt.Sprintf("order %s: %v", l.id, err)
+			s.unread[v] = unread{skipped, time.Now().Add(longestWatch)}
+			s.log.ErrorContext(ctx, "an order that no webhook told of cannot be read; have a look at it", "order", l.id, "error", err)
+		case err != nil:
+			return "", err
+		}
+	}
+	return skipped, nil
+}
+
 // readWhole reads an order that a page could not hold.
 func (s *source) readWhole(ctx context.Context, l *listed) error {
 	result, err := s.ask(ctx, connectors.OperationReadOrder, listing.OrderArguments(l.id))
@@ -275,12 +291,14 @@ func (s *source) tell(ctx context.Context, suspects []*listed, compared *reconci
 	group, bounded := errgroup.WithContext(ctx)
 	group.SetLimit(statesAtOnce)
 	done := make(chan *listed, len(suspects))
+	telling := reconcile.Telling{Connector: s.name, Source: s.topical, Taken: s.taken, From: reconcile.From(s.record, s.spec.Reconcile)}
+	needed := reconcile.Needed(s.config.Set.Sources[string(s.spec.System)], s.taken)
 	for _, l := range suspects {
 		if l.order == nil {
 			continue
 		}
-		events := reconcile.Events(s.name, s.topical, l.known, l.order, s.taken)
-		l.event = events[0].GetId()
+		events := telling.Events(l.known, l.order)
+		l.event, l.missed = events[0].GetId(), reconcile.Missed(events, needed)
 		if _, again := s.told[l.event]; again {
 			continue
 		}
@@ -301,9 +319,11 @@ func (s *source) tell(ctx context.Context, suspects []*listed, compared *reconci
 		if s.count(l) {
 			compared.Orders++ // the source listed it later than the time that it gives it
 		}
-		if l.judgment == reconcile.Missing {
+		switch {
+		case !l.missed: // no webhook was to tell of it
+		case l.judgment == reconcile.Missing:
 			compared.Missing++
-		} else {
+		default:
 			compared.Stale++
 		}
 	}
@@ -329,13 +349,15 @@ func (s *source) commit(ctx context.Context, event *eventv1.Event) error {
 
 // count reports whether a version counts as compared now, and not before.
 func (s *source) count(l *listed) bool {
-	v := version{l.id, l.updated.UnixNano()}
+	v := l.version()
 	if _, before := s.counted[v]; before {
 		return false
 	}
 	s.counted[v] = struct{}{}
 	return true
 }
+
+func (l *listed) version() version { return version{l.id, l.updated.UnixNano()} }
 
 // remember drops what an overlap does not list any more. Where another replica has had
 // turns, only the cursor tells what is counted.
@@ -348,6 +370,11 @@ func (s *source) remember(since time.Time) {
 	for v := range s.counted {
 		if v.at < since.UnixNano() {
 			delete(s.counted, v)
+		}
+	}
+	for v := range s.unread {
+		if v.at < since.UnixNano() {
+			delete(s.unread, v)
 		}
 	}
 	if cursor := s.record.GetCursor().AsTime(); !cursor.Equal(s.cursor) {

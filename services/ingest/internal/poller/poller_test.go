@@ -168,6 +168,54 @@ func TestARestartGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
+// TestOldOrdersAreNotMadeAgain: an order that another program has handled changes, and so
+// does one that no flow has anything to do with.
+func TestOldOrdersAreNotMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	old := w.sell("old", time.Hour)
+	w.change(func() {
+		old.CreatedAt, old.FinancialStatus = timestamppb.New(time.Now().AddDate(0, 0, -7)), "paid"
+	})
+	w.start()
+	w.await("it is known", func() bool { return len(w.topics("old")) > 0 })
+	w.compared()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if diff := cmp.Diff([]string{"orders/updated"}, w.topics("old")); diff != "" {
+		t.Errorf("told as (-want +got):\n%s", diff)
+	}
+	if day := w.day(); day.GetMissing() != 0 || day.GetCompared() != 1 {
+		t.Errorf("%v, want 0 missing of 1: no flow takes orders/updated", day)
+	}
+}
+
+// TestAnOrderOfTheFutureHidesNothing: its time of change is a plugin's mistake.
+func TestAnOrderOfTheFutureHidesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.sell("2099", -73*365*24*time.Hour)
+	w.start()
+	w.await("it is known", func() bool { return len(w.topics("2099")) == 1 })
+	w.compared()
+	w.sell("now", 10*time.Minute)
+	w.await("what came after it is found", func() bool { return len(w.topics("now")) == 1 })
+}
+
+// TestWhatCannotBeReadIsAskedForOnce: each refusal is a hold that somebody has to look at.
+func TestWhatCannotBeReadIsAskedForOnce(t *testing.T) {
+	w := newWorld(t)
+	w.big["1"], w.refuse[connectors.OperationReadOrder] = true, "order-unreadable"
+	w.sell("1", time.Hour)
+	w.start()
+	w.compared()
+	w.compared()
+	record := w.compared()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := w.asked[connectors.OperationReadOrder]; n != 1 || record.GetProblem() == "" {
+		t.Errorf("it was asked for %d times, want once; problem %q", n, record.GetProblem())
+	}
+}
+
 func TestAShopThatRefusesIsAskedLessAndLess(t *testing.T) {
 	w := newWorld(t)
 	w.refuse[connectors.OperationListOrders] = connectors.CodeNoRight

@@ -44,6 +44,9 @@ type source struct {
 	// that were counted before this replica's turns, which began at cursor.
 	counted      map[version]struct{}
 	base, cursor time.Time
+	// unread are the versions that could not be read whole, with why: an order that nobody
+	// can read is refused each time, and each refusal is a hold for people to look at.
+	unread map[version]unread
 	// watching says when webhooks are looked at again where that failed.
 	watching backoff
 	// warned is what was said last, by what it was about.
@@ -56,11 +59,17 @@ type version struct {
 	at int64
 }
 
+// unread says why a version could not be read, and until when it is not tried again.
+type unread struct {
+	why   string
+	until time.Time
+}
+
 func newSource(p *Poller, of watched) *source {
 	topical, _ := p.config.Set.Sources[string(of.spec.System)].(connectors.Topical) // sources looked
 	return &source{
 		Poller: p, watched: of, topical: topical, log: p.config.Logger.With("connector", of.name), told: map[string]time.Time{},
-		counted: map[version]struct{}{}, warned: map[string]string{},
+		counted: map[version]struct{}{}, unread: map[version]unread{}, warned: map[string]string{},
 	}
 }
 
@@ -71,6 +80,12 @@ func (s *source) work(ctx context.Context, cured bool) error {
 			return err
 		}
 		now := time.Now()
+		if met, first := reconcile.Meet(s.record, s.name, now); first {
+			if err := s.put(ctx, met); err != nil && !errors.Is(err, errLost) {
+				return err
+			}
+			continue
+		}
 		due := reconcile.Due(s.record, s.spec.Reconcile, now)
 		switch {
 		case !reconcile.Free(s.record, s.run, now):

@@ -29,6 +29,10 @@ const (
 	keptHours = 25
 	// longestPause is the longest time between two tries that fail.
 	longestPause = time.Hour
+	// ahead is by how much a source's clock may be in front of ours at the most. Shops
+	// believe what plugins and imports say: one order of the year 2099 must not make the
+	// cursor go there, behind which nothing would be found any more.
+	ahead = 24 * time.Hour
 )
 
 // Judgment says how an order compares with what is known of it.
@@ -65,14 +69,30 @@ func Wait(updated, listed time.Time, grace time.Duration) time.Duration {
 	return grace
 }
 
+// Telling says how orders of a source are told.
+type Telling struct {
+	Connector string
+	Source    connectors.Topical
+	// Taken are the topics that flows take.
+	Taken []string
+	// From is since when new orders are told as such, see From.
+	From time.Time
+}
+
 // Events returns what is to be told of an order that is not known, or not in this
 // version: an event for its topic, and one for each step of its life that flows take.
 // Told twice they are the same events.
-func Events(connector string, source connectors.Topical, known, found *orderv1.Order, taken []string) []*eventv1.Event {
-	topics := []string{source.Topic(found, known != nil)}
-	if phased, ok := source.(connectors.Phased); ok {
+//
+// One that is not known and was made before From is told as one that changed, and of its
+// life nothing: whoever had the shop's orders then has made it where it belongs, and a
+// shop changes its old orders for weeks, by fulfilling them. Told as new and paid, each
+// would be made once more.
+func (t Telling) Events(known, found *orderv1.Order) []*eventv1.Event {
+	older := known == nil && found.GetCreatedAt() != nil && found.GetCreatedAt().AsTime().Before(t.From)
+	topics := []string{t.Source.Topic(found, known != nil || older)}
+	if phased, ok := t.Source.(connectors.Phased); ok && !older {
 		for _, topic := range phased.Phases(known, found) {
-			if slices.Contains(taken, topic) && !slices.Contains(topics, topic) {
+			if slices.Contains(t.Taken, topic) && !slices.Contains(topics, topic) {
 				topics = append(topics, topic)
 			}
 		}
@@ -80,9 +100,15 @@ func Events(connector string, source connectors.Topical, known, found *orderv1.O
 	id := eventID(found)
 	events := make([]*eventv1.Event, len(topics))
 	for i, topic := range topics {
-		events[i] = &eventv1.Event{Connector: connector, Topic: topic, Id: id, Order: found}
+		events[i] = &eventv1.Event{Connector: t.Connector, Topic: topic, Id: id, Order: found}
 	}
 	return events
+}
+
+// Missed reports whether a webhook should have told one of the events: no shop sends
+// those that nobody asked it for. Where no flow takes anything, all should have come.
+func Missed(events []*eventv1.Event, needed []string) bool {
+	return len(needed) == 0 || slices.ContainsFunc(events, func(e *eventv1.Event) bool { return slices.Contains(needed, e.GetTopic()) })
 }
 
 // eventID is the same for one version of an order.
@@ -121,13 +147,40 @@ func Between(limits []v1alpha1.Limit, cost int64) time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
+// Meet returns the record of a source that nothing is known of, and otherwise false.
+func Meet(s *sourcev1.Source, connector string, now time.Time) (*sourcev1.Source, bool) {
+	if s.GetFirstAt() != nil || s.GetCursor() != nil || s.GetComparedAt() != nil {
+		return s, false
+	}
+	next := clone(s)
+	next.Connector, next.FirstAt = connector, timestamppb.New(now)
+	return next, true
+}
+
+// From is before when all is left to whoever had the source's orders then; zero where
+// that is not known.
+func From(s *sourcev1.Source, settings *v1alpha1.Reconcile) time.Time {
+	if s.GetFirstAt() == nil {
+		return time.Time{}
+	}
+	return s.GetFirstAt().AsTime().Add(-settings.LookBack.Duration)
+}
+
 // Since is from when on to list.
 func Since(s *sourcev1.Source, settings *v1alpha1.Reconcile, now time.Time) time.Time {
-	if s.GetCursor() == nil {
-		return now.Add(-settings.LookBack.Duration)
+	from := From(s, settings)
+	switch {
+	case s.GetCursor() != nil:
+		return latest(earliest(s.GetCursor().AsTime(), now).Add(-settings.Overlap.Duration), from)
+	case !from.IsZero():
+		return from
 	}
-	return s.GetCursor().AsTime().Add(-settings.Overlap.Duration)
+	return now.Add(-settings.LookBack.Duration)
 }
+
+// Tells reports whether a time of change says how far the source is: none that lies far
+// in the future does.
+func Tells(updated, now time.Time) bool { return !updated.After(now.Add(ahead)) }
 
 // Due is when the next comparison is to begin, by the settings as they are now. Where
 // there was none it is not at once: a source that was made just now tells of its orders
@@ -139,8 +192,10 @@ func Due(s *sourcev1.Source, settings *v1alpha1.Reconcile, now time.Time) time.T
 		return s.GetDueAt().AsTime()
 	case s.GetFailures() > 0:
 		return now
-	case s.GetComparedAt() == nil:
+	case s.GetComparedAt() == nil && s.GetFirstAt() == nil:
 		return now.Add(every)
+	case s.GetComparedAt() == nil:
+		return s.GetFirstAt().AsTime().Add(every)
 	}
 	return s.GetComparedAt().AsTime().Add(every)
 }
@@ -168,7 +223,7 @@ type Compared struct {
 // durable. The cursor never goes back: an overlap lists what was compared before.
 func Progress(s *sourcev1.Source, c Compared, now time.Time) *sourcev1.Source {
 	next := clone(s)
-	if c.Cursor.After(next.GetCursor().AsTime()) {
+	if Tells(c.Cursor, now) && (c.Cursor.After(next.GetCursor().AsTime()) || !c.Cursor.IsZero() && !Tells(next.GetCursor().AsTime(), now)) {
 		next.Cursor = timestamppb.New(c.Cursor)
 	}
 	if c.Orders+c.Missing+c.Stale > 0 {
@@ -260,6 +315,13 @@ func clone(s *sourcev1.Source) *sourcev1.Source {
 		return &sourcev1.Source{}
 	}
 	return proto.CloneOf(s)
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func latest(a, b time.Time) time.Time {

@@ -57,11 +57,105 @@ func TestWhatIsKnownIsNotMissing(t *testing.T) {
 	}
 }
 
+func telling(taken ...string) reconcile.Telling {
+	return reconcile.Telling{Connector: "shop", Source: shopify.Shopify{}, Taken: taken}
+}
+
+// TestOldOrdersAreNoNewOnes: what was made before this program had to do with a shop was
+// handled by another one, however often it changes later.
+func TestOldOrdersAreNoNewOnes(t *testing.T) {
+	s := settings()
+	s.LookBack.Duration = time.Hour
+	record, met := reconcile.Meet(nil, "shop", now)
+	if _, again := reconcile.Meet(record, "shop", now.Add(time.Minute)); !met || again || record.GetConnector() != "shop" {
+		t.Fatalf("met %v, again %v: %v", met, again, record)
+	}
+	if _, met := reconcile.Meet(&sourcev1.Source{Cursor: timestamppb.New(now)}, "shop", now); met {
+		t.Error("a source that an earlier build knew is met")
+	}
+	told := telling("orders/create", "orders/paid", "orders/fulfilled")
+	told.From = reconcile.From(record, s)
+	for name, test := range map[string]struct {
+		made        time.Time
+		known       *orderv1.Order
+		want        []string
+		missed      bool
+		withoutTime bool
+	}{
+		"made before":                   {made: now.Add(-2 * time.Hour), want: []string{"orders/updated"}},
+		"made before, and known":        {made: now.Add(-2 * time.Hour), known: version(now.Add(-time.Hour)), want: []string{"orders/updated", "orders/paid", "orders/fulfilled"}, missed: true},
+		"made within the look back":     {made: now.Add(-time.Hour), want: []string{"orders/create", "orders/paid", "orders/fulfilled"}, missed: true},
+		"made at a time that is unsaid": {withoutTime: true, want: []string{"orders/create", "orders/paid", "orders/fulfilled"}, missed: true},
+	} {
+		found := version(now)
+		found.FinancialStatus, found.FulfillmentStatus = "paid", "fulfilled"
+		if !test.withoutTime {
+			found.CreatedAt = timestamppb.New(test.made)
+		}
+		events := told.Events(test.known, found)
+		var topics []string
+		for _, e := range events {
+			topics = append(topics, e.GetTopic())
+		}
+		if diff := cmp.Diff(test.want, topics); diff != "" {
+			t.Errorf("%s: topics (-want +got):\n%s", name, diff)
+		}
+		if got := reconcile.Missed(events, reconcile.Needed(shopify.Shopify{}, told.Taken)); got != test.missed {
+			t.Errorf("%s: missed %v", name, got)
+		}
+		if !reconcile.Missed(events, nil) {
+			t.Errorf("%s: where no flow takes anything it is not missed", name)
+		}
+	}
+}
+
+// TestTheOverlapStaysBehindTheStart: what lookBack leaves out the second comparison
+// leaves out too, and a first one that fails moves nothing.
+func TestTheOverlapStaysBehindTheStart(t *testing.T) {
+	s := settings()
+	s.LookBack.Duration = 0
+	record, _ := reconcile.Meet(nil, "shop", now)
+	later := now.Add(5 * time.Minute)
+	if got := reconcile.Due(record, s, now.Add(time.Minute)); !got.Equal(later) {
+		t.Errorf("the first at %v, want it 5m after the start, and not after each restart", got)
+	}
+	record = reconcile.Fail(record, s, "down", later)
+	if got := reconcile.Since(record, s, later.Add(time.Hour)); !got.Equal(now) {
+		t.Errorf("after a failure from %v on, want %v", got, now)
+	}
+	record = reconcile.End(record, s, later, now, later)
+	if got := reconcile.Since(record, s, later.Add(time.Minute)); !got.Equal(now) {
+		t.Errorf("the second from %v on, want %v", got, now)
+	}
+}
+
+// TestATimeFarAheadMovesNothing: a plugin wrote 2099.
+func TestATimeFarAheadMovesNothing(t *testing.T) {
+	s := settings()
+	record := reconcile.Progress(nil, reconcile.Compared{Orders: 1, Cursor: now}, now)
+	record = reconcile.Progress(record, reconcile.Compared{Orders: 1, Cursor: now.AddDate(73, 0, 0)}, now)
+	if got := record.GetCursor().AsTime(); !got.Equal(now) {
+		t.Errorf("the cursor is %v", got)
+	}
+	record.Cursor = timestamppb.New(now.AddDate(73, 0, 0)) // another build let it
+	if got := reconcile.Since(record, s, now); !got.Equal(now.Add(-10 * time.Minute)) {
+		t.Errorf("from %v on", got)
+	}
+	if record = reconcile.Progress(record, reconcile.Compared{Orders: 1, Cursor: now}, now); !record.GetCursor().AsTime().Equal(now) {
+		t.Errorf("the cursor stays at %v", record.GetCursor().AsTime())
+	}
+	// A shop whose clock is an hour ahead is asked by ours, or what commits late is lost.
+	record = reconcile.Progress(record, reconcile.Compared{Orders: 1, Cursor: now.Add(time.Hour)}, now)
+	if got := reconcile.Since(record, s, now); !got.Equal(now.Add(-10*time.Minute)) || !record.GetCursor().AsTime().Equal(now.Add(time.Hour)) {
+		t.Errorf("from %v on, cursor %v", got, record.GetCursor().AsTime())
+	}
+}
+
 func TestEventsAreTheSameEachTime(t *testing.T) {
 	found := version(now)
 	found.FinancialStatus = "paid"
-	events := reconcile.Events("shop", shopify.Shopify{}, nil, found, []string{"orders/paid"})
-	again := reconcile.Events("shop", shopify.Shopify{}, nil, proto.CloneOf(found), []string{"orders/paid"})
+	events := telling("orders/paid").Events(nil, found)
+	again := telling("orders/paid").Events(nil, proto.CloneOf(found))
 	if diff := cmp.Diff(events, again, protocmp.Transform()); diff != "" {
 		t.Errorf("told again (-first +again):\n%s", diff)
 	}
@@ -76,10 +170,10 @@ func TestEventsAreTheSameEachTime(t *testing.T) {
 		t.Errorf("topics (-want +got):\n%s", diff)
 	}
 	// A step that no flow takes is not told.
-	if got := reconcile.Events("shop", shopify.Shopify{}, nil, found, nil); len(got) != 1 {
+	if got := telling().Events(nil, found); len(got) != 1 {
 		t.Errorf("%d events, want the one of the order", len(got))
 	}
-	later := reconcile.Events("shop", shopify.Shopify{}, nil, version(now.Add(time.Second)), nil)
+	later := telling().Events(nil, version(now.Add(time.Second)))
 	if later[0].GetId() == events[0].GetId() {
 		t.Error("another version has the same event")
 	}
