@@ -97,9 +97,19 @@ func DispatchDeliveryFilter(connector, delivery string) string {
 	return join("dispatch.v1", connector) + ".*.*." + Token(delivery)
 }
 
+// DispatchKeyFilter selects all deliveries of one key at a connector, whatever their lane.
+func DispatchKeyFilter(connector, key string) string {
+	return join("dispatch.v1", connector) + ".*." + token(key) + ".>"
+}
+
 // WaitingSubject is the place of one delivery whose next attempt is far off.
 func WaitingSubject(connector, key, delivery string) string {
 	return join("waiting.v1", connector, key, delivery)
+}
+
+// WaitingKeyFilter selects such deliveries of one key.
+func WaitingKeyFilter(connector, key string) string {
+	return join("waiting.v1", connector, key) + ".>"
 }
 
 // WaitingFilter selects all such deliveries of a connector.

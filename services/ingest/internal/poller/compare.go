@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/connectors"
@@ -48,6 +50,8 @@ type listed struct {
 	// event is the id of what is told of it, and missed says that a webhook should have.
 	event  string
 	missed bool
+	// fetched: a webhook has named it, and it is being asked for.
+	fetched bool
 }
 
 // compare lists what changed since the last time, page by page, and has what is missing
@@ -160,9 +164,14 @@ func (s *source) settle(ctx context.Context, batch []*listed) (skipped string, e
 		if err = s.rest(ctx, wait); err == nil {
 			err = s.awaitGate(ctx)
 		}
+		// Before their states are looked at, for what is fetched meanwhile.
+		if err == nil {
+			err = s.markFetches(ctx, suspects)
+		}
 		if err == nil {
 			suspects, err = s.judge(ctx, suspects)
 		}
+		suspects = slices.DeleteFunc(suspects, func(l *listed) bool { return l.fetched })
 	}
 	if err != nil {
 		return "", err
@@ -195,14 +204,8 @@ func (s *source) judge(ctx context.Context, batch []*listed) ([]*listed, error) 
 	for _, l := range batch {
 		group.Go(func() error {
 			key := order.Key(s.name, l.id)
-			record, err := s.config.Bus.Last(bounded, bus.OrderStream(bus.OrderShard(key, shards)), bus.OrderStateSubject(key))
 			state := &orderv1.State{}
-			if err == nil {
-				err = proto.Unmarshal(record.Data, state)
-			} else if errors.Is(err, bus.ErrNotFound) {
-				err = nil
-			}
-			if err != nil {
+			if err := s.newest(bounded, bus.OrderStream(bus.OrderShard(key, shards)), bus.OrderStateSubject(key), state); err != nil {
 				return fmt.Errorf("read the state of order %s: %w", key, err)
 			}
 			l.known, l.judgment = state.GetOrder(), reconcile.Judge(state, l.updated)
@@ -247,6 +250,45 @@ func (s *source) awaitGate(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// markFetches marks the orders that a webhook has named and that the gate has asked for:
+// they come, or get into the Error Hold. After a spike thousands of them wait for the
+// account, far longer than any grace.
+func (s *source) markFetches(ctx context.Context, suspects []*listed) error {
+	if _, thin := s.topical.(connectors.Thin); !thin {
+		return nil
+	}
+	group, bounded := errgroup.WithContext(ctx)
+	group.SetLimit(statesAtOnce)
+	for _, l := range suspects {
+		group.Go(func() error {
+			key := order.Key(s.name, l.id)
+			d, w := &dispatchv1.Delivery{}, &dispatchv1.Waiting{}
+			err := s.newest(bounded, bus.StreamDispatch, bus.DispatchKeyFilter(s.name, key), d)
+			if err == nil {
+				err = s.newest(bounded, bus.StreamWaiting, bus.WaitingKeyFilter(s.name, key), w)
+			}
+			if err != nil {
+				return fmt.Errorf("look whether order %s is being fetched: %w", key, err)
+			}
+			l.fetched = d.GetEvent() != nil || w.GetDelivery().GetEvent() != nil
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// newest reads the newest record on a subject, if there is one.
+func (s *source) newest(ctx context.Context, stream, subject string, into proto.Message) error {
+	record, err := s.config.Bus.Last(ctx, stream, subject)
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = proto.Unmarshal(record.Data, into)
+	}
+	return err
 }
 
 // complete reads those that a page could not hold. skipped says which cannot be read.

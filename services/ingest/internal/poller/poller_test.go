@@ -10,12 +10,16 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	sourcev1 "github.com/peppasync/peppasync/proto/peppasync/source/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/listing"
+	"github.com/peppasync/peppasync/services/connectors/shopify"
 	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/order"
 )
 
 // compared waits until a comparison that began after the call has ended, and returns
@@ -213,6 +217,50 @@ func TestWhatCannotBeReadIsAskedForOnce(t *testing.T) {
 	defer w.mu.Unlock()
 	if n := w.asked[connectors.OperationReadOrder]; n != 1 || record.GetProblem() == "" {
 		t.Errorf("it was asked for %d times, want once; problem %q", n, record.GetProblem())
+	}
+}
+
+// thinShop sends webhooks that only name their order.
+type thinShop struct{ shopify.Shopify }
+
+func (thinShop) OrderID(*v1alpha1.ConnectorSpec, string, []byte) (string, error) {
+	return "", connectors.ErrMalformed
+}
+
+// TestAnOrderThatIsFetchedIsNotMissing: its webhook came, and the account has no room for
+// the question yet.
+func TestAnOrderThatIsFetchedIsNotMissing(t *testing.T) {
+	w := newWorld(t)
+	w.source = thinShop{}
+	for i, waits := range []bool{false, true} {
+		id := fmt.Sprint("named-", i)
+		key := order.Key("shop", id)
+		d := &dispatchv1.Delivery{Id: key + "_fetch_1", Connector: "shop", Lane: "standard", Key: key, Event: &eventv1.Event{Connector: "shop", Topic: "orders/updated"}}
+		var m proto.Message = d
+		subject := bus.DispatchSubject("shop", d.GetLane(), key, d.GetId())
+		if waits {
+			m, subject = &dispatchv1.Waiting{Delivery: d}, bus.WaitingSubject("shop", key, d.GetId())
+		}
+		data, err := proto.Marshal(m)
+		if err == nil {
+			_, err = w.bus.Publish(t.Context(), bus.Message{Subject: subject, Data: data})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.sell(id, time.Hour)
+	}
+	w.sell("lost", time.Hour)
+	w.start()
+	w.await("what nobody asks for is told", func() bool { return len(w.topics("lost")) == 1 })
+	w.compared()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if got := append(w.topics("named-0"), w.topics("named-1")...); len(got) > 0 {
+		t.Errorf("what is being fetched is told as %v", got)
+	}
+	if day := w.day(); day.GetMissing() != 1 || day.GetCompared() != 3 {
+		t.Errorf("%v, want 1 missing of 3", day)
 	}
 }
 

@@ -63,6 +63,8 @@ type world struct {
 	asleep bool
 	lanes  map[string]bool
 	now    int
+	// source reads the shop's webhooks.
+	source connectors.Source
 }
 
 type logs struct {
@@ -92,7 +94,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, bus: bustest.Start(t, bustest.WithTopology(bus.Topology{IngestShards: 2, OrderShards: 2})), logs: new(logs),
 		changed: make(chan struct{}), orders: map[string]*orderv1.Order{}, big: map[string]bool{}, refuse: map[string]string{},
-		asked: map[string]int{}, lanes: map[string]bool{},
+		asked: map[string]int{}, lanes: map[string]bool{}, source: shopify.Shopify{},
 	}
 	w.store = catalog.NewStore(w.snapshot(50*time.Millisecond, ""))
 	ctx, stop := context.WithCancel(context.Background())
@@ -129,7 +131,7 @@ func (w *world) snapshot(every time.Duration, address string) *catalog.Snapshot 
 func (w *world) start() *Poller {
 	p, err := New(Config{
 		Bus: w.bus, Catalog: w.store, Commit: w.commit, MaxEventBytes: 1 << 20,
-		Set:    connectors.Set{Systems: map[string]connectors.System{"Shopify": shopify.Shopify{}}, Sources: map[string]connectors.Source{"Shopify": shopify.Shopify{}}},
+		Set:    connectors.Set{Systems: map[string]connectors.System{"Shopify": shopify.Shopify{}}, Sources: map[string]connectors.Source{"Shopify": w.source}},
 		Logger: slog.New(slog.NewTextHandler(w.logs, nil)), Meter: noop.NewMeterProvider().Meter("test"),
 	})
 	if err != nil {
@@ -298,6 +300,9 @@ func (w *world) dispatch(ctx context.Context) {
 		if err := proto.Unmarshal(m.Data, d); err != nil {
 			w.t.Error(err)
 			return
+		}
+		if d.GetEvent() != nil {
+			return // the account has no room for what the gate asks
 		}
 		result := &dispatchv1.Result{
 			DeliveryId: d.GetId(), Connector: d.GetConnector(), Key: d.GetKey(), Operation: d.GetOperation(), Requester: d.GetRequester(),
