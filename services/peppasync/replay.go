@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/catalog"
 	"github.com/peppasync/peppasync/services/internal/expr"
 )
 
@@ -158,6 +161,9 @@ func (r *replay) run(c *cobra.Command, b records) (*report, error) {
 	if !r.yes || found.Events == 0 {
 		return found, nil
 	}
+	if err := r.readable(ctx, b); err != nil {
+		return found, err
+	}
 	put := &putting{replay: r, bus: b, report: found, progress: newProgress(c.ErrOrStderr(), found.Events)}
 	err = put.all(ctx, shards)
 	put.progress.end()
@@ -165,6 +171,23 @@ func (r *replay) run(c *cobra.Command, b records) (*report, error) {
 		err = fmt.Errorf("%d of %d are replayed; run it again to go on, what is put in twice has no effect: %w", found.Replayed, found.Events, err)
 	}
 	return found, err
+}
+
+// readable refuses events that the logic-gate cannot read any more: it would hold each of
+// them, thousands, for a person to let go one by one.
+func (r *replay) readable(ctx context.Context, b published) error {
+	resources, err := catalog.Published(ctx, b)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(resources, func(e catalog.Resource) bool {
+		connector, ok := e.Object.(*v1alpha1.Connector)
+		return ok && connector.Name == r.connector
+	}) {
+		return nil
+	}
+	return fmt.Errorf("nothing was done, because Connector %q is not in the catalog any more and each of its events would go to the Error Hold; apply it again first",
+		r.connector)
 }
 
 // count looks through the streams for what is meant.

@@ -33,10 +33,16 @@ type inlet interface {
 	IngestRoom(ctx context.Context, shards int) (bus.Room, error)
 }
 
+// published is what it needs to tell whether anybody can read them.
+type published interface {
+	Get(ctx context.Context, bucket, key string) (bus.Record, error)
+}
+
 // records is a bus, or what stands for one.
 type records interface {
 	history
 	inlet
+	published
 }
 
 // stored is an event with when it was stored.

@@ -427,6 +427,24 @@ func TestAReplayLeavesRoomForLiveEvents(t *testing.T) {
 	}
 }
 
+// Nobody can read the events of a Connector that was removed: each would be held.
+func TestAReplayOfARemovedConnectorIsRefused(t *testing.T) {
+	s := newStation(t)
+	s.run("logic-gate")
+	gone := shopEvent("orders/create", "1", 0, "")
+	gone.Connector = "gone"
+	s.capture(0, gone)
+	s.settled()
+	before := s.written()
+	out, err := s.try("replay", "--connector", "gone", "--since", "2h", "--yes")
+	if err == nil || !strings.Contains(err.Error(), `Connector "gone" is not in the catalog any more`) || !strings.Contains(out, "0 of 1 events were put in again.") {
+		t.Errorf("%v, and it says\n%s", err, out)
+	}
+	if _, again := s.captured(); len(again) != 0 || s.written() != before {
+		t.Errorf("%d events were put in again", len(again))
+	}
+}
+
 // Who waits is told how far it is, from two seconds on.
 func TestTheProgressOfAReplay(t *testing.T) {
 	var out strings.Builder

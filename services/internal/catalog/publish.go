@@ -34,6 +34,21 @@ func Publish(ctx context.Context, b *bus.Bus, resources ...Resource) error {
 	return fmt.Errorf("another process writes the catalog at the same time; stop it, or apply again: %w", err)
 }
 
+// Published returns the resources that are the configuration as of the call; none where
+// nothing was published.
+func Published(ctx context.Context, b interface {
+	Get(ctx context.Context, bucket, key string) (bus.Record, error)
+}) ([]Resource, error) {
+	record, err := b.Get(ctx, bus.BucketCatalog, key)
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the catalog: %w", err)
+	}
+	return Decode(record.Data)
+}
+
 // publishOnce returns false where a conflict asks for another attempt.
 func publishOnce(ctx context.Context, b *bus.Bus, data []byte) (bool, error) {
 	// Last, not Get: after a deletion the marker's sequence is what must be there.
