@@ -256,3 +256,47 @@ func TestTheTopicsThatAFoundOrderWouldHaveComeBy(t *testing.T) {
 		}
 	}
 }
+
+// A store lists each webhook with its headers, and the secret is in one of them. What
+// cannot be read is quoted in causes, which are logged and kept.
+func TestWhatIsQuotedHasNoSecret(t *testing.T) {
+	const secret = `hush-"0123456789`
+	quoted, _ := json.Marshal(secret)
+	body := `{"data":[{"id":9,"headers":{"x-peppasync-token" : ` + string(quoted) + `,"Other":"1"}}]`
+	lookup := connectors.Lookup{Call: putCall}
+	for name, r := range map[string]connectors.Reply{
+		"cut off":               {Status: 200, Body: []byte(body)},
+		"cut off in the secret": {Status: 200, Body: []byte(body[:strings.Index(body, "0123456789")+5])},
+		"another shape":         {Status: 200, Body: []byte(body[len(`{"data":`):])},
+		"refused":               {Status: 400, Body: []byte(body)},
+		"broken":                {Status: 500, Body: []byte(body), Err: errors.New("reset")},
+	} {
+		for _, said := range []fault.Verdict{
+			bigcommerce.BigCommerce{}.Read(spec(), hookCall, r).Verdict, bigcommerce.BigCommerce{}.Read(spec(), putCall, r).Verdict,
+			bigcommerce.BigCommerce{}.ReadFound(spec(), lookup, r).Verdict,
+		} {
+			if strings.Contains(said.Cause.Detail, "hush") || strings.Contains(said.Cause.Detail, "01234") || said.Cause.Detail == "" {
+				t.Errorf("%s: %v %q", name, said.Class, said.Cause.Detail)
+			}
+		}
+	}
+}
+
+// A webhook that was made by hand without the header sends what is refused.
+func TestAWebhookWithoutItsSecretDoesNotCountAsOn(t *testing.T) {
+	for headers, want := range map[string]bool{
+		``: true, `"headers":null,`: false, `"headers":{},`: false, `"headers":{"Other":"1"},`: false,
+		`"headers":{"x-peppasync-token":"s"},`: true, `"headers":"none",`: true,
+	} {
+		body := `{"data":[{"id":9,"scope":"store/order/*","destination":"https://in.example/v1/webhooks/store",` + headers + `"is_active":true}]}`
+		r := connectors.Reply{Status: 200, Body: []byte(body)}
+		page, err := listing.ParseWebhookPage(bigcommerce.BigCommerce{}.Read(spec(), hookCall, r).Value)
+		if err != nil || len(page.Webhooks) != 1 || page.Webhooks[0].Active != want {
+			t.Errorf("%s: %+v, error %v, want active %v", headers, page.Webhooks, err, want)
+		}
+		found := bigcommerce.BigCommerce{}.ReadFound(spec(), connectors.Lookup{Call: putCall}, r)
+		if (found.Presence == connectors.Present) != want {
+			t.Errorf("%s: found %v", headers, found.Presence)
+		}
+	}
+}

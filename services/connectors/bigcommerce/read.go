@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -14,11 +16,23 @@ import (
 	"github.com/peppasync/peppasync/services/internal/fault"
 )
 
+// shown is the webhook's secret as the store shows it with a webhook: it lists the
+// headers that each sends along.
+var shown = regexp.MustCompile(`(?i)"` + headerToken + `"\s*:\s*"(?:[^"\\]|\\.)*"?`)
+
+// withoutSecret returns a reply without it. What cannot be read is quoted in causes, which
+// are logged, kept and shown.
+func withoutSecret(r connectors.Reply) connectors.Reply {
+	r.Body = shown.ReplaceAll(r.Body, []byte(`"`+headerToken+`":"-"`))
+	return r
+}
+
 // Read reads a reply of the REST API.
 func (b BigCommerce) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r connectors.Reply) connectors.Answer {
 	if verdict, missing := reply.Missing(r); missing {
 		return connectors.Answer{Verdict: verdict}
 	}
+	r = withoutSecret(r)
 	verdict := reply.ByStatus(r, b.Operations(spec)[call.Operation].Effect)
 	if verdict.Class != fault.OK {
 		return connectors.Answer{Verdict: refused(verdict, call, r)}
@@ -192,6 +206,24 @@ type webhook struct {
 	Scope       text    `json:"scope"`
 	Destination text    `json:"destination"`
 	IsActive    flag    `json:"is_active"`
+	// Headers are what it sends along, null for none.
+	Headers json.RawMessage `json:"headers"`
+}
+
+// works says that it is sent, and shows a secret: without one, which a person who makes a
+// webhook may leave out, all that it sends is refused until the store gives up on it, after
+// two days. Whether it is the right one only its deliveries show.
+func (w *webhook) works() bool {
+	headers := map[string]json.RawMessage{}
+	if w.Headers == nil || json.Unmarshal(w.Headers, &headers) != nil {
+		return bool(w.IsActive) // the store does not say
+	}
+	for name := range headers {
+		if strings.EqualFold(name, headerToken) {
+			return bool(w.IsActive)
+		}
+	}
+	return false
 }
 
 // webhookList is a page of webhooks.
@@ -213,7 +245,7 @@ func listWebhooks(r connectors.Reply) connectors.Answer {
 	var found listing.WebhookPage
 	for _, w := range list.Data {
 		found.Webhooks = append(found.Webhooks, listing.Webhook{
-			ID: string(w.ID), Topic: string(w.Scope), Address: string(w.Destination), Active: bool(w.IsActive),
+			ID: string(w.ID), Topic: string(w.Scope), Address: string(w.Destination), Active: w.works(),
 		})
 	}
 	if at := list.Meta.Pagination; at.CurrentPage > 0 && at.CurrentPage < at.TotalPages {
@@ -242,6 +274,7 @@ func (BigCommerce) ReadFound(_ *v1alpha1.ConnectorSpec, lookup connectors.Lookup
 	if verdict, missing := reply.Missing(r); missing {
 		return connectors.Finding{Answer: connectors.Answer{Verdict: verdict}}
 	}
+	r = withoutSecret(r)
 	verdict := reply.ByStatus(r, connectors.EffectNone)
 	if verdict.Class != fault.OK {
 		return connectors.Finding{Answer: connectors.Answer{Verdict: refused(verdict, lookup.Call, r)}}
@@ -255,7 +288,7 @@ func (BigCommerce) ReadFound(_ *v1alpha1.ConnectorSpec, lookup connectors.Lookup
 		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that is no whole list of webhooks: "+reply.Excerpt(r.Header, r.Body))}
 	}
 	for _, w := range list.Data {
-		if put.ID == "" && string(w.Scope) == put.Topic && string(w.Destination) == put.Address && bool(w.IsActive) {
+		if put.ID == "" && string(w.Scope) == put.Topic && string(w.Destination) == put.Address && w.works() {
 			answer := reply.Told(r)
 			answer.Reference = string(w.ID)
 			return connectors.Finding{Answer: answer, Presence: connectors.Present}

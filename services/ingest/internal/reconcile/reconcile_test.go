@@ -326,6 +326,9 @@ func TestWebhooksAreMendedAndOthersLeftAlone(t *testing.T) {
 		"one made here that leads away":   {[]listing.Webhook{hook("1", "orders/create", old, true)}, []*sourcev1.Webhook{{Topic: "orders/create", Id: "1", MendedAt: mended}}, []listing.Webhook{{ID: "1", Topic: "orders/create", Address: here}}, "1"},
 		"one found here that leads away":  {[]listing.Webhook{hook("1", "orders/create", old, true)}, []*sourcev1.Webhook{{Topic: "orders/create", Id: "1"}}, []listing.Webhook{{Topic: "orders/create", Address: here}}, ""},
 		"one made here, and another here": {[]listing.Webhook{hook("1", "orders/create", old, true), hook("2", "orders/create", here, true)}, []*sourcev1.Webhook{{Topic: "orders/create", Id: "1", MendedAt: mended}}, nil, "2"},
+		"one for all of orders":           {[]listing.Webhook{hook("1", "orders/*", here, true)}, nil, nil, "1"},
+		"one for all that is off":         {[]listing.Webhook{hook("1", "orders/*", here, false)}, nil, []listing.Webhook{{Topic: "orders/create", Address: here}}, ""},
+		"one for all, somewhere else":     {[]listing.Webhook{hook("1", "orders/*", old, true)}, nil, []listing.Webhook{{Topic: "orders/create", Address: here}}, ""},
 	} {
 		got, put := reconcile.Mend([]string{"orders/create"}, here, test.there, test.before)
 		if diff := cmp.Diff(test.put, put); diff != "" {

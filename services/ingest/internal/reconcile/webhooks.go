@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -59,11 +60,15 @@ func Mend(needed []string, address string, there []listing.Webhook, before []*so
 	return now, put
 }
 
-// ours is the webhook of a topic that leads here, one that is on first; else the one
-// that the engine has made.
+// ours is the webhook of a topic, or of all that begin like it, that leads here, one that
+// is on first; else the one that the engine has made.
 func ours(topic, address string, known *sourcev1.Webhook, there []listing.Webhook) (listing.Webhook, bool) {
 	var found listing.Webhook
 	for _, w := range there {
+		if wildcard, ok := strings.CutSuffix(w.Topic, "*"); ok && strings.HasPrefix(topic, wildcard) && w.Address == address && w.Active {
+			// Somebody made one for all of them, and a second would tell each event twice.
+			return w, true
+		}
 		if w.Topic != topic {
 			continue
 		}
