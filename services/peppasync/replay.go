@@ -186,7 +186,7 @@ func (r *replay) readable(ctx context.Context, b published) error {
 	}) {
 		return nil
 	}
-	return fmt.Errorf("nothing was done, because Connector %q is not in the catalog any more and each of its events would go to the Error Hold; apply it again first",
+	return fmt.Errorf("nothing was done, because Connector %q is not in the catalog any more, and each of its events would be held; apply it again first",
 		r.connector)
 }
 

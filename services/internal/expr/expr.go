@@ -196,6 +196,7 @@ func plan(env scope, ast *cel.Ast) (program, error) {
 	planned, err := env.Program(ast,
 		cel.EvalOptions(cel.OptOptimize),
 		cel.CostLimit(costLimit),
+		cel.CustomDecoratorV2(bounded),
 		cel.InterruptCheckFrequency(interruptEvery),
 	)
 	if err != nil {
