@@ -81,6 +81,13 @@ func (m *meters) saw(connector string, s *sourcev1.Source) {
 	m.seen.at[connector] = s.GetComparedAt().AsTime()
 }
 
+// forget is for a source that is asked no more: how long ago would grow for ever.
+func (m *meters) forget(connector string) {
+	m.seen.mu.Lock()
+	defer m.seen.mu.Unlock()
+	delete(m.seen.at, connector)
+}
+
 func (m *meters) count(ctx context.Context, connector string, c reconcile.Compared) {
 	m.compared.Add(ctx, c.Orders, of(connector))
 	m.missing.Add(ctx, c.Missing, of(connector))

@@ -110,6 +110,7 @@ func (p *Poller) Run(ctx context.Context) {
 		for name := range workers {
 			if _, wanted := want[name]; !wanted {
 				delete(workers, name)
+				p.meters.forget(name)
 			}
 		}
 		select {

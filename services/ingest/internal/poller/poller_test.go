@@ -19,6 +19,7 @@ import (
 	"github.com/peppasync/peppasync/services/connectors/shopify"
 	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/catalog"
 	"github.com/peppasync/peppasync/services/internal/order"
 )
 
@@ -328,6 +329,22 @@ func TestWebhooksComeBack(t *testing.T) {
 	if n := w.logs.count("could not be looked after"); n != 1 {
 		t.Errorf("%d lines say so, want one", n)
 	}
+}
+
+// TestASourceThatIsAskedNoMoreIsNotBehind: who watches how long ago it was compared would be
+// called for a connector that is gone.
+func TestASourceThatIsAskedNoMoreIsNotBehind(t *testing.T) {
+	w := newWorld(t)
+	p := w.start()
+	w.compared()
+	seen := func() int {
+		p.meters.seen.mu.Lock()
+		defer p.meters.seen.mu.Unlock()
+		return len(p.meters.seen.at)
+	}
+	w.await("it is measured", func() bool { return seen() == 1 })
+	w.store.Replace(&catalog.Snapshot{Revision: 2})
+	w.await("it is not measured any more", func() bool { return seen() == 0 })
 }
 
 func TestWhatCameInIsCounted(t *testing.T) {

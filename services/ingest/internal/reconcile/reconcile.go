@@ -225,6 +225,9 @@ func Progress(s *sourcev1.Source, c Compared, now time.Time) *sourcev1.Source {
 	next := clone(s)
 	if Tells(c.Cursor, now) && (c.Cursor.After(next.GetCursor().AsTime()) || !c.Cursor.IsZero() && !Tells(next.GetCursor().AsTime(), now)) {
 		next.Cursor = timestamppb.New(c.Cursor)
+		// What gets on is not refused: in a spike pages may wait too long for their turn,
+		// and a pause of an hour for each would not be made up for.
+		next.Failures = 0
 	}
 	if c.Orders+c.Missing+c.Stale > 0 {
 		h := hour(next, now)

@@ -262,6 +262,10 @@ func TestWhenToCompare(t *testing.T) {
 	if diff := cmp.Diff(want, waits); diff != "" {
 		t.Errorf("after failures (-want +got):\n%s", diff)
 	}
+	record = reconcile.Fail(reconcile.Progress(record, reconcile.Compared{Orders: 1, Cursor: now}, now), s, "busy", now)
+	if got := reconcile.Due(record, s, now); !got.Equal(now.Add(time.Minute)) {
+		t.Errorf("where it got on before it failed again at %v", got)
+	}
 	if record = reconcile.End(record, s, now, now, now); record.GetProblem() != "" || record.GetFailures() != 0 {
 		t.Errorf("after all is well: %v", record)
 	}
