@@ -37,7 +37,9 @@ It only counts them, unless you say --yes. --filter is an expression (CEL) over
 connector, topic, id, receivedAt, body (the webhook's JSON) and order (of events that
 came as an order). Times are a span before now (90m, 36h, 3d), a day, or RFC 3339.
 
-It goes at the pace of the logic-gate and lets live events go first. Interrupted, it
+It goes at the pace of the logic-gate and lets live events go first there. What it asks
+for waits in the lane of its step like any other call, and what comes later behind it:
+after a flow was added, replay many orders in parts (--since, --until). Interrupted, it
 may be run again: what is put in twice has no effect, and what it has put in is not
 put in again by another replay.
 

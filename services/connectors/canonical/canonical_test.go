@@ -114,6 +114,7 @@ func TestWhatIsWrongIsNamedWithItsField(t *testing.T) {
 		"an address that is a text":    {`{` + head + `,"shippingAddress":"1 Main St"}`, `shippingAddress: found the text "1 Main St", expected an object`},
 		"attributes as a list":         {`{` + head + `,"attributes":[]}`, "attributes: found a list, expected an object"},
 		"a field in both spellings":    {`{` + head + `,"updatedAt":"2026-11-23T09:30:00Z"}`, "updated_at: is written twice, as updated_at and as updatedAt"},
+		"many fields by other names":   {`{` + head + `,"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1}`, "lines is missing, and a, b, c, d, e, f, g, h is not known (10 in all)"},
 		"lines by another name":        {`{` + head + `,"items":[{"quantity":1}]}`, "lines is missing, and items is not known"},
 		"something behind it":          {`{` + head + `} {}`, "there is more after the JSON value"},
 		"no object":                    {`[]`, "found a list, expected an object"},

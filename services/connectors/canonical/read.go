@@ -33,6 +33,9 @@ const (
 // stock pool never to overflow.
 const maxQuantity = 1_000_000_000
 
+// maxNamed fields that are not known are named: a body may have a hundred thousand.
+const maxNamed = 8
+
 // timestampType is read from a text, though it is a message.
 const timestampType = "google.protobuf.Timestamp"
 
@@ -75,7 +78,9 @@ func (r *reader) complete(order *orderv1.Order) error {
 		return errors.New("updated_at is missing, expected the time of the newest change, by which the newest version is told")
 	case !r.hasLines && len(r.unknown) > 0:
 		// Left out in silence, they would be an order of nothing.
-		return fmt.Errorf("lines is missing, and %s is not known: an order without lines is written lines: []", strings.Join(r.unknown, ", "))
+		named := r.unknown[:min(len(r.unknown), maxNamed)]
+		return fmt.Errorf("lines is missing, and %s is not known (%d in all): an order without lines is written lines: []",
+			strings.Join(named, ", "), len(r.unknown))
 	}
 	for i, line := range order.GetLines() {
 		if q := line.GetQuantity(); q < 0 || q > maxQuantity {
