@@ -221,15 +221,18 @@ func (r *run) all(ctx context.Context, in orderfile.Reader) error {
 	return group.Wait()
 }
 
-// read returns the next batch, with io.EOF where it is the last.
+// read returns the next batch, with io.EOF where it is the last. It does not end at what is
+// wrong, as far as that may be: a line that cannot be read may be of the order behind it, of
+// which a run that begins there would know nothing and hand in the rest.
 func read(in orderfile.Reader) ([]orderfile.Item, error) {
 	var batch []orderfile.Item
-	for size := 0; len(batch) < batchOrders && size < batchBytes; {
+	wrong := false
+	for size := 0; (len(batch) < batchOrders || wrong && len(batch) < 2*batchOrders) && size < batchBytes; {
 		item, err := in.Next()
 		if err != nil {
 			return batch, err
 		}
-		batch, size = append(batch, item), size+len(item.Original)
+		batch, size, wrong = append(batch, item), size+len(item.Original), item.Problem != ""
 	}
 	return batch, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -173,6 +174,33 @@ func TestAStateOfSomethingElseIsNotTaken(t *testing.T) {
 				t.Errorf("begun anew: %+v, %v", s, err)
 			}
 		})
+	}
+}
+
+// A line that nobody can read is the last of a batch, and the run ends there: of the order
+// behind it, which it may be of, the rest is not handed in by the next run either.
+func TestARunDoesNotBeginBehindALineInDoubt(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("order_id,sku,quantity\n")
+	for i := range batch - 1 {
+		fmt.Fprintf(&text, "first-%d,A,1\n", i)
+	}
+	text.WriteString(",B,1\nhalf,C,1\nwhole,A,1\nlast,A,1\n")
+	d := &door{fail: func(stream int) error {
+		if stream == 2 {
+			return status.Error(codes.Unauthenticated, "no")
+		}
+		return nil
+	}}
+	c := config(t, d, text.String())
+	if s, err := importer.Run(t.Context(), c); err == nil || len(d.stored) < batch-2 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if s, err := importer.Run(t.Context(), c); err != nil || !s.Complete {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if slices.Contains(d.stored, "half") || !slices.Contains(d.stored, "whole") || !slices.Contains(d.stored, "last") {
+		t.Errorf("handed in %v", d.stored[batch-5:])
 	}
 }
 
