@@ -131,7 +131,7 @@ func (t *ReplyText) Eval(reply Reply) (string, error) {
 }
 
 // ParseJSON reads one whole JSON value. Whole numbers stay whole: an id of 19 digits
-// is not what a double makes of it.
+// is not what a double makes of it, and one of more digits than a number has is a text.
 func ParseJSON(data []byte) (any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
@@ -155,7 +155,8 @@ func numbers(value any) any {
 		if whole, err := strconv.ParseUint(string(v), 10, 64); err == nil {
 			return whole
 		}
-		if double, err := v.Float64(); err == nil {
+		// A whole number with more digits is an id. As a double it would be that of others.
+		if double, err := v.Float64(); err == nil && strings.ContainsAny(string(v), ".eE") {
 			return double
 		}
 		return string(v) // beyond every number that there is

@@ -79,6 +79,7 @@ func TestTextOfAReply(t *testing.T) {
 		"a text":                   {`body.errors[0].message`, `{"errors":[{"message":"no such SKU"}]}`, "no such SKU", ""},
 		"joined":                   {`body.errors.map(e, e.message).join("; ")`, `{"errors":[{"message":"a"},{"message":"b"}]}`, "a; b", ""},
 		"a whole number":           {`body.id`, `{"id":9007199254740993}`, "9007199254740993", ""},
+		"beyond whole numbers":     {`string(body.id)`, `{"id":12345678901234567890123}`, "12345678901234567890123", ""},
 		"beyond signed numbers":    {`body.id`, `{"id":18446744073709551615}`, "18446744073709551615", ""},
 		"a number with a fraction": {`body.id`, `{"id":1.5}`, "1.5", ""},
 		"null":                     {`body.id`, `{"id":null}`, "", ""},
