@@ -85,8 +85,22 @@ spec:
 
 const storeToken = "what-the-store-shows"
 
-// openShops starts both shops and the warehouse, and the product between them.
+// openShops starts both shops and the warehouse, and the product between them. The shops'
+// webhooks were made by hand.
 func openShops(t *testing.T) (*sim.World, *runner.Product) {
+	t.Helper()
+	world, product := startShops(t)
+	if err := world.BigCommerce.SetTarget(product.WebhookURL("store")); err != nil {
+		t.Fatal(err)
+	}
+	if err := world.WooCommerce.SetTarget(product.WebhookURL("woo")); err != nil {
+		t.Fatal(err)
+	}
+	return world, product
+}
+
+// startShops starts them without a webhook.
+func startShops(t *testing.T) (*sim.World, *runner.Product) {
 	t.Helper()
 	items := []retail.Item{{SKU: "VIRAL-1"}}
 	world, err := sim.Start(sim.Config{
@@ -96,8 +110,9 @@ func openShops(t *testing.T) (*sim.World, *runner.Product) {
 			Quota: bigcommerce.Quota{Requests: 30, Window: jsontime.Duration(2 * time.Second)},
 			// Sent again soon, so that a kill of the product does not cost a minute.
 			Retries: []jsontime.Duration{seconds(0.3), seconds(1), seconds(3), seconds(10)}, Blocklist: bigcommerce.Blocklist{Minimum: -1},
+			Activation: seconds(0.1),
 		},
-		WooCommerce: woocommerce.Config{Items: items},
+		WooCommerce: woocommerce.Config{Items: items, GMTOffset: "+09:30"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -138,12 +153,6 @@ func openShops(t *testing.T) (*sim.World, *runner.Product) {
 		}
 	})
 	if err := product.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := world.BigCommerce.SetTarget(product.WebhookURL("store")); err != nil {
-		t.Fatal(err)
-	}
-	if err := world.WooCommerce.SetTarget(product.WebhookURL("woo")); err != nil {
 		t.Fatal(err)
 	}
 	return world, product
@@ -264,5 +273,131 @@ func TestAWooCommerceShop(t *testing.T) {
 	})
 	if report := woo.Report(); report.Reads != 1 || report.Missed != 0 || report.Webhooks.Failures != 0 {
 		t.Errorf("%d reads, want the one of the trashed order; %d missed, %d webhooks failed", report.Reads, report.Missed, report.Webhooks.Failures)
+	}
+}
+
+// TestWhatTwoShopsDoNotTell begins without webhooks, loses all that are sent, and has the
+// product away until a shop gives up on it. Orders that were missed are asked for, and the
+// webhooks are made, and turned on again, by the product.
+func TestWhatTwoShopsDoNotTell(t *testing.T) {
+	world, product := startShops(t)
+	woo, store := world.WooCommerce, world.BigCommerce
+	// One that is stopped while it asks leaves a shop to the next for a minute.
+	const afterLease = 2 * time.Minute
+	want := map[string]map[int64]int{"woo": {}, "store": {}}
+	sell := func(count int) {
+		t.Helper()
+		for range count {
+			spec := retail.Spec{Lines: []retail.Line{{SKU: "VIRAL-1", Quantity: 2}}}
+			sold, err := woo.SellOne(spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			named, err := store.SellOne(spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want["woo"][sold.ID], want["store"][named.ID] = 2, 2
+		}
+	}
+	arrived := func() bool {
+		for shop, orders := range want {
+			for id, quantity := range orders {
+				if order, ok := at(world, shop, id); !ok || len(order.Lines) != 1 || order.Lines[0].Quantity != quantity {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	watched := func() bool {
+		on := map[string]int{}
+		for _, h := range woo.Report().Hooks {
+			if h.DeliveryURL == product.WebhookURL("woo") && h.Status == "active" {
+				on[h.Topic]++
+			}
+		}
+		for _, h := range store.Report().Hooks {
+			if h.Destination == product.WebhookURL("store") && h.IsActive {
+				on[h.Scope]++
+			}
+		}
+		for _, topic := range []string{"order.created", "order.updated", "order.deleted", "store/order/created", "store/order/updated", "store/order/statusUpdated"} {
+			if on[topic] != 1 {
+				return false
+			}
+		}
+		return true
+	}
+	if err := product.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(product.Files, "shops.yaml")
+	manifest, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shop := range []string{"store", "woo"} {
+		before := fmt.Sprintf("webhook: {secretRef: {name: %s-webhook}}", shop)
+		after := fmt.Sprintf("webhook: {secretRef: {name: %s-webhook}, address: %q}\n  reconcile: {every: 5s, overlap: 5s, lookBack: 1h}", shop, product.WebhookURL(shop))
+		manifest = bytes.ReplaceAll(manifest, []byte(before), []byte(after))
+	}
+	if err := os.WriteFile(file, manifest, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sell(5) // nobody is told
+	if err := product.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, afterLease, "each shop has the webhooks that the flow needs, once", watched)
+	until(t, afterLease, "the orders of before are there", arrived)
+	lost := faults.Mishaps{Drop: 1}
+	for _, set := range []func(faults.Mishaps) error{woo.SetMishaps, store.SetMishaps} {
+		if err := set(lost); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sell(5)
+	for id := range want["woo"] {
+		if _, err := woo.Update(id, retail.Edit{Quantity: 3}); err != nil {
+			t.Fatal(err)
+		}
+		want["woo"][id] = 3
+		break
+	}
+	for id := range want["store"] {
+		if _, err := store.Update(id, retail.Edit{Quantity: 4}); err != nil {
+			t.Fatal(err)
+		}
+		want["store"][id] = 4
+		break
+	}
+	until(t, afterLease, "what was lost is there", arrived)
+	for _, set := range []func(faults.Mishaps) error{woo.SetMishaps, store.SetMishaps} {
+		if err := set(faults.Mishaps{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := product.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for disabled := woo.Report().Disabled; woo.Report().Disabled == disabled; {
+		sell(1)
+		if err := woo.WaitDelivered(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := product.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, afterLease, "what the shop gave up on is on again", watched)
+	sell(2)
+	until(t, afterLease, "everything is there", arrived)
+	warehouse := world.WMS.Report()
+	if sold := len(want["woo"]) + len(want["store"]); warehouse.Accepted != sold || warehouse.DuplicateOrders != 0 || warehouse.DuplicateReferences != 0 {
+		t.Errorf("the warehouse has %d orders of %d, %d and %d of them twice", warehouse.Accepted, sold, warehouse.DuplicateOrders, warehouse.DuplicateReferences)
+	}
+	if throttled := store.Report().QuotaThrottled; throttled != 0 {
+		t.Errorf("the quota refused %d calls", throttled)
 	}
 }
