@@ -54,7 +54,10 @@ type Source struct {
 	WebhooksProblem string `protobuf:"bytes,12,opt,name=webhooks_problem,json=webhooksProblem,proto3" json:"webhooks_problem,omitempty"`
 	// When this source was met first. Orders that are older than that, by more than the
 	// Connector's lookBack, are no new ones. Absent where an earlier build met it.
-	FirstAt       *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"`
+	FirstAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"`
+	// A hash of the Connector's endpoint: at another one is another shop, of which nothing
+	// is known. Empty where an earlier build wrote the record.
+	EndpointHash  string `protobuf:"bytes,14,opt,name=endpoint_hash,json=endpointHash,proto3" json:"endpoint_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -178,6 +181,13 @@ func (x *Source) GetFirstAt() *timestamppb.Timestamp {
 		return x.FirstAt
 	}
 	return nil
+}
+
+func (x *Source) GetEndpointHash() string {
+	if x != nil {
+		return x.EndpointHash
+	}
+	return ""
 }
 
 // Hour is what came of one hour.
@@ -443,7 +453,7 @@ var File_peppasync_source_v1_source_proto protoreflect.FileDescriptor
 
 const file_peppasync_source_v1_source_proto_rawDesc = "" +
 	"\n" +
-	" peppasync/source/v1/source.proto\x12\x13peppasync.source.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x04\n" +
+	" peppasync/source/v1/source.proto\x12\x13peppasync.source.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x05\n" +
 	"\x06Source\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12;\n" +
@@ -461,7 +471,8 @@ const file_peppasync_source_v1_source_proto_rawDesc = "" +
 	"\vwebhooks_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"webhooksAt\x12)\n" +
 	"\x10webhooks_problem\x18\f \x01(\tR\x0fwebhooksProblem\x125\n" +
-	"\bfirst_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\afirstAt\"\xb2\x01\n" +
+	"\bfirst_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\afirstAt\x12#\n" +
+	"\rendpoint_hash\x18\x0e \x01(\tR\fendpointHash\"\xb2\x01\n" +
 	"\x04Hour\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1a\n" +
 	"\bcompared\x18\x02 \x01(\x03R\bcompared\x12\x18\n" +

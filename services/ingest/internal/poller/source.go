@@ -80,7 +80,7 @@ func (s *source) work(ctx context.Context, cured bool) error {
 			return err
 		}
 		now := time.Now()
-		if met, first := reconcile.Meet(s.record, s.name, now); first {
+		if met, first := reconcile.Meet(s.record, s.name, s.spec.Endpoint, now); first {
 			if err := s.put(ctx, met); err != nil && !errors.Is(err, errLost) {
 				return err
 			}

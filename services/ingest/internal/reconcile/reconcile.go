@@ -147,14 +147,22 @@ func Between(limits []v1alpha1.Limit, cost int64) time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
-// Meet returns the record of a source that nothing is known of, and otherwise false.
-func Meet(s *sourcev1.Source, connector string, now time.Time) (*sourcev1.Source, bool) {
-	if s.GetFirstAt() != nil || s.GetCursor() != nil || s.GetComparedAt() != nil {
+// Meet returns the record of a source that nothing is known of, and otherwise false. One
+// at another endpoint than before is another one, of which the counts of the day stay: a
+// connector that was tried with a test shop for weeks must not take the real one's orders
+// of these weeks for new.
+func Meet(s *sourcev1.Source, connector, endpoint string, now time.Time) (*sourcev1.Source, bool) {
+	sum := sha256.Sum256([]byte(endpoint))
+	hash := hex.EncodeToString(sum[:12])
+	switch {
+	case s.GetEndpointHash() == hash:
 		return s, false
+	case s.GetEndpointHash() == "" && (s.GetFirstAt() != nil || s.GetCursor() != nil || s.GetComparedAt() != nil):
+		next := clone(s)
+		next.EndpointHash = hash
+		return next, true
 	}
-	next := clone(s)
-	next.Connector, next.FirstAt = connector, timestamppb.New(now)
-	return next, true
+	return &sourcev1.Source{Connector: connector, FirstAt: timestamppb.New(now), EndpointHash: hash, Hours: clone(s).GetHours()}, true
 }
 
 // From is before when all is left to whoever had the source's orders then; zero where

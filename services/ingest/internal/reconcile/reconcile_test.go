@@ -66,12 +66,19 @@ func telling(taken ...string) reconcile.Telling {
 func TestOldOrdersAreNoNewOnes(t *testing.T) {
 	s := settings()
 	s.LookBack.Duration = time.Hour
-	record, met := reconcile.Meet(nil, "shop", now)
-	if _, again := reconcile.Meet(record, "shop", now.Add(time.Minute)); !met || again || record.GetConnector() != "shop" {
+	record, met := reconcile.Meet(nil, "shop", "https://shop.example", now)
+	if _, again := reconcile.Meet(record, "shop", "https://shop.example", now.Add(time.Minute)); !met || again || record.GetConnector() != "shop" {
 		t.Fatalf("met %v, again %v: %v", met, again, record)
 	}
-	if _, met := reconcile.Meet(&sourcev1.Source{Cursor: timestamppb.New(now)}, "shop", now); met {
-		t.Error("a source that an earlier build knew is met")
+	earlier, _ := reconcile.Meet(&sourcev1.Source{Cursor: timestamppb.New(now)}, "shop", "https://shop.example", now)
+	if !reconcile.From(earlier, s).IsZero() || !earlier.GetCursor().AsTime().Equal(now) {
+		t.Errorf("a source that an earlier build knew begins anew: %v", earlier)
+	}
+	tried := reconcile.Progress(record, reconcile.Compared{Orders: 3, Cursor: now}, now)
+	tried = reconcile.Watched(tried, []*sourcev1.Webhook{{Topic: "orders/create", Id: "1"}}, "", 1, now)
+	real, met := reconcile.Meet(tried, "shop", "https://real.example", now.Add(time.Hour))
+	if !met || real.GetCursor() != nil || len(real.GetWebhooks()) != 0 || !reconcile.From(real, s).Equal(now) || reconcile.Count(real.GetHours(), now).GetCompared() != 3 {
+		t.Errorf("another shop is the one before: %v", real)
 	}
 	told := telling("orders/create", "orders/paid", "orders/fulfilled")
 	told.From = reconcile.From(record, s)
@@ -114,7 +121,7 @@ func TestOldOrdersAreNoNewOnes(t *testing.T) {
 func TestTheOverlapStaysBehindTheStart(t *testing.T) {
 	s := settings()
 	s.LookBack.Duration = 0
-	record, _ := reconcile.Meet(nil, "shop", now)
+	record, _ := reconcile.Meet(nil, "shop", "https://shop.example", now)
 	later := now.Add(5 * time.Minute)
 	if got := reconcile.Due(record, s, now.Add(time.Minute)); !got.Equal(later) {
 		t.Errorf("the first at %v, want it 5m after the start, and not after each restart", got)
