@@ -76,9 +76,9 @@ func TestOldOrdersAreNoNewOnes(t *testing.T) {
 	}
 	tried := reconcile.Progress(record, reconcile.Compared{Orders: 3, Cursor: now}, now)
 	tried = reconcile.Watched(tried, []*sourcev1.Webhook{{Topic: "orders/create", Id: "1"}}, "", 1, now)
-	real, met := reconcile.Meet(tried, "shop", "https://real.example", now.Add(time.Hour))
-	if !met || real.GetCursor() != nil || len(real.GetWebhooks()) != 0 || !reconcile.From(real, s).Equal(now) || reconcile.Count(real.GetHours(), now).GetCompared() != 3 {
-		t.Errorf("another shop is the one before: %v", real)
+	other, met := reconcile.Meet(tried, "shop", "https://real.example", now.Add(time.Hour))
+	if !met || other.GetCursor() != nil || len(other.GetWebhooks()) != 0 || !reconcile.From(other, s).Equal(now) || reconcile.Count(other.GetHours(), now).GetCompared() != 3 {
+		t.Errorf("another shop is the one before: %v", other)
 	}
 	told := telling("orders/create", "orders/paid", "orders/fulfilled")
 	told.From = reconcile.From(record, s)
