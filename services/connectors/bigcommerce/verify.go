@@ -1,9 +1,6 @@
 package bigcommerce
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -12,6 +9,8 @@ import (
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/envelope"
+	"github.com/peppasync/peppasync/services/connectors/signature"
 
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 )
@@ -20,9 +19,6 @@ import (
 // headers that whoever makes a webhook may have sent along; the hash in the body is no
 // signature.
 const headerToken = "X-Peppasync-Token" //nolint:gosec // the name of a header
-
-// maxTopic bounds what ends up in records; the real ones are far shorter.
-const maxTopic = 255
 
 // eventBody is a webhook's body.
 type eventBody struct {
@@ -41,15 +37,11 @@ type eventBody struct {
 // second taken for one, and the order read between the two, the later change would be
 // missed; a repetition that is read costs a call.
 func (BigCommerce) Verify(delivery connectors.Delivery) ([]connectors.Event, error) {
-	secret := delivery.Secret
-	if secret["secret"] == "" {
-		return nil, fmt.Errorf("%w: key \"secret\" is missing or empty", connectors.ErrSecret)
+	keys, err := signature.Keys(delivery.Secret)
+	if err != nil {
+		return nil, err
 	}
-	token := delivery.Header.Get(headerToken)
-	// Both are always computed, so that time does not tell which one matched.
-	matches := shows(secret["secret"], token)
-	matchesPrevious := shows(secret["previousSecret"], token)
-	if !matches && !matchesPrevious {
+	if !signature.Shown(keys, delivery.Header.Get(headerToken)) {
 		return nil, fmt.Errorf("%w: header %s is not the secret", connectors.ErrSignature, headerToken)
 	}
 	var body eventBody
@@ -57,7 +49,7 @@ func (BigCommerce) Verify(delivery connectors.Delivery) ([]connectors.Event, err
 		return nil, fmt.Errorf("%w: %w", connectors.ErrMalformed, err)
 	}
 	topic := string(body.Scope)
-	if topic == "" || len(topic) > maxTopic || !printable(topic) {
+	if !envelope.IsPlain(topic) {
 		return nil, fmt.Errorf("%w: scope is missing, or is not one such as store/order/created", connectors.ErrMalformed)
 	}
 	return []connectors.Event{{
@@ -65,27 +57,8 @@ func (BigCommerce) Verify(delivery connectors.Delivery) ([]connectors.Event, err
 	}}, nil
 }
 
-// shows says whether token is the key; an empty key is none. Digests have one length,
-// so that time tells nothing of the key's.
-func shows(key, token string) bool {
-	want, got := sha256.Sum256([]byte(key)), sha256.Sum256([]byte(token))
-	return subtle.ConstantTimeCompare(want[:], got[:]) == 1 && key != ""
-}
-
 func eventID(body []byte, received time.Time) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%d:", received.UnixNano())
-	h.Write(body)
-	return "sha256-" + hex.EncodeToString(h.Sum(nil))
-}
-
-func printable(text string) bool {
-	for i := range len(text) {
-		if text[i] <= ' ' || text[i] > '~' {
-			return false
-		}
-	}
-	return true
+	return envelope.Digest(strconv.FormatInt(received.UnixNano(), 10), string(body))
 }
 
 // triggeredAt is zero where the body does not say: nothing decides by it.

@@ -93,6 +93,10 @@ func Topic(topic, where string) error {
 	return nil
 }
 
+// IsPlain reports whether a topic is one word of printable ASCII that can be kept, as
+// those of shops are.
+func IsPlain(topic string) bool { return topic != "" && len(topic) <= maxTopic && printable(topic) }
+
 // ID makes one name of the parts that name an event together: as they are, where they
 // can be kept and told apart, and else their digest.
 func ID(parts ...string) string {
