@@ -86,10 +86,10 @@ spec:
 const storeToken = "what-the-store-shows"
 
 // openShops starts both shops and the warehouse, and the product between them. The shops'
-// webhooks were made by hand.
+// webhooks were made by hand; those of the store show no secret, and are signed.
 func openShops(t *testing.T) (*sim.World, *runner.Product) {
 	t.Helper()
-	world, product := startShops(t)
+	world, product := startShops(t, map[string]string{"clientSecret": bigcommerce.DefaultClientSecret})
 	if err := world.BigCommerce.SetTarget(product.WebhookURL("store")); err != nil {
 		t.Fatal(err)
 	}
@@ -99,13 +99,13 @@ func openShops(t *testing.T) (*sim.World, *runner.Product) {
 	return world, product
 }
 
-// startShops starts them without a webhook.
-func startShops(t *testing.T) (*sim.World, *runner.Product) {
+// startShops starts them without a webhook; those of the store are known by the secret.
+func startShops(t *testing.T, secret map[string]string) (*sim.World, *runner.Product) {
 	t.Helper()
 	items := []retail.Item{{SKU: "VIRAL-1"}}
 	world, err := sim.Start(sim.Config{
 		BigCommerce: bigcommerce.Config{
-			Items: items, CheckoutUpdates: true, TargetHeaders: map[string]string{"X-Peppasync-Token": storeToken},
+			Items: items, CheckoutUpdates: true,
 			// A window of its own would begin anywhere in one of ours.
 			Quota: bigcommerce.Quota{Requests: 30, Window: jsontime.Duration(2 * time.Second)},
 			// Sent again soon, so that a kill of the product does not cost a minute.
@@ -130,7 +130,7 @@ func startShops(t *testing.T) (*sim.World, *runner.Product) {
 		t.Fatal(err)
 	}
 	err = runner.WriteSecrets(product.Secrets, map[string]map[string]string{
-		"store": {"accessToken": bigcommerce.DefaultToken}, "store-webhook": {"secret": storeToken},
+		"store": {"accessToken": bigcommerce.DefaultToken}, "store-webhook": secret,
 		"woo":         {"consumerKey": woocommerce.DefaultConsumerKey, "consumerSecret": woocommerce.DefaultConsumerSecret},
 		"woo-webhook": {"secret": woocommerce.DefaultWebhookSecret},
 		"wms":         {"token": wms.DefaultToken},
@@ -280,7 +280,7 @@ func TestAWooCommerceShop(t *testing.T) {
 // product away until a shop gives up on it. Orders that were missed are asked for, and the
 // webhooks are made, and turned on again, by the product.
 func TestWhatTwoShopsDoNotTell(t *testing.T) {
-	world, product := startShops(t)
+	world, product := startShops(t, map[string]string{"secret": storeToken})
 	woo, store := world.WooCommerce, world.BigCommerce
 	// One that is stopped while it asks leaves a shop to the next for a minute.
 	const afterLease = 2 * time.Minute

@@ -7,7 +7,8 @@ import (
 // Webhook says how incoming webhooks are checked and read.
 type Webhook struct {
 	// The secret that signs them: key "secret", and "previousSecret" while it is
-	// being changed.
+	// being changed. For system BigCommerce also, or instead, the app's client secret,
+	// "clientSecret", and "previousClientSecret".
 	SecretRef SecretReference `json:"secretRef"`
 	// The largest body taken, in bytes; larger ones get 413.
 	// +kubebuilder:default=1048576
@@ -25,8 +26,8 @@ type Webhook struct {
 	// +optional
 	Address string `json:"address,omitempty"`
 	// How far the time that a delivery is signed with may be from now, both ways: who
-	// records a delivery can send it again for so long. For systems StandardWebhooks
-	// and Stripe, and where there is hmac.timestamp; 5m where it is not written.
+	// records a delivery can send it again for so long. For systems StandardWebhooks,
+	// Stripe and BigCommerce, and where there is hmac.timestamp; 5m where it is not written.
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('168h')",message="tolerance is a time between 1s and 168h, such as 5m"
 	// +optional
 	Tolerance metav1.Duration `json:"tolerance,omitzero"`
@@ -184,5 +185,13 @@ type WebhookEventID struct {
 // SignsTime reports whether the Connector's deliveries are signed with the time at which
 // they were sent.
 func (s *ConnectorSpec) SignsTime() bool {
-	return s.Webhook != nil && (s.System == SystemStandardWebhooks || s.System == SystemStripe || s.Webhook.HMAC != nil && s.Webhook.HMAC.Timestamp != nil)
+	if s.Webhook == nil {
+		return false
+	}
+	switch s.System {
+	case SystemStandardWebhooks, SystemStripe, SystemBigCommerce:
+		return true
+	default:
+		return s.Webhook.HMAC != nil && s.Webhook.HMAC.Timestamp != nil
+	}
 }

@@ -1,11 +1,15 @@
 package bigcommerce_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -110,9 +114,83 @@ func source() conformance.Source {
 	}
 }
 
-func TestSourceConformance(t *testing.T) { source().Test(t) }
-func FuzzOrder(f *testing.F)             { source().FuzzOrder(f) }
-func FuzzVerify(f *testing.F)            { source().FuzzVerify(f) }
+// signing is a store whose webhooks were made without the header.
+func signing() conformance.Source {
+	s := source()
+	c := v1alpha1.Connector{Spec: v1alpha1.ConnectorSpec{System: v1alpha1.SystemBigCommerce, Webhook: &v1alpha1.Webhook{}}}
+	c.SetDefaults()
+	s.Spec, s.Shown, s.SecretKeys = &c.Spec, false, [2]string{"clientSecret", "previousClientSecret"}
+	s.Sign = func(_, eventID string, body []byte, key string) http.Header {
+		return sign(eventID, conformance.At, body, []byte(key))
+	}
+	return s
+}
+
+func sign(id string, at time.Time, body, key []byte) http.Header {
+	header := make(http.Header)
+	header.Set("webhook-id", id)
+	header.Set("webhook-timestamp", strconv.FormatInt(at.Unix(), 10))
+	mac := hmac.New(sha256.New, key)
+	fmt.Fprintf(mac, "%s.%d.%s", id, at.Unix(), body)
+	header.Set("webhook-signature", "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	return header
+}
+
+func TestSourceConformance(t *testing.T) {
+	t.Run("shown", source().Test)
+	t.Run("signed", signing().Test)
+}
+
+func FuzzOrder(f *testing.F)        { source().FuzzOrder(f) }
+func FuzzVerify(f *testing.F)       { source().FuzzVerify(f) }
+func FuzzVerifySigned(f *testing.F) { signing().FuzzVerify(f) }
+
+// A store signs with the app's client secret, shows what its webhook was made with, or
+// both, and either may be about to change.
+func TestWhoIsTaken(t *testing.T) {
+	body := event("store/order/updated")
+	const hexSecret = "5d6d0a6bbf3a7e55d5bbf1a9c9d0d2c4e0d5f9c1b2a3948576655443322110ff"
+	decoded, _ := base64.StdEncoding.DecodeString(hexSecret)
+	both := connectors.Secret{"secret": "shown", "previousSecret": "shown-before", "clientSecret": hexSecret, "previousClientSecret": "client-before"}
+	signed := func(key string) http.Header { return sign("msg_1", conformance.At, body, []byte(key)) }
+	with := func(header http.Header, token string) http.Header {
+		header.Set("X-Peppasync-Token", token)
+		return header
+	}
+	tests := map[string]struct {
+		header http.Header
+		secret connectors.Secret
+		want   error
+	}{
+		"signed and shown":                         {with(signed(hexSecret), "shown"), both, nil},
+		"signed alone":                             {signed(hexSecret), both, nil},
+		"signed by what base64 makes of it":        {signed(string(decoded)), both, nil},
+		"signed by the one before":                 {signed("client-before"), both, nil},
+		"shown alone":                              {show("", "", nil, "shown-before"), both, nil},
+		"signed by another, and shown":             {with(signed("guess"), "shown"), both, nil},
+		"signed, and shows another":                {with(signed(hexSecret), "guess"), both, nil},
+		"signed by nobody, and shows another":      {with(signed("guess"), "guess"), both, connectors.ErrSignature},
+		"signed by what is only shown":             {signed("shown"), both, connectors.ErrSignature},
+		"shows what only signs":                    {show("", "", nil, hexSecret), both, connectors.ErrSignature},
+		"signed, recorded and sent again":          {sign("msg_1", conformance.At.Add(-6*time.Minute), body, []byte(hexSecret)), both, connectors.ErrSignature},
+		"signed, where nobody wrote the secret":    {signed(hexSecret), connectors.Secret{"secret": "shown"}, connectors.ErrSignature},
+		"shown, where only the one before is left": {show("", "", nil, "k"), connectors.Secret{"previousSecret": "k"}, connectors.ErrSecret},
+		"signed by the empty key":                  {signed(""), connectors.Secret{"secret": "shown", "clientSecret": ""}, connectors.ErrSignature},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := bigcommerce.BigCommerce{}.Verify(connectors.Delivery{
+				Spec: signing().Spec, Header: test.header, Body: body, Secret: test.secret, ReceivedAt: conformance.At,
+			})
+			if !errors.Is(err, test.want) {
+				t.Errorf("error %v, want %v", err, test.want)
+			}
+			if err != nil && (strings.Contains(err.Error(), hexSecret) || strings.Contains(err.Error(), "shown-before")) {
+				t.Errorf("the error tells a secret: %v", err)
+			}
+		})
+	}
+}
 
 func TestEachDeliveryIsAnEventOfItsOwn(t *testing.T) {
 	verify := func(at time.Time, body []byte) connectors.Event {

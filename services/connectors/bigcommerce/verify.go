@@ -30,19 +30,28 @@ type eventBody struct {
 	} `json:"data"`
 }
 
-// Verify compares X-Peppasync-Token with the webhook's secret and its predecessor.
+// The keys of a webhook's secret. The client secret is the app's, by which the store
+// signs; what is shown is chosen by whoever makes the webhook, and can be read with it.
+const (
+	keyShown             = "secret"
+	keyShownBefore       = "previousSecret"
+	keyClientSecret      = "clientSecret"
+	keyClientSecretOfOld = "previousClientSecret"
+)
+
+// Verify takes what shows the webhook's secret in X-Peppasync-Token, and what is signed
+// as Standard Webhooks are with the client secret of the app that made the webhook; of
+// both their predecessors too. One that somebody made without the header is taken so,
+// and one of an app whose client secret nobody wrote.
 //
 // Each delivery is an event of its own. A body says what changed by the second: two
 // changes of an order within one are the same to the byte, like a repetition. Were the
 // second taken for one, and the order read between the two, the later change would be
-// missed; a repetition that is read costs a call.
+// missed; a repetition that is read costs a call. What webhook-id stands for is not
+// documented, so it names nothing here.
 func (BigCommerce) Verify(delivery connectors.Delivery) ([]connectors.Event, error) {
-	keys, err := signature.Keys(delivery.Secret)
-	if err != nil {
+	if err := check(delivery); err != nil {
 		return nil, err
-	}
-	if !signature.Shown(keys, delivery.Header.Get(headerToken)) {
-		return nil, fmt.Errorf("%w: header %s is not the secret", connectors.ErrSignature, headerToken)
 	}
 	var body eventBody
 	if err := json.Unmarshal(delivery.Body, &body); err != nil {
@@ -55,6 +64,50 @@ func (BigCommerce) Verify(delivery connectors.Delivery) ([]connectors.Event, err
 	return []connectors.Event{{
 		Topic: topic, ID: eventID(delivery.Body, delivery.ReceivedAt), TriggeredAt: triggeredAt(body.CreatedAt), Body: delivery.Body,
 	}}, nil
+}
+
+func check(delivery connectors.Delivery) error {
+	shown, signing := valid(delivery.Secret, keyShown, keyShownBefore), valid(delivery.Secret, keyClientSecret, keyClientSecretOfOld)
+	if len(shown)+len(signing) == 0 {
+		return fmt.Errorf("%w: key %q is missing or empty, and so is %q", connectors.ErrSecret, keyShown, keyClientSecret)
+	}
+	if signature.Shown(shown, delivery.Header.Get(headerToken)) {
+		return nil
+	}
+	if len(signing) == 0 {
+		return fmt.Errorf("%w: header %s is not the secret", connectors.ErrSignature, headerToken)
+	}
+	if _, err := keysOf(signing).Check(delivery); err != nil {
+		return fmt.Errorf("header %s is not the secret, and by the client secret: %w", headerToken, err)
+	}
+	return nil
+}
+
+// valid returns today's key and the one before it. Without today's there is none.
+func valid(secret connectors.Secret, today, before string) []string {
+	if secret[today] == "" {
+		return nil
+	}
+	keys := []string{secret[today]}
+	if secret[before] != "" {
+		keys = append(keys, secret[before])
+	}
+	return keys
+}
+
+// keysOf are the keys that client secrets stand for. The documentation has them as they
+// are written; libraries of Standard Webhooks take a secret for base64, so what that
+// stands for signs too, where it is as long as a key has to be.
+func keysOf(secrets []string) signature.StandardKeys {
+	const shortest = 24
+	var keys signature.StandardKeys
+	for _, secret := range secrets {
+		keys.Shared = append(keys.Shared, secret)
+		if decoded, err := signature.Base64(secret); err == nil && len(decoded) >= shortest {
+			keys.Shared = append(keys.Shared, string(decoded))
+		}
+	}
+	return keys
 }
 
 func eventID(body []byte, received time.Time) string {

@@ -2,12 +2,13 @@ package conformance
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"net/http"
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -22,6 +23,9 @@ type Source struct {
 	// Keys are three secrets where they have a form of their own: today's,
 	// yesterday's, and one that is not valid.
 	Keys *[3]string
+	// SecretKeys are the keys of the secret that hold them; "secret" and "previousSecret"
+	// where they are empty.
+	SecretKeys [2]string
 	// Sign returns the headers of a delivery at the moment At, signed with the key.
 	Sign func(topic, eventID string, body []byte, key string) http.Header
 	// Shown says that the sender shows the secret and does not sign the body with it.
@@ -66,7 +70,12 @@ func (s Source) keys() (key, previous, guess string) {
 
 func (s Source) rotating() connectors.Secret {
 	key, previous, _ := s.keys()
-	return connectors.Secret{"secret": key, "previousSecret": previous}
+	today, before := s.secretKeys()
+	return connectors.Secret{today: key, before: previous}
+}
+
+func (s Source) secretKeys() (today, before string) {
+	return cmp.Or(s.SecretKeys[0], "secret"), cmp.Or(s.SecretKeys[1], "previousSecret")
 }
 
 func (s Source) spec() *v1alpha1.ConnectorSpec {
@@ -123,10 +132,11 @@ func (s Source) testVerify(t *testing.T, o OrderCase) {
 	header := s.Sign(o.Topic, eventName, o.Body, key)
 	first, _ := s.verify(header, o.Body, s.rotating())
 	again, _ := s.verify(header, o.Body, s.rotating())
-	if diff := cmp.Diff(first, again); diff != "" {
+	if diff := gocmp.Diff(first, again); diff != "" {
 		t.Errorf("a retry is another event (-first +again):\n%s", diff)
 	}
-	emptied := connectors.Secret{"secret": key, "previousSecret": ""}
+	today, before := s.secretKeys()
+	emptied := connectors.Secret{today: key, before: ""}
 	type attempt struct {
 		header http.Header
 		body   []byte
@@ -135,12 +145,12 @@ func (s Source) testVerify(t *testing.T, o OrderCase) {
 	}
 	refused := map[string]attempt{
 		"another key":                    {s.Sign(o.Topic, eventName, o.Body, guess), o.Body, s.rotating(), connectors.ErrSignature},
-		"a key that is no longer valid":  {s.Sign(o.Topic, eventName, o.Body, previous), o.Body, connectors.Secret{"secret": key}, connectors.ErrSignature},
+		"a key that is no longer valid":  {s.Sign(o.Topic, eventName, o.Body, previous), o.Body, connectors.Secret{today: key}, connectors.ErrSignature},
 		"no headers":                     {http.Header{}, o.Body, s.rotating(), connectors.ErrSignature},
 		"no secret":                      {header, o.Body, nil, connectors.ErrSecret},
-		"an empty secret, and its guess": {s.Sign(o.Topic, eventName, o.Body, ""), o.Body, connectors.Secret{"secret": ""}, connectors.ErrSecret},
+		"an empty secret, and its guess": {s.Sign(o.Topic, eventName, o.Body, ""), o.Body, connectors.Secret{today: ""}, connectors.ErrSecret},
 		"an empty previous secret":       {s.Sign(o.Topic, eventName, o.Body, ""), o.Body, emptied, connectors.ErrSignature},
-		"a missing previous secret":      {s.Sign(o.Topic, eventName, o.Body, ""), o.Body, connectors.Secret{"secret": key}, connectors.ErrSignature},
+		"a missing previous secret":      {s.Sign(o.Topic, eventName, o.Body, ""), o.Body, connectors.Secret{today: key}, connectors.ErrSignature},
 	}
 	if !s.Shown {
 		refused["a body with a byte more"] = attempt{header, append(bytes.Clone(o.Body), ' '), s.rotating(), connectors.ErrSignature}

@@ -52,7 +52,7 @@ func (c *compiler) foreignWebhook(r *Resource, spec *v1alpha1.ConnectorSpec) {
 		written, belongs bool
 		where            string
 	}{
-		{"tolerance", spec.Webhook.Tolerance.Duration != 0, spec.SignsTime(), "systems StandardWebhooks and Stripe, and to hmac.timestamp"},
+		{"tolerance", spec.Webhook.Tolerance.Duration != 0, spec.SignsTime(), "systems StandardWebhooks, Stripe and BigCommerce, and to hmac.timestamp"},
 		{"hmac", spec.Webhook.HMAC != nil, http || spec.System == v1alpha1.SystemCloudEvents, "systems HTTP and CloudEvents"},
 		{"topic", spec.Webhook.Topic != nil, http, "system HTTP"},
 		{"eventId", spec.Webhook.EventID != nil, http, "system HTTP"},

@@ -56,7 +56,7 @@ func TestMistakesInWebhooks(t *testing.T) {
 			`events.yaml:8: spec.webhook.hmac.signed: found "{body}", expected {timestamp} in it: one that is not signed protects from nothing`,
 		}},
 		"a tolerance for no time": {http + "    tolerance: 5m\n", []string{
-			`events.yaml:8: spec.webhook.tolerance: belongs to systems StandardWebhooks and Stripe, and to hmac.timestamp, expected none here`,
+			`events.yaml:8: spec.webhook.tolerance: belongs to systems StandardWebhooks, Stripe and BigCommerce, and to hmac.timestamp, expected none here`,
 		}},
 		"a tolerance of years": {"  system: Stripe\n  webhook: {secretRef: {name: events}, tolerance: 9000h}\n", []string{
 			`events.yaml:6: spec.webhook.tolerance: found 9000h, expected a time from 1s to 168h`,
