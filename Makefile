@@ -58,6 +58,9 @@ lint: bin/golangci-lint bin/buf ## Lint every module and the schema, and refuse 
 generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen ## Generate the Go of the schema and of the custom resources
 	cd proto && PATH="$(BIN):$$PATH" $(BIN)/buf generate
 	cd services/api && $(BIN)/controller-gen object paths=./...
+	rm -f services/api/crd/*.yaml charts/peppasync/files/crds/*.yaml # of a kind that is gone
+	cd services/api && $(BIN)/controller-gen crd paths=./v1alpha1 output:crd:dir=crd
+	mkdir -p charts/peppasync/files/crds && cp services/api/crd/*.yaml charts/peppasync/files/crds/
 
 .PHONY: verify
 verify: generate lint ## Generate and lint everything, build each module without the workspace, and refuse a tree that differs

@@ -13,10 +13,16 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=conn,categories=peppasync
 // +kubebuilder:printcolumn:name="System",type=string,JSONPath=`.spec.system`
-// +kubebuilder:printcolumn:name="Endpoint",type=string,JSONPath=`.spec.endpoint`,priority=1
-// +kubebuilder:printcolumn:name="Paused",type=boolean,JSONPath=`.spec.paused`
+// +kubebuilder:printcolumn:name="Limit",type=string,JSONPath=`.status.limit`
+// +kubebuilder:printcolumn:name="Pace",type=string,JSONPath=`.status.pace`
+// +kubebuilder:printcolumn:name="Queue",type=integer,JSONPath=`.status.queue`
+// +kubebuilder:printcolumn:name="Held",type=integer,JSONPath=`.status.held`
+// +kubebuilder:printcolumn:name="ETA",type=string,JSONPath=`.status.eta`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Reachable",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Reachable")].status`
+// +kubebuilder:printcolumn:name="Largest",type=string,priority=1,JSONPath=`.status.largest`
+// +kubebuilder:printcolumn:name="Endpoint",type=string,priority=1,JSONPath=`.spec.endpoint`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name of a Connector is at most 63 lower-case letters, digits and '-', without dots, such as netsuite-eu"
 type Connector struct {
 	metav1.TypeMeta `json:",inline"`
@@ -24,7 +30,7 @@ type Connector struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              ConnectorSpec `json:"spec"`
 	// +optional
-	Status Status `json:"status,omitzero"`
+	Status ConnectorStatus `json:"status,omitzero"`
 }
 
 // ConnectorList is a list of Connectors.
@@ -126,14 +132,18 @@ type ConnectorSpec struct {
 	Lanes []Lane `json:"lanes,omitempty"`
 	// How long a call may take until its outcome counts as unknown.
 	// +kubebuilder:default="30s"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('100ms') && duration(self) <= duration('10m')",message="timeout is between 100ms and 10m, such as 30s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('10m')`,message="timeout is between 100ms and 10m, such as 30s"
 	// +optional
 	Timeout metav1.Duration `json:"timeout,omitzero"`
 	// How long after its last possible arrival a call whose outcome is unknown may
 	// still take effect: a slow system may commit minutes after the connection was
 	// cut. "Not found" counts only after that, and until then what concerns the
 	// same order waits. Not written means 15m for NetSuite, 1m for HTTP, Twilio and the shops.
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('24h')",message="commitHorizon is between 0s and 24h, such as 15m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('0s') && duration(self) <= duration('24h')`,message="commitHorizon is between 0s and 24h, such as 15m"
 	// +optional
 	CommitHorizon *metav1.Duration `json:"commitHorizon,omitempty"`
 	// How long to go on with a call that fails for a passing reason.
@@ -193,19 +203,25 @@ type SecretReference struct {
 type Reconcile struct {
 	// How often to ask; 0s for never.
 	// +kubebuilder:default="5m"
-	// +kubebuilder:validation:XValidation:rule="duration(self) == duration('0s') || duration(self) >= duration('5s') && duration(self) <= duration('24h')",message="every is a time between 5s and 24h, such as 5m, or 0s for never"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && (duration(self) == duration('0s') || duration(self) >= duration('5s') && duration(self) <= duration('24h'))`,message="every is a time between 5s and 24h, such as 5m, or 0s for never"
 	// +optional
 	Every *metav1.Duration `json:"every,omitempty"`
 	// How far back each time, beyond what was asked for before: a system may list an order
 	// later than the time that it gives it.
 	// +kubebuilder:default="10m"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="overlap is a time between 1s and 24h, such as 10m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')`,message="overlap is a time between 1s and 24h, such as 10m"
 	// +optional
 	Overlap metav1.Duration `json:"overlap,omitzero"`
 	// How far back at the very first time. What another program has handled before comes
 	// again within it: then write 0s.
 	// +kubebuilder:default="24h"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('1440h')",message="lookBack is a time up to 1440h, such as 24h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('0s') && duration(self) <= duration('1440h')`,message="lookBack is a time up to 1440h, such as 24h"
 	// +optional
 	LookBack *metav1.Duration `json:"lookBack,omitempty"`
 	// The lane of this Connector that it asks in. Not written means bulk, and where there
@@ -226,7 +242,7 @@ type Reconcile struct {
 type Limit struct {
 	// What reports call it, such as per-minute.
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,message="the name of a limit is lower-case letters, digits and '-', with a letter or digit at both ends, such as per-minute"
 	Name string `json:"name"`
 	// At most so many calls arrive in any stretch of time of this length.
 	// +optional
@@ -242,12 +258,15 @@ type Limit struct {
 	// such as "2%", rounded up. 1 for windows and 0 for the others where it is not
 	// written.
 	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=3
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 : self.matches('^[0-9]{1,2}%$')",message="headroom is a number of calls, such as 1, or a share, such as \"2%\""
 	// +optional
 	Headroom *intstr.IntOrString `json:"headroom,omitempty"`
 	// A bound on the time from writing a call to its arrival, which makes short
 	// windows faster. Not written means that nothing is assumed.
-	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="arrivesWithin is a time such as 20ms"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) > duration('0s')`,message="arrivesWithin is a time such as 20ms"
 	// +optional
 	ArrivesWithin *metav1.Duration `json:"arrivesWithin,omitempty"`
 }
@@ -257,7 +276,9 @@ type RollingWindow struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
 	Calls int64 `json:"calls"`
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('100ms') && duration(self) <= duration('168h')",message="per is a time between 100ms and 168h, such as 1m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('168h')`,message="per is a time between 100ms and 168h, such as 1m"
 	Per metav1.Duration `json:"per"`
 }
 
@@ -296,7 +317,9 @@ type Refill struct {
 	// +kubebuilder:validation:Maximum=1000000000
 	// +optional
 	Points int64 `json:"points,omitempty"`
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('100ms') && duration(self) <= duration('168h')",message="per is a time between 100ms and 168h, such as 1s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('168h')`,message="per is a time between 100ms and 168h, such as 1s"
 	Per metav1.Duration `json:"per"`
 }
 
@@ -316,7 +339,7 @@ const (
 // Lane is a queue of the connector with its share of the pace.
 type Lane struct {
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,message="the name of a lane is lower-case letters, digits and '-', with a letter or digit at both ends, such as express"
 	Name string `json:"name"`
 	// Its share while other lanes have calls waiting too.
 	// +kubebuilder:validation:Minimum=1
@@ -340,7 +363,9 @@ type Retry struct {
 	// +optional
 	MaxAttempts int32 `json:"maxAttempts,omitempty"`
 	// +kubebuilder:default="72h"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('720h')",message="maxAge is a time between 1s and 720h, such as 72h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('720h')`,message="maxAge is a time between 1s and 720h, such as 72h"
 	// +optional
 	MaxAge metav1.Duration `json:"maxAge,omitzero"`
 }
@@ -351,7 +376,7 @@ type MaintenanceWindow struct {
 	// and day of the week, such as "0 2 * * 0" for Sundays at two. SUN#3 is the
 	// third Sunday of a month, SUN#L the last.
 	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:Pattern=`^\s*[^=\s]+(\s+[^=\s]+){4}\s*$`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^\s*[^=\s]+(\s+[^=\s]+){4}\s*$')`,message="schedule is five fields of cron: minute, hour, day, month and weekday, such as 0 2 * * 0 for Sundays at two"
 	Schedule string `json:"schedule"`
 	// Whose clock schedule goes by: a name of the IANA database. On a night on which
 	// the clock changes, every reading of a time that is skipped or comes twice
@@ -361,11 +386,15 @@ type MaintenanceWindow struct {
 	// +optional
 	TimeZone string `json:"timeZone,omitempty"`
 	// How long it lasts; less than the time from one beginning to the next.
-	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s') && duration(self) <= duration('336h')",message="duration is a time above 0 and up to 336h, such as 2h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('336h')`,message="duration is a time above 0 and up to 336h, such as 2h"
 	Duration metav1.Duration `json:"duration"`
 	// The time after it over which the pace grows from a tenth to the whole; full
 	// pace at once where it is not written.
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('24h')",message="rampUp is a time up to 24h, such as 10m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('0s') && duration(self) <= duration('24h')`,message="rampUp is a time up to 24h, such as 10m"
 	// +optional
 	RampUp metav1.Duration `json:"rampUp,omitzero"`
 }
@@ -374,7 +403,9 @@ type MaintenanceWindow struct {
 type Outage struct {
 	// The time after an outage over which the pace grows from a tenth to the whole;
 	// full pace at once where it is not written.
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('24h')",message="rampUp is a time up to 24h, such as 10m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('0s') && duration(self) <= duration('24h')`,message="rampUp is a time up to 24h, such as 10m"
 	// +optional
 	RampUp metav1.Duration `json:"rampUp,omitzero"`
 }
@@ -383,7 +414,8 @@ type Outage struct {
 type ShopifySettings struct {
 	// The version of the Admin API.
 	// +kubebuilder:default="2026-10"
-	// +kubebuilder:validation:Pattern=`^20[0-9]{2}-(01|04|07|10)$`
+	// +kubebuilder:validation:MaxLength=7
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^20[0-9]{2}-(01|04|07|10)$')`,message="apiVersion is a quarter's version of the Admin API, such as 2026-10"
 	// +optional
 	APIVersion string `json:"apiVersion,omitempty"`
 }
@@ -398,7 +430,7 @@ type HTTPSettings struct {
 	Operations []HTTPOperation `json:"operations"`
 	// A path that answers GET cheaply and without effect, asked after an outage.
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:Pattern=`^/`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^/')`,message="probePath is a path from the endpoint on, such as /health"
 	// +optional
 	ProbePath string `json:"probePath,omitempty"`
 }
@@ -411,13 +443,13 @@ type HTTPSettings struct {
 type HTTPOperation struct {
 	// What flows call it, such as putOrder.
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z][A-Za-z0-9]*$`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[a-z][A-Za-z0-9]*$')`,message="the name of an operation is letters and digits with a small letter in front, such as putOrder"
 	Name string `json:"name"`
 	// +kubebuilder:validation:Enum=GET;POST;PUT;PATCH;DELETE
 	Method string `json:"method"`
 	// Relative to the endpoint; {externalId} becomes the order's external id.
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:Pattern=`^/`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^/')`,message="path is a path from the endpoint on, such as /orders/{externalId}"
 	Path string `json:"path"`
 	// What a repetition would do.
 	Effect HTTPEffect `json:"effect"`
@@ -500,7 +532,7 @@ type HTTPFind struct {
 	// Relative to the endpoint, with {externalId} in it. What it finds counts where a
 	// field of it, at any depth, is the external id.
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:Pattern=`^/`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^/')`,message="find.path is a path from the endpoint on, such as /orders/{externalId}"
 	// +kubebuilder:validation:XValidation:rule="self.contains('{externalId}')",message="find.path names the record: write {externalId} in it"
 	Path string `json:"path"`
 	// The statuses that say that it is there. 200 where none is written.
@@ -520,7 +552,7 @@ type HTTPFind struct {
 	// where the body is the list. An empty list says that it is not there. Not
 	// written where the path names one record.
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^(\.|[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*)$`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^(\.|[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*)$')`,message="list is a field of the body, such as orders or data.items, or . where the body is the list"
 	// +optional
 	List string `json:"list,omitempty"`
 }
@@ -542,9 +574,11 @@ const (
 
 // TwilioSettings are the settings of a Twilio account.
 type TwilioSettings struct {
-	// +kubebuilder:validation:Pattern=`^AC[0-9a-f]{32}$`
+	// +kubebuilder:validation:MaxLength=34
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^AC[0-9a-f]{32}$')`,message="accountSID is AC and 32 hexadecimal digits"
 	AccountSID string `json:"accountSID"`
 	// The number that texts come from, in E.164 form.
-	// +kubebuilder:validation:Pattern=`^\+[1-9][0-9]{6,14}$`
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^\+[1-9][0-9]{6,14}$')`,message="from is a phone number in E.164 form, in quotes, such as +15550100001"
 	From string `json:"from"`
 }

@@ -71,7 +71,7 @@ type EventSource struct {
 // DeliverStep is one call that an order leads to.
 type DeliverStep struct {
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,message="the name of a step is lower-case letters, digits and '-', with a letter or digit at both ends, such as erp"
 	Name string `json:"name"`
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63

@@ -58,7 +58,8 @@ type NotificationPolicySpec struct {
 	// Phone numbers in E.164 form, such as +15550100002.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:items:Pattern=`^\+[1-9][0-9]{6,14}$`
+	// +kubebuilder:validation:items:MaxLength=16
+	// +kubebuilder:validation:items:XValidation:rule=`self.matches(r'^\+[1-9][0-9]{6,14}$')`,message="to lists phone numbers in E.164 form, in quotes, such as +15550100002"
 	// +listType=set
 	To []string `json:"to"`
 	// +kubebuilder:default=Hold

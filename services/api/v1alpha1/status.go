@@ -21,4 +21,10 @@ const (
 	ReasonCompiled = "Compiled"
 	// ReasonInvalid: the resource does not compile; the message says why.
 	ReasonInvalid = "Invalid"
+	// ReasonStale: the resource does not compile, and the roles work by what it was
+	// before; the message says why.
+	ReasonStale = "OlderVersionInUse"
+	// ReasonBus: the catalog cannot be written, or the streams are not safe; the
+	// message says why.
+	ReasonBus = "BusUnsafe"
 )

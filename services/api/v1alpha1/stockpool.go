@@ -91,7 +91,9 @@ type StockSource struct {
 	Location string `json:"location"`
 	// How often to read; each read is a call of the connector's budget.
 	// +kubebuilder:default="5s"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('500ms') && duration(self) <= duration('24h')",message="readEvery is a time between 500ms and 24h, such as 5s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('500ms') && duration(self) <= duration('24h')`,message="readEvery is a time between 500ms and 24h, such as 5s"
 	// +optional
 	ReadEvery metav1.Duration `json:"readEvery,omitzero"`
 }

@@ -28,7 +28,9 @@ type Webhook struct {
 	// How far the time that a delivery is signed with may be from now, both ways: who
 	// records a delivery can send it again for so long. For systems StandardWebhooks,
 	// Stripe and BigCommerce, and where there is hmac.timestamp; 5m where it is not written.
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('168h')",message="tolerance is a time between 1s and 168h, such as 5m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('168h')`,message="tolerance is a time between 1s and 168h, such as 5m"
 	// +optional
 	Tolerance metav1.Duration `json:"tolerance,omitzero"`
 	// How deliveries are signed, for systems HTTP and CloudEvents. Where it is not
@@ -80,13 +82,13 @@ type HMAC struct {
 	Encoding SignatureEncoding `json:"encoding,omitempty"`
 	// What stands in front of it, such as "sha256=".
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^[\x21-\x2b\x2d-\x3a\x3c-\x7e]*$`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[\x21-\x2b\x2d-\x3a\x3c-\x7e]*$')`,message="prefix is letters and signs without space, ',' and ';', such as sha256="
 	// +optional
 	Prefix string `json:"prefix,omitempty"`
 	// What is signed: {body} is the body as it comes, {timestamp} what the header says.
 	// "{timestamp}.{body}" where it is not written and there is a timestamp, else "{body}".
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:Pattern=`^[^{}]*(\{(body|timestamp)\}[^{}]*)+$`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[^{}]*(\{(body|timestamp)\}[^{}]*)+$')`,message="signed is a text in which {body} stands, and {timestamp} where there is one, such as {timestamp}.{body}"
 	// +optional
 	Signed string `json:"signed,omitempty"`
 	// Where a delivery says when it was sent. Without it, who records one can send it
@@ -98,7 +100,7 @@ type HMAC struct {
 // HeaderName is the name of a header, never what it holds.
 //
 // +kubebuilder:validation:MaxLength=128
-// +kubebuilder:validation:Pattern=`^[A-Za-z0-9!#$%&'*+.^_|~-]+$`
+// +kubebuilder:validation:XValidation:rule=`self.matches(r"^[A-Za-z0-9!#$%&'*+.^_|~-]+$")`,message="found what is no name of a header, write one such as X-Hub-Signature-256; what the header holds never belongs here"
 type HeaderName string
 
 // HMACAlgorithm is the hash of an HMAC.
@@ -130,7 +132,7 @@ type SignedTimestamp struct {
 	Header HeaderName `json:"header"`
 	// What stands in front of it, such as "t=".
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^[\x21-\x2b\x2d-\x3a\x3c-\x7e]*$`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[\x21-\x2b\x2d-\x3a\x3c-\x7e]*$')`,message="prefix is letters and signs without space, ',' and ';', such as t="
 	// +optional
 	Prefix string `json:"prefix,omitempty"`
 	// +kubebuilder:default=UnixSeconds
@@ -159,7 +161,7 @@ type WebhookTopic struct {
 	Header HeaderName `json:"header,omitempty"`
 	// A field of the body, such as type or meta.event.
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$')`,message="field is a field of the body, such as type or meta.event"
 	// +optional
 	Field string `json:"field,omitempty"`
 	// The topic of all deliveries.
@@ -177,7 +179,7 @@ type WebhookEventID struct {
 	Header HeaderName `json:"header,omitempty"`
 	// A field of the body, such as id or meta.id.
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$')`,message="field is a field of the body, such as id or meta.id"
 	// +optional
 	Field string `json:"field,omitempty"`
 }
