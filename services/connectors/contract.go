@@ -57,6 +57,10 @@ type Event struct {
 	TriggeredAt time.Time
 	// Body is the JSON that Order reads: the delivery's own body, or a part of it.
 	Body []byte
+	// Malformed says why this part of a delivery cannot be an event, and which part it is,
+	// where others are to be had. It is kept all the same, and held for a person. Topic
+	// may be empty then; ID may not.
+	Malformed string
 }
 
 // Source is a system whose webhooks the engine reads. Implementations are safe

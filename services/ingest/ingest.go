@@ -325,17 +325,21 @@ func (in *Ingest) publish(ctx context.Context, shard int, pack []byte) error {
 
 var errNotStarted = errors.New("the streams are not known yet")
 
-// store stores an encoded event.
-func (in *Ingest) store(ctx context.Context, event []byte) error {
+// store stores encoded events, side by side in their order.
+func (in *Ingest) store(ctx context.Context, events ...[]byte) error {
 	committer := in.committer.Load()
 	if committer == nil {
 		return errNotStarted
 	}
-	if err := in.room.admit(len(event)); err != nil {
+	bytes := 0
+	for _, event := range events {
+		bytes += len(event)
+	}
+	if err := in.room.admit(bytes); err != nil {
 		return err
 	}
-	defer in.room.leave(len(event))
-	return committer.Commit(ctx, event)
+	defer in.room.leave(bytes)
+	return committer.Commit(ctx, events...)
 }
 
 // check returns nil where webhooks can be stored.

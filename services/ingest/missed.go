@@ -15,7 +15,8 @@ func (in *Ingest) newPoller() (*poller.Poller, error) {
 	}
 	return poller.New(poller.Config{
 		Bus: in.config.Bus, Catalog: in.config.Catalog, Set: connectors.Set{Systems: in.config.Systems, Sources: in.config.Sources},
-		Commit: in.store, MaxEventBytes: in.bounds.eventBytes, Logger: in.config.Logger, Meter: in.config.Telemetry.Meter(Role),
+		Commit:        func(ctx context.Context, event []byte) error { return in.store(ctx, event) },
+		MaxEventBytes: in.bounds.eventBytes, Logger: in.config.Logger, Meter: in.config.Telemetry.Meter(Role),
 	})
 }
 
@@ -27,11 +28,13 @@ func (in *Ingest) lookForMissed(ctx context.Context) error {
 	return nil
 }
 
-// Commit stores an encoded event that came in by itself.
-func (in *Ingest) Commit(ctx context.Context, event []byte) error {
-	err := in.store(ctx, event)
+// Commit stores encoded events that came in by themselves.
+func (in *Ingest) Commit(ctx context.Context, events ...[]byte) error {
+	err := in.store(ctx, events...)
 	if err == nil && in.poller != nil {
-		in.poller.Received(event)
+		for _, event := range events {
+			in.poller.Received(event)
+		}
 	}
 	return err
 }

@@ -167,6 +167,9 @@ func (s *settler) read(ctx context.Context, a *arrival) (err error) {
 			err = fmt.Errorf("%w: reading it failed: %v", connectors.ErrMalformed, r)
 		}
 	}()
+	if why := a.event.GetMalformed(); why != "" {
+		return errors.New(why)
+	}
 	connector, err := s.connector(ctx, a)
 	if err != nil {
 		return err

@@ -59,6 +59,27 @@ func TestUnreadableEventsStepAside(t *testing.T) {
 	}
 }
 
+// What ingest could not read of a delivery is held with what it says, though its source
+// could make an order of the bytes, and its neighbours are applied. Let go, it is held
+// again: its bytes are the same.
+func TestAMalformedEventIsHeldWithWhatIngestSays(t *testing.T) {
+	w := newWorld(t, toERP())
+	gate, _ := w.start(nil)
+	bad := w.event("", shopOrder(7, 0, nil))
+	bad.Malformed = "event [1] of a batch of 3: malformed: id or source is missing or empty"
+	w.capture(0, w.event("orders/create", shopOrder(1, 0, nil)), bad, w.event("orders/create", shopOrder(2, 0, nil)))
+	w.becomes("shopify_1", "orders.erp.1 OPEN")
+	w.becomes("shopify_2", "orders.erp.1 OPEN")
+	w.eventually("three events", func() bool { return gate.Stats().Events == 3 })
+	key := bad.GetId()
+	hold := w.holds()["hold.v1.shopify."+key+"."+heldAs(bad)]
+	if hold.GetCause().GetCode() != "event-unreadable" || hold.GetCause().GetDetail() != bad.GetMalformed() || !proto.Equal(hold.GetEvent(), bad) {
+		t.Errorf("hold %v", hold)
+	}
+	w.ask(&eventv1.Release{Connector: "shopify", Key: key, DeliveryId: heldAs(bad)})
+	w.eventually("the second hold", func() bool { return w.newestHold("hold.v1.shopify."+key+"."+heldAs(bad)+"-r1") != nil })
+}
+
 // The sender repeats what it got no answer for; the Error Hold has it once.
 func TestUnreadableEventIsHeldOnce(t *testing.T) {
 	w := newWorld(t, toERP())

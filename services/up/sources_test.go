@@ -71,6 +71,19 @@ func (w *warehouse) await(t *testing.T, count int) map[string]string {
 	}
 }
 
+// connector is the warehouse's.
+func (w *warehouse) connector() string {
+	return `apiVersion: peppasync.io/v1alpha1
+kind: Connector
+metadata: {name: wms}
+spec:
+  system: HTTP
+  endpoint: ` + w.URL + `
+  limits: [{name: parallel, concurrency: {calls: 4}}]
+  http: {operations: [{name: putOrder, method: PUT, path: "/orders/{externalId}", effect: Idempotent}]}
+`
+}
+
 func sum(key string, parts ...string) []byte {
 	mac := hmac.New(sha256.New, []byte(key))
 	_, _ = io.WriteString(mac, strings.Join(parts, ""))
@@ -154,19 +167,52 @@ func (p *product) send(method string, d sent) *http.Response {
 	return response
 }
 
+// In a batch whose sender gets its 2xx, what is no event goes to the Error Hold with its
+// place, and the orders around it arrive; the batch that comes again changes nothing.
+func TestABadEventOfABatchStopsNoOther(t *testing.T) {
+	w := newWarehouse(t)
+	example, err := os.ReadFile(filepath.Join("..", "..", "deploy", "examples", "cloudevents.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, folder(t, map[string]string{"cloudevents.yaml": string(example), "warehouse.yaml": w.connector(), "flow.yaml": `apiVersion: peppasync.io/v1alpha1
+kind: Flow
+metadata: {name: orders}
+spec:
+  from: [{connector: platform, topics: [com.example.order.placed]}]
+  deliver: [{name: wms, connector: wms, operation: putOrder, mapping: '{"total": double(order.total)}'}]
+`}), t.TempDir())
+	event := func(id string) string {
+		return `{"specversion":"1.0","id":"` + id + `","source":"/shop","subject":"` + id + `","time":"2026-11-23T11:59:58Z","type":"com.example.order.placed","data":` + platformOrder + `}`
+	}
+	batch := sent{"platform", `[` + event("1") + `,{"specversion":"1.0","source":"/shop","type":"com.example.order.placed"},` + event("2") + `]`, map[string]string{
+		"Authorization": "Bearer the-secret-of-platform", "Content-Type": "application/cloudevents-batch+json",
+	}}
+	for range 2 {
+		if response := p.send(http.MethodPost, batch); response.StatusCode != http.StatusOK {
+			t.Fatalf("answered %d\n%s", response.StatusCode, p.logs)
+		}
+	}
+	want := map[string]string{"platform-1": `{"total":39.8}`, "platform-2": `{"total":39.8}`}
+	if diff := cmp.Diff(want, w.await(t, len(want))); diff != "" {
+		t.Errorf("orders at the warehouse (-want +got):\n%s\n%s", diff, p.logs)
+	}
+	p.logs.await(t, "event [1] of a batch of 3: malformed: id or source is missing or empty")
+	if n := strings.Count(p.logs.String(), "put into the Error Hold"); n != 1 {
+		t.Errorf("%d events are held, want 1:\n%s", n, p.logs)
+	}
+	notOne := batch
+	notOne.body = strings.TrimSuffix(batch.body, "]")
+	if response := p.send(http.MethodPost, notOne); response.StatusCode != http.StatusBadRequest {
+		t.Errorf("a batch that is cut gets %d, want 400", response.StatusCode)
+	}
+}
+
 // The examples are what users copy: as they stand, the orders of each sender arrive.
 func TestOrdersOfEveryDeclaredSenderArrive(t *testing.T) {
 	w := newWarehouse(t)
 	files := map[string]string{
-		"warehouse.yaml": `apiVersion: peppasync.io/v1alpha1
-kind: Connector
-metadata: {name: wms}
-spec:
-  system: HTTP
-  endpoint: ` + w.URL + `
-  limits: [{name: parallel, concurrency: {calls: 4}}]
-  http: {operations: [{name: putOrder, method: PUT, path: "/orders/{externalId}", effect: Idempotent}]}
-`,
+		"warehouse.yaml": w.connector(),
 		"flow.yaml": `apiVersion: peppasync.io/v1alpha1
 kind: Flow
 metadata: {name: orders}

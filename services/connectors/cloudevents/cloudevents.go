@@ -94,11 +94,23 @@ func batch(kind string, body []byte) ([]connectors.Event, error) {
 	for i, item := range items {
 		event, err := fromJSON(item)
 		if err != nil {
-			return nil, fmt.Errorf("event %d of the batch: %w", i, err)
+			// The others are in order, and a sender that is told 400 may never send them
+			// again.
+			event = unreadable(item)
+			event.Malformed = fmt.Sprintf("event [%d] of a batch of %d: %v", i, len(items), err)
 		}
 		events[i] = event
 	}
 	return events, nil
+}
+
+// unreadable names what is no event by what it says, with its type where it has one.
+func unreadable(item json.RawMessage) connectors.Event {
+	event := connectors.Event{ID: envelope.Digest(string(item)), Body: item}
+	if members, err := envelope.Read(item); err == nil && envelope.Topic(members.Text("type"), "") == nil {
+		event.Topic = members.Text("type")
+	}
+	return event
 }
 
 func structured(kind string, body []byte) ([]connectors.Event, error) {

@@ -226,8 +226,8 @@ func TestWhatIsNoEvent(t *testing.T) {
 		"an id that is a number":           {inStructure, `{"specversion":"1.0","id":1,"source":"/s","type":"a"}`, "id or source is missing"},
 		"a list where an event is said":    {inStructure, `[` + inJSON + `]`, "not a JSON object"},
 		"an event where a batch is said":   {inBatch, inJSON, "not a JSON list"},
-		"one of a batch":                   {inBatch, `[` + inJSON + `,{}]`, "event 1 of the batch"},
-		"a batch with null in it":          {inBatch, `[null]`, "event 0 of the batch"},
+		"a batch that is cut":              {inBatch, `[` + inJSON + `,{`, "the body of a batch"},
+		"a batch with no JSON in it":       {inBatch, `[` + inJSON + `,x]`, "the body of a batch"},
 		"a batch of another format":        {http.Header{"Content-Type": {"application/cloudevents-batch+avro"}}, `[]`, "expected events in JSON"},
 		"another format":                   {http.Header{"Content-Type": {"application/cloudevents+avro"}}, `{}`, "expected events in JSON"},
 		"data that is not what it is said": {full, `{`, "the body is not JSON"},
@@ -237,6 +237,44 @@ func TestWhatIsNoEvent(t *testing.T) {
 			events, err := verify(t, test.header, test.body)
 			if events != nil || !errors.Is(err, connectors.ErrMalformed) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%+v, error %v; want ErrMalformed that says %s", events, err, test.says)
+			}
+		})
+	}
+}
+
+// A bad event of a batch is told of by its place, and the others as ever.
+func TestABadEventOfABatchLeavesTheOthers(t *testing.T) {
+	inBatch := http.Header{"Content-Type": {"application/cloudevents-batch+json"}}
+	other := strings.Replace(inJSON, `"id":"b5`, `"id":"c5`, 1)
+	tests := map[string]struct{ entry, topic, says string }{
+		"nothing":         {`{}`, "", `specversion is ""`},
+		"null":            {`null`, "", "not a JSON object"},
+		"a number":        {`7`, "", "not a JSON object"},
+		"a list":          {`[` + inJSON + `]`, "", "not a JSON object"},
+		"without an id":   {`{"specversion":"1.0","source":"/s","type":"com.example.order.created"}`, "com.example.order.created", "id or source is missing"},
+		"another version": {strings.Replace(inJSON, `"1.0"`, `"0.3"`, 1), "com.example.order.created", `specversion is "0.3"`},
+		"without a type":  {`{"specversion":"1.0","id":"1","source":"/s"}`, "", "type of the event"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			body := `[` + inJSON + `, ` + test.entry + ` ,` + other + `]`
+			events, err := verify(t, inBatch, body)
+			if err != nil || len(events) != 3 {
+				t.Fatalf("%+v, error %v", events, err)
+			}
+			for i, want := range map[int]string{0: inJSON, 2: other} {
+				if e := events[i]; string(e.Body) != want || e.Malformed != "" || e.Topic != "com.example.order.created" {
+					t.Errorf("event %d: %+v", i, e)
+				}
+			}
+			bad := events[1]
+			if string(bad.Body) != test.entry || bad.Topic != test.topic || bad.ID == "" ||
+				!strings.HasPrefix(bad.Malformed, "event [1] of a batch of 3: ") || !strings.Contains(bad.Malformed, test.says) {
+				t.Errorf("the bad one: %+v, want one that says %s", bad, test.says)
+			}
+			again, _ := verify(t, inBatch, body)
+			if diff := cmp.Diff(events, again); diff != "" {
+				t.Errorf("a retry is another event (-first +again):\n%s", diff)
 			}
 		})
 	}

@@ -252,8 +252,12 @@ type Event struct {
 	// When and by whom it was put in once more, from what the streams of events hold
 	// (peppasync replay); everything else is as it came in first. Absent for an event that
 	// came in from outside. What was replayed is not replayed again.
-	ReplayedAt    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=replayed_at,json=replayedAt,proto3" json:"replayed_at,omitempty"`
-	ReplayedBy    string                 `protobuf:"bytes,10,opt,name=replayed_by,json=replayedBy,proto3" json:"replayed_by,omitempty"`
+	ReplayedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=replayed_at,json=replayedAt,proto3" json:"replayed_at,omitempty"`
+	ReplayedBy string                 `protobuf:"bytes,10,opt,name=replayed_by,json=replayedBy,proto3" json:"replayed_by,omitempty"`
+	// Why body cannot be an event, where it came in one delivery with others that are, and
+	// which of them it is. It goes to the Error Hold; topic and id are what there was of
+	// them. Empty for all others.
+	Malformed     string `protobuf:"bytes,11,opt,name=malformed,proto3" json:"malformed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -358,6 +362,13 @@ func (x *Event) GetReplayedBy() string {
 	return ""
 }
 
+func (x *Event) GetMalformed() string {
+	if x != nil {
+		return x.Malformed
+	}
+	return ""
+}
+
 var File_peppasync_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_peppasync_event_v1_event_proto_rawDesc = "" +
@@ -376,7 +387,7 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"resolution\x18\x06 \x01(\x0e2\x1e.peppasync.event.v1.ResolutionR\n" +
 	"resolution\x12\x1c\n" +
-	"\tconnector\x18\a \x01(\tR\tconnector\"\xed\x02\n" +
+	"\tconnector\x18\a \x01(\tR\tconnector\"\x8b\x03\n" +
 	"\x05Event\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x0e\n" +
@@ -393,7 +404,8 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"replayedAt\x12\x1f\n" +
 	"\vreplayed_by\x18\n" +
 	" \x01(\tR\n" +
-	"replayedBy*V\n" +
+	"replayedBy\x12\x1c\n" +
+	"\tmalformed\x18\v \x01(\tR\tmalformed*V\n" +
 	"\n" +
 	"Resolution\x12\x1a\n" +
 	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x17\n" +

@@ -35,10 +35,10 @@ type Options struct {
 	// Writers is how many packs may be under way at the same time; each writer
 	// has one.
 	Writers int
-	// MaxEvents and MaxBytes bound a pack. An event larger than MaxBytes goes
+	// MaxEvents and MaxBytes bound a pack. What one Commit brings beyond them goes
 	// alone.
 	MaxEvents, MaxBytes int
-	// MaxQueued bounds the events that wait for a writer.
+	// MaxQueued bounds the Commits that wait for a writer.
 	MaxQueued int
 	// WriteTimeout bounds one write.
 	WriteTimeout time.Duration
@@ -55,12 +55,12 @@ type Committer struct {
 	stopped chan struct{}
 }
 
-// entry is one event on its way. Its caller and a writer race for it: who moves
-// state from waiting first decides whether it is written.
+// entry is one event on its way, or several that stay together. Its caller and a writer
+// race for it: who moves state from waiting first decides whether it is written.
 type entry struct {
-	event []byte
-	state atomic.Int32
-	done  chan error
+	events [][]byte
+	state  atomic.Int32
+	done   chan error
 }
 
 const (
@@ -80,11 +80,12 @@ func New(o Options) (*Committer, error) {
 }
 
 // Commit returns nil once the event (an encoded peppasync.event.v1.Event) is in
-// a pack that is durable. On ErrOverloaded, ErrStopped and ErrGaveUp it is in
-// none; on every other error it may be in one all the same, and should be sent
+// a pack that is durable. Several are in one pack, side by side in their order: writers
+// would not keep it. On ErrOverloaded, ErrStopped and ErrGaveUp none is in any;
+// on every other error all may be in one all the same, and should be sent
 // again. ctx bounds the whole wait.
-func (c *Committer) Commit(ctx context.Context, event []byte) error {
-	e := &entry{event: event, done: make(chan error, 1)}
+func (c *Committer) Commit(ctx context.Context, events ...[]byte) error {
+	e := &entry{events: events, done: make(chan error, 1)}
 	select {
 	case <-c.stopped:
 		return ErrStopped
@@ -147,46 +148,56 @@ func (c *Committer) write(ctx context.Context, writer int) {
 				continue
 			}
 		}
-		pack, inside = appendEvent(pack[:0], next), append(inside[:0], next)
-		pack, inside, next = c.fill(pack, inside)
+		pack, inside = appendEvents(pack[:0], next), append(inside[:0], next)
+		events := len(next.events)
+		pack, inside, next, events = c.fill(pack, inside, events)
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.options.WriteTimeout)
-		err := c.options.Write(bounded, writer, pack, len(inside))
+		err := c.options.Write(bounded, writer, pack, events)
 		cancel()
 		for _, e := range inside {
 			e.done <- err
 		}
 		clear(inside)
-		// A pack of one huge event must not stay in memory for good.
+		// A pack of one huge entry must not stay in memory for good.
 		if cap(pack) > 2*c.options.MaxBytes {
 			pack = nil
 		}
 	}
 }
 
-// fill adds what waits now, as far as the bounds allow, and returns the event
-// that did not fit, which is taken already and goes first into the next pack.
-func (c *Committer) fill(pack []byte, inside []*entry) ([]byte, []*entry, *entry) {
-	for len(inside) < c.options.MaxEvents {
+// fill adds what waits now, as far as the bounds allow, and returns the entry
+// that did not fit, which is taken already and goes first into the next pack, and how
+// many events the pack has.
+func (c *Committer) fill(pack []byte, inside []*entry, events int) ([]byte, []*entry, *entry, int) {
+	for events < c.options.MaxEvents {
 		select {
 		case e := <-c.queue:
 			if !e.state.CompareAndSwap(waiting, taken) {
 				continue
 			}
-			if len(pack)+frameSize(e) > c.options.MaxBytes {
-				return pack, inside, e
+			if len(pack)+frameSize(e) > c.options.MaxBytes || events+len(e.events) > c.options.MaxEvents {
+				return pack, inside, e, events
 			}
-			pack, inside = appendEvent(pack, e), append(inside, e)
+			pack, inside = appendEvents(pack, e), append(inside, e)
+			events += len(e.events)
 		default:
-			return pack, inside, nil
+			return pack, inside, nil, events
 		}
 	}
-	return pack, inside, nil
+	return pack, inside, nil, events
 }
 
 func frameSize(e *entry) int {
-	return protowire.SizeTag(packField) + protowire.SizeBytes(len(e.event))
+	size := len(e.events) * protowire.SizeTag(packField)
+	for _, event := range e.events {
+		size += protowire.SizeBytes(len(event))
+	}
+	return size
 }
 
-func appendEvent(pack []byte, e *entry) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(pack, packField, protowire.BytesType), e.event)
+func appendEvents(pack []byte, e *entry) []byte {
+	for _, event := range e.events {
+		pack = protowire.AppendBytes(protowire.AppendTag(pack, packField, protowire.BytesType), event)
+	}
+	return pack
 }

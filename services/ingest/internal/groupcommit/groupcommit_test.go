@@ -248,6 +248,54 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 	})
 }
 
+// What was committed at once is in one pack, side by side and in its order, however many
+// writers look for work; what does not fit beside others goes alone.
+func TestEventsOfOneCommitStayTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := usual
+		o.Writers, o.MaxEvents = 4, 10
+		d := &disk{delay: time.Millisecond}
+		c, stop := started(t, o, d)
+		defer stop()
+		var group sync.WaitGroup
+		sizes := []int{3, 1, 12, 7, 4, 1, 9, 2, 10, 6, 5, 1}
+		for name, size := range sizes {
+			group.Go(func() {
+				events := make([][]byte, size)
+				for i := range events {
+					events[i] = event(t, fmt.Sprintf("%02d.%02d", name, i), 1)
+				}
+				if err := c.Commit(t.Context(), events...); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		written := 0
+		for _, pack := range d.packs {
+			written += len(pack)
+			if len(pack) > o.MaxEvents && !(len(pack) == 12 && pack[0][:2] == pack[11][:2]) {
+				t.Errorf("a pack of %d events, allowed are %d: %v", len(pack), o.MaxEvents, pack)
+			}
+			for i := 0; i < len(pack); {
+				var name, place int
+				if _, err := fmt.Sscanf(pack[i], "%02d.%02d", &name, &place); err != nil || place != 0 {
+					t.Fatalf("%v begins in the middle (%v)", pack, err)
+				}
+				for place = range sizes[name] {
+					if i+place >= len(pack) || pack[i+place] != fmt.Sprintf("%02d.%02d", name, place) {
+						t.Fatalf("%v: what came as %02d is torn", pack, name)
+					}
+				}
+				i += sizes[name]
+			}
+		}
+		if want := 61; written != want {
+			t.Errorf("%d events are written, want %d", written, want)
+		}
+	})
+}
+
 // Whatever comes, in whatever sizes: an event is in exactly one pack if Commit
 // says so, and every pack keeps its bounds.
 func TestEveryAcknowledgedEventIsInExactlyOnePack(t *testing.T) {

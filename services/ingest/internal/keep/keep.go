@@ -34,10 +34,10 @@ var ErrFull = errors.New("full")
 // maxBuffer bounds the buffers that are kept for further events: larger ones are rare.
 const maxBuffer = 16 << 10
 
-// Committer stores an encoded event. It reads the event until it returns; after an
-// error it may go on to read it.
+// Committer stores encoded events, side by side in their order. It reads them until it
+// returns; after an error it may go on to read them.
 type Committer interface {
-	Commit(ctx context.Context, event []byte) error
+	Commit(ctx context.Context, events ...[]byte) error
 }
 
 // Config is what a Keeper needs. All fields are required.
@@ -161,6 +161,11 @@ func (k *Keeper) Keep(ctx context.Context, event *eventv1.Event, held *Share) (r
 		}
 		return false, p
 	}
+	return k.await(ctx, attempt)
+}
+
+// await waits for the end of somebody else's attempt to store the same event.
+func (k *Keeper) await(ctx context.Context, attempt *recent.Attempt) (repetition bool, p *Problem) {
 	select {
 	case <-attempt.Done():
 		if attempt.Err() == nil {
@@ -186,33 +191,13 @@ func Content(event *eventv1.Event) []byte {
 
 // store returns a nil problem only with a nil error.
 func (k *Keeper) store(ctx context.Context, event *eventv1.Event, held *Share) (*Problem, error) {
-	traced := telemetry.Inject(ctx)
-	event.ReceivedAt = timestamppb.Now()
-	event.Traceparent, event.Tracestate = traced[telemetry.HeaderTraceparent], traced[telemetry.HeaderTracestate]
-	// Encoded here and not in the pack, so that an event that cannot be encoded
-	// spoils nobody else's.
 	buffer, _ := k.buffers.Get().(*[]byte)
 	if buffer == nil {
 		buffer = new([]byte)
 	}
-	encoded, err := proto.MarshalOptions{}.MarshalAppend((*buffer)[:0], event)
-	var p *Problem
-	switch {
-	case err != nil:
-		p = &Problem{Status: http.StatusBadRequest, Kind: "malformed", Detail: "the event's topic or id holds what is not text"}
-	case len(encoded) > k.config.MaxEventBytes:
-		err = fmt.Errorf("the event has %d bytes, at most %d can be stored", len(encoded), k.config.MaxEventBytes)
-		p = &Problem{Status: http.StatusRequestEntityTooLarge, Kind: "too-large", Detail: err.Error()}
-	case !held.Take(int64(len(encoded))):
-		err = errors.New("no memory is left for bodies")
-		p = OutOfMemory()
-	default:
-		// A sender that hangs up does not take back what it delivered, and
-		// repetitions may be waiting for the outcome.
-		deadline, _ := ctx.Deadline()
-		detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-		defer cancel()
-		if err = k.config.Committer.Commit(detached, encoded); err != nil {
+	encoded, p, err := k.encode(ctx, event, (*buffer)[:0], held)
+	if p == nil {
+		if err = k.commit(ctx, encoded); err != nil {
 			// Whoever writes may still read it: the buffer is not used again.
 			p = notStored(err)
 			held.GiveBack(int64(len(encoded))) // a door may try again
@@ -224,6 +209,35 @@ func (k *Keeper) store(ctx context.Context, event *eventv1.Event, held *Share) (
 		k.Complain(event.GetConnector(), p, err)
 	}
 	return p, err
+}
+
+// encode completes an event with the time and the trace of ctx, and encodes it behind
+// buffer: here and not in the pack, so that an event that cannot be encoded spoils nobody
+// else's. It returns a nil problem only with a nil error.
+func (k *Keeper) encode(ctx context.Context, event *eventv1.Event, buffer []byte, held *Share) ([]byte, *Problem, error) {
+	traced := telemetry.Inject(ctx)
+	event.ReceivedAt = timestamppb.Now()
+	event.Traceparent, event.Tracestate = traced[telemetry.HeaderTraceparent], traced[telemetry.HeaderTracestate]
+	encoded, err := proto.MarshalOptions{}.MarshalAppend(buffer, event)
+	switch {
+	case err != nil:
+		return nil, &Problem{Status: http.StatusBadRequest, Kind: "malformed", Detail: "the event's topic or id holds what is not text"}, err
+	case len(encoded) > k.config.MaxEventBytes:
+		err = fmt.Errorf("the event has %d bytes, at most %d can be stored", len(encoded), k.config.MaxEventBytes)
+		return nil, &Problem{Status: http.StatusRequestEntityTooLarge, Kind: "too-large", Detail: err.Error()}, err
+	case !held.Take(int64(len(encoded))):
+		return nil, OutOfMemory(), errors.New("no memory is left for bodies")
+	}
+	return encoded, nil, nil
+}
+
+// commit stores encoded events within the deadline of ctx. A sender that hangs up does not
+// take back what it delivered, and repetitions may be waiting for the outcome.
+func (k *Keeper) commit(ctx context.Context, encoded ...[]byte) error {
+	deadline, _ := ctx.Deadline()
+	detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	defer cancel()
+	return k.config.Committer.Commit(detached, encoded...)
 }
 
 // notStored says what to tell the sender; the outcome may be open, and then the

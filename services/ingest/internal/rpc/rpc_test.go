@@ -46,15 +46,17 @@ type disk struct {
 	commit func(event []byte) error
 }
 
-func (d *disk) Commit(_ context.Context, event []byte) error {
-	if d.commit != nil {
-		if err := d.commit(event); err != nil {
-			return err
+func (d *disk) Commit(_ context.Context, events ...[]byte) error {
+	for _, event := range events {
+		if d.commit != nil {
+			if err := d.commit(event); err != nil {
+				return err
+			}
 		}
+		d.mu.Lock()
+		d.events = append(d.events, bytes.Clone(event))
+		d.mu.Unlock()
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.events = append(d.events, bytes.Clone(event))
 	return nil
 }
 

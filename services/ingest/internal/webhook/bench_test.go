@@ -12,7 +12,7 @@ import (
 // nowhere is where events end that are only measured.
 type nowhere struct{}
 
-func (nowhere) Commit(context.Context, []byte) error { return nil }
+func (nowhere) Commit(context.Context, ...[]byte) error { return nil }
 
 // quiet is a ResponseWriter that keeps nothing.
 type quiet struct{ header http.Header }

@@ -66,8 +66,8 @@ func TestBodiesAreKeptAsTheyCame(t *testing.T) {
 // late goes on to read what it gave up, as a writer does that is still at it.
 type late struct{ given [][]byte }
 
-func (l *late) Commit(_ context.Context, event []byte) error {
-	l.given = append(l.given, event)
+func (l *late) Commit(_ context.Context, events ...[]byte) error {
+	l.given = append(l.given, events...)
 	return errors.New("no answer in time")
 }
 

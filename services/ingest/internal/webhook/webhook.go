@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -160,44 +159,37 @@ func (h *Handler) invite(answer http.Header, r *http.Request) bool {
 	return invitation != nil
 }
 
-// keepAll has each event of a delivery stored. Where one is not, the sender is asked for
-// all of them again, and those that are stored are repetitions then.
-func (h *Handler) keepAll(ctx context.Context, connector *v1alpha1.Connector, events []connectors.Event, held *keep.Share) *keep.Problem {
+// keepAll has each event of a delivery stored, in their order. Where one is not, the sender
+// is asked for all of them again, and those that are stored are repetitions then.
+func (h *Handler) keepAll(ctx context.Context, connector *v1alpha1.Connector, told []connectors.Event, held *keep.Share) *keep.Problem {
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
-		span.SetAttributes(attribute.String("peppasync.connector", connector.Name), attribute.Int("peppasync.events", len(events)))
-		if len(events) == 1 {
-			span.SetAttributes(attribute.String("peppasync.topic", events[0].Topic), attribute.String("peppasync.event_id", events[0].ID))
+		span.SetAttributes(attribute.String("peppasync.connector", connector.Name), attribute.Int("peppasync.events", len(told)))
+		if len(told) == 1 {
+			span.SetAttributes(attribute.String("peppasync.topic", told[0].Topic), attribute.String("peppasync.event_id", told[0].ID))
 		}
 	}
-	if len(events) == 1 {
-		return h.keep(ctx, connector, events[0], held)
+	if len(told) == 1 {
+		_, p := h.config.Keeper.Keep(ctx, eventOf(connector, told[0]), held)
+		return p
 	}
-	// Together, so that they share writes: one after the other each would wait for a
-	// sync of its own.
-	problems := make([]*keep.Problem, len(events))
-	shares := make([]*keep.Share, len(events))
-	var group sync.WaitGroup
-	for i, event := range events {
-		shares[i] = h.config.Keeper.Memory().Share()
-		group.Go(func() { problems[i] = h.keep(ctx, connector, event, shares[i]) })
+	events := make([]*eventv1.Event, len(told))
+	for i := range told {
+		events[i] = eventOf(connector, told[i])
 	}
-	group.Wait()
-	for _, share := range shares {
-		held.Absorb(share)
-	}
-	return worst(problems)
+	return h.config.Keeper.KeepAll(ctx, events, held)
 }
 
-// worst returns the problem that decides the answer: while any event may be stored by
-// another try, the sender has to try again.
-func worst(problems []*keep.Problem) *keep.Problem {
-	var chosen *keep.Problem
-	for _, p := range problems {
-		if p != nil && (chosen == nil || p.Status > chosen.Status) {
-			chosen = p
-		}
+// maxWhy is what a person reads of why something is no event: it may quote what is wrong.
+const maxWhy = 512
+
+func eventOf(connector *v1alpha1.Connector, told connectors.Event) *eventv1.Event {
+	why := told.Malformed
+	if len(why) > maxWhy {
+		why = why[:maxWhy] + "…"
 	}
-	return chosen
+	return &eventv1.Event{
+		Connector: connector.Name, Topic: told.Topic, Id: told.ID, Body: told.Body, Malformed: strings.ToValidUTF8(why, ""),
+	}
 }
 
 // verify checks the signature before anything is parsed.
@@ -233,11 +225,3 @@ func (h *Handler) verify(
 }
 
 func notJSON(e connectors.Event) bool { return !wellformed.JSON(e.Body) }
-
-// keep has an event of a delivery stored.
-func (h *Handler) keep(ctx context.Context, connector *v1alpha1.Connector, told connectors.Event, held *keep.Share) *keep.Problem {
-	_, p := h.config.Keeper.Keep(ctx, &eventv1.Event{
-		Connector: connector.Name, Topic: told.Topic, Id: told.ID, Body: told.Body,
-	}, held)
-	return p
-}

@@ -27,7 +27,6 @@ import (
 
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
-	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/systems"
 	"github.com/peppasync/peppasync/services/ingest/internal/groupcommit"
 	"github.com/peppasync/peppasync/services/ingest/internal/keep"
@@ -49,13 +48,15 @@ const (
 type disk struct {
 	mu     sync.Mutex
 	events [][]byte
+	// packs are how many events were stored at once.
+	packs []int
 	// commit may fail or take its time; nil stores at once.
 	commit func(ctx context.Context) error
 	// refuse is part of the events that fail; none where it is empty.
 	refuse string
 }
 
-func (d *disk) Commit(ctx context.Context, event []byte) error {
+func (d *disk) Commit(ctx context.Context, events ...[]byte) error {
 	if d.commit != nil {
 		if err := d.commit(ctx); err != nil {
 			return err
@@ -63,10 +64,15 @@ func (d *disk) Commit(ctx context.Context, event []byte) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.refuse != "" && bytes.Contains(event, []byte(d.refuse)) {
-		return errors.New("no answer")
+	for _, event := range events {
+		if d.refuse != "" && bytes.Contains(event, []byte(d.refuse)) {
+			return errors.New("no answer")
+		}
 	}
-	d.events = append(d.events, bytes.Clone(event))
+	for _, event := range events {
+		d.events = append(d.events, bytes.Clone(event))
+	}
+	d.packs = append(d.packs, len(events))
 	return nil
 }
 
@@ -519,73 +525,4 @@ func headerOf(lines string) http.Header {
 		header.Add(name, strings.TrimSpace(value))
 	}
 	return header
-}
-
-// several tells one event for each line of a body, and nothing for an empty one.
-type several struct{ connectors.Source }
-
-func (several) Verify(d connectors.Delivery) ([]connectors.Event, error) {
-	var events []connectors.Event
-	for line := range bytes.Lines(d.Body) {
-		body := bytes.TrimSpace(line)
-		events = append(events, connectors.Event{Topic: "orders/create", ID: "event-" + string(body), Body: body})
-	}
-	return events, nil
-}
-
-func TestADeliveryOfSeveralEvents(t *testing.T) {
-	start := func(t *testing.T) (*Handler, *disk) {
-		t.Helper()
-		d := new(disk)
-		h := handler(d)
-		h.config.Sources = map[string]connectors.Source{string(v1alpha1.SystemShopify): several{}}
-		return h, d
-	}
-	send := func(h *Handler, body string) string {
-		status, kind := serve(h, delivery(t.Context(), "", []byte(body)))
-		return strings.TrimSpace(strconv.Itoa(status) + " " + kind)
-	}
-	t.Run("each is kept, and known when it comes again", func(t *testing.T) {
-		h, d := start(t)
-		if got := send(h, "1\n2\n2\n3\n"); got != "200" || len(d.stored(t)) != 3 || h.counted() != (counts{Stored: 3, Duplicates: 1}) {
-			t.Errorf("answered %s, kept %d, %+v", got, len(d.stored(t)), h.counted())
-		}
-		if got := send(h, "3\n4\n"); got != "200" || len(d.stored(t)) != 4 {
-			t.Errorf("answered %s, kept %d", got, len(d.stored(t)))
-		}
-	})
-	t.Run("none", func(t *testing.T) {
-		h, d := start(t)
-		if got := send(h, ""); got != "200" || len(d.stored(t)) != 0 {
-			t.Errorf("answered %s, kept %d", got, len(d.stored(t)))
-		}
-	})
-	t.Run("one that cannot be stored now is asked for again with the others", func(t *testing.T) {
-		h, d := start(t)
-		d.refuse = "event-2"
-		if got := send(h, "1\n2\n3\n"); got != "503 not-stored" || len(d.stored(t)) != 2 {
-			t.Errorf("answered %s, kept %d", got, len(d.stored(t)))
-		}
-		d.refuse = ""
-		if got := send(h, "1\n2\n3\n"); got != "200" || len(d.stored(t)) != 3 {
-			t.Errorf("then answered %s, kept %d", got, len(d.stored(t)))
-		}
-	})
-	t.Run("one that is no JSON, and more than are taken", func(t *testing.T) {
-		h, d := start(t)
-		if got := send(h, "1\nx\n"); got != "400 not-json" || len(d.stored(t)) != 0 {
-			t.Errorf("answered %s, kept %d", got, len(d.stored(t)))
-		}
-		if got := send(h, strings.Repeat("1\n", 101)); got != "413 too-many" || len(d.stored(t)) != 0 {
-			t.Errorf("answered %s, kept %d", got, len(d.stored(t)))
-		}
-	})
-	t.Run("memory is given back", func(t *testing.T) {
-		h, _ := start(t)
-		before := h.config.Keeper.Memory().Left()
-		send(h, "1\n2\n3\n")
-		if left := h.config.Keeper.Memory().Left(); left != before {
-			t.Errorf("%d bytes of %d are left", left, before)
-		}
-	})
 }
