@@ -47,7 +47,9 @@ chaos: ## Kill, stop, slow and mislead the product for half an hour, judged by t
 lint: bin/golangci-lint bin/buf ## Lint every module and the schema, and refuse a change that breaks stored messages
 	@failed=; for module in $(MODULES); do \
 		echo "golangci-lint run in $${module#$(CURDIR)/}"; (cd $$module && $(BIN)/golangci-lint run) || failed=1; \
-	done; [[ -z $$failed ]]
+	done; \
+	echo 'golangci-lint run in test/cluster'; (cd test/cluster && GOWORK=off $(BIN)/golangci-lint run) || failed=1; \
+	[[ -z $$failed ]]
 	cd proto && $(BIN)/buf lint
 	@if [[ -n "$(BASE)" ]] && git cat-file -e '$(BASE):proto/buf.yaml' 2>/dev/null; then \
 		echo 'buf breaking against $(BASE)'; \

@@ -74,7 +74,8 @@ func findModules(tree fs.FS) ([]module, error) {
 	err := walkFiles(tree, func(name string) {
 		if path.Base(name) == "go.mod" {
 			folder := path.Dir(name)
-			modules = append(modules, module{folder: folder, tool: strings.HasPrefix(folder, "deploy/tools/")})
+			tool := strings.HasPrefix(folder, "deploy/tools/") || strings.HasPrefix(folder, "test/cluster/tools/")
+			modules = append(modules, module{folder: folder, tool: tool})
 		}
 	})
 	return modules, err

@@ -14,18 +14,19 @@ import (
 func TestFindModules(t *testing.T) {
 	t.Parallel()
 	tree := fstest.MapFS{
-		"services/go.mod":              {},
-		"services/api/go.mod":          {},
-		"services/up/up.go":            {},
-		"deploy/tools/buf/go.mod":      {},
-		"services/testdata/m/go.mod":   {},
-		".cache/pkg/mod/x@v1.0/go.mod": {},
+		"services/go.mod":                {},
+		"services/api/go.mod":            {},
+		"services/up/up.go":              {},
+		"deploy/tools/buf/go.mod":        {},
+		"test/cluster/tools/etcd/go.mod": {},
+		"services/testdata/m/go.mod":     {},
+		".cache/pkg/mod/x@v1.0/go.mod":   {},
 	}
 	got, err := findModules(tree)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []module{{folder: "deploy/tools/buf", tool: true}, {folder: "services/api"}, {folder: "services"}}
+	want := []module{{folder: "deploy/tools/buf", tool: true}, {folder: "services/api"}, {folder: "services"}, {folder: "test/cluster/tools/etcd", tool: true}}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(module{})); diff != "" {
 		t.Errorf("modules (-want +got):\n%s", diff)
 	}

@@ -1,0 +1,3 @@
+module github.com/peppasync/peppasync/test/cluster/tools/pause
+
+go 1.26.0
