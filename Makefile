@@ -6,6 +6,8 @@ SHELL := bash
 
 BIN := $(CURDIR)/bin
 MODULES = $(shell go list -m -f '{{.Dir}}')
+# Modules outside of the workspace, whose dependencies must not choose the product's.
+APART := deploy/images test/cluster
 BENCHTIME ?= 1s
 
 .PHONY: help
@@ -32,6 +34,8 @@ test: ## Vet and run all tests with the race detector: unit, property, embedded 
 	go test -race -timeout 30m $$(go list work | grep -v '^github.com/peppasync/peppasync/test/')
 	@echo '== from outside: the simulated world, the structure, the scenarios'
 	go test -race -timeout 30m -count=1 -p 1 $$(go list work | grep '^github.com/peppasync/peppasync/test/')
+	@echo '== the container images'
+	cd deploy/images && GOWORK=off go test -count=1 ./...
 
 # The schema is compared with the commit before, where that has one.
 BASE ?= $(shell git rev-parse --quiet --verify HEAD~1)
@@ -47,9 +51,9 @@ chaos: ## Kill, stop, slow and mislead the product for half an hour, judged by t
 lint: bin/golangci-lint bin/buf ## Lint every module and the schema, and refuse a change that breaks stored messages
 	@failed=; for module in $(MODULES); do \
 		echo "golangci-lint run in $${module#$(CURDIR)/}"; (cd $$module && $(BIN)/golangci-lint run) || failed=1; \
-	done; \
-	echo 'golangci-lint run in test/cluster'; (cd test/cluster && GOWORK=off $(BIN)/golangci-lint run) || failed=1; \
-	[[ -z $$failed ]]
+	done; for module in $(APART); do \
+		echo "golangci-lint run in $$module"; (cd $$module && GOWORK=off $(BIN)/golangci-lint run) || failed=1; \
+	done; [[ -z $$failed ]]
 	cd proto && $(BIN)/buf lint
 	@if [[ -n "$(BASE)" ]] && git cat-file -e '$(BASE):proto/buf.yaml' 2>/dev/null; then \
 		echo 'buf breaking against $(BASE)'; \
@@ -73,9 +77,18 @@ bench: ## Run the benchmarks, BENCHTIME (1s) each
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 15m -p 1 \
 		$$(git grep -l '^func Benchmark' -- '*_test.go' | xargs -r -n 1 dirname | sort -u | sed 's|^|./|')
 
+# Without Docker. PLATFORMS=linux/amd64 for one, IMAGES="peppasync pause" for some,
+# REGISTRY=registry.example.com for their names.
+PLATFORMS ?= linux/amd64,linux/arm64
+REGISTRY ?= docker.io
+IMAGES ?=
+
 .PHONY: images
-images: ## Build static, stripped, reproducible linux/amd64 binaries into dist/ with their SHA-256 sums
-	rm -rf dist
+images: ## Build the container images as OCI archives into dist/images/, each with its bill of materials
+	cd deploy/images && GOWORK=off go run . -out '$(CURDIR)/dist/images' -platforms '$(PLATFORMS)' -registry '$(REGISTRY)' $(IMAGES)
+
+.PHONY: dist
+dist: ## Build static, stripped, reproducible linux/amd64 binaries into dist/ with their SHA-256 sums
 	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w' -o dist/ \
 		./services/peppasync ./test/sim/peppasync-sim
 	cd dist && sha256sum peppasync peppasync-sim | tee SHA256SUMS

@@ -343,7 +343,14 @@ func required(c *cobra.Command, flag string) {
 	}
 }
 
+// linkedVersion is what the linker sets it to in images: their tag. Nothing else
+// changes it.
+var linkedVersion string
+
 func version() string {
+	if linkedVersion != "" {
+		return linkedVersion
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}

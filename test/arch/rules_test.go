@@ -264,11 +264,14 @@ const (
 	assembly
 	command
 	judge
+	delivery
 )
 
 func layerOf(folder string) int {
 	service := serviceOf(folder)
 	switch {
+	case within(folder, "deploy"):
+		return delivery
 	case within(folder, "test"):
 		return judge
 	case within(folder, "services/peppasync"):
