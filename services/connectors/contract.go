@@ -184,6 +184,20 @@ const (
 	OperationPutWebhook = "putWebhook"
 )
 
+// KeyOfSources is the key of what ingest asks sources: one question at a time, behind each
+// other. NATS lets ingest publish deliveries under no other, and orders have other keys.
+const KeyOfSources = "reconcile"
+
+// AsksSource reports whether an operation only asks a source for orders and looks after
+// its webhooks, which is all that may be asked under KeyOfSources.
+func AsksSource(operation string) bool {
+	switch operation {
+	case OperationReadOrder, OperationListOrders, OperationListWebhooks, OperationPutWebhook:
+		return true
+	}
+	return false
+}
+
 // CodeNoRight is the cause where the account's credentials are in order, and may not
 // do what they are used for.
 const CodeNoRight = "no-right"

@@ -20,8 +20,9 @@ const (
 
 func newApply() *cobra.Command {
 	var (
-		files, nats, creds string
-		topology           bus.Topology
+		files    string
+		nats     server
+		topology bus.Topology
 	)
 	c := &cobra.Command{
 		Use:     "apply -f DIR --nats URL",
@@ -36,7 +37,7 @@ func newApply() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b, err := connect(c, "apply", nats, creds)
+			b, err := connect(c, "apply", nats)
 			if err != nil {
 				return err
 			}
@@ -58,7 +59,7 @@ func newApply() *cobra.Command {
 	f.IntVar(&topology.Replicas, "replicas", 1, "copies of each stream: 3 on a cluster of three")
 	f.Int64Var(&topology.StoreBytes, "store-bytes", 0,
 		"what NATS may store in all, its max_file_store: senders are then asked to come again before the rest has no room (default: as told before)")
-	registerNATS(c, &nats, &creds)
+	nats.register(c)
 	required(c, "files")
 	return c
 }

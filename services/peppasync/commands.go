@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,7 +17,6 @@ import (
 
 	"github.com/peppasync/peppasync/services/connectors/systems"
 	"github.com/peppasync/peppasync/services/ingest"
-	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/catalog"
 	"github.com/peppasync/peppasync/services/internal/secrets"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
@@ -40,7 +40,7 @@ One process a role: peppasync apply -f DIR --nats URL, then each role with --nat
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
 	root.AddCommand(
-		newUp(), newApply(), newValidate(), newNATS(), newConnectors(), newHolds(), newRelease(), newReplay(), newImport(), newSources(),
+		newUp(), newApply(), newValidate(), newNATS(), newConnectors(), newHolds(), newRelease(), newReplay(), newImport(), newSources(), newBootstrap(),
 	)
 	for _, role := range up.Roles() {
 		root.AddCommand(newRole(role))
@@ -51,12 +51,16 @@ One process a role: peppasync apply -f DIR --nats URL, then each role with --nat
 // shared are the flags that every process has.
 type shared struct {
 	secretsDir, logFormat, logLevel, otlp, metrics, owner string
+	// kubernetes: secrets are those of the pod's namespace.
+	kubernetes bool
 }
 
 func (s *shared) register(c *cobra.Command) {
 	flags := c.Flags()
 	flags.StringVar(&s.secretsDir, "secrets-dir", "",
 		"folder with one folder for each secret and one file for each key; the environment (PEPPASYNC_SECRET_<NAME>_<KEY>) is read too")
+	flags.BoolVar(&s.kubernetes, "secrets-kubernetes", false,
+		"secrets are those of this pod's namespace, each granted to its ServiceAccount by name; read from the API server, at most 10 s old")
 	flags.StringVar(&s.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&s.otlp, "otlp-endpoint", "",
@@ -82,6 +86,10 @@ func (s *shared) environment(ctx context.Context, service string, stderr io.Writ
 	if s.logFormat != "text" && s.logFormat != "json" {
 		return up.Environment{}, nil, fmt.Errorf("--log-format is %q, it must be text or json", s.logFormat)
 	}
+	resolver, err := s.resolver()
+	if err != nil {
+		return up.Environment{}, nil, err
+	}
 	observed, err := telemetry.Setup(ctx, telemetry.Options{
 		Service: service, Version: version(), OTLPEndpoint: s.otlp, Prometheus: s.metrics != "",
 	})
@@ -93,10 +101,6 @@ func (s *shared) environment(ctx context.Context, service string, stderr io.Writ
 	if err != nil {
 		return up.Environment{}, nil, err
 	}
-	resolver := secrets.Environment(os.Environ())
-	if s.secretsDir != "" {
-		resolver = secrets.Chain(secrets.Directory(s.secretsDir), resolver)
-	}
 	end := func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
@@ -104,6 +108,24 @@ func (s *shared) environment(ctx context.Context, service string, stderr io.Writ
 		_ = observed.Shutdown(last) // the collector is away: nobody is left to tell
 	}
 	return up.Environment{Owner: s.owner, Secrets: resolver, Telemetry: observed, Logger: logger}, end, nil
+}
+
+// resolver returns where the secrets are read. The environment comes last in any case.
+func (s *shared) resolver() (secrets.Resolver, error) {
+	environment := secrets.Environment(os.Environ())
+	switch {
+	case s.kubernetes && s.secretsDir != "":
+		return nil, errors.New("--secrets-kubernetes and --secrets-dir are two places for the same secrets; give one")
+	case s.kubernetes:
+		cluster, err := secrets.InCluster()
+		if err != nil {
+			return nil, fmt.Errorf("--secrets-kubernetes: %w", err)
+		}
+		return secrets.Chain(secrets.Kubernetes(cluster), environment), nil
+	case s.secretsDir != "":
+		return secrets.Chain(secrets.Directory(s.secretsDir), environment), nil
+	}
+	return environment, nil
 }
 
 func newUp() *cobra.Command {
@@ -207,7 +229,7 @@ func writeReady(path string, a addresses) error {
 func newRole(role up.Role) *cobra.Command {
 	var (
 		flags              shared
-		nats, creds        string
+		nats               server
 		listen, rpc, ready string
 		monitor            string
 	)
@@ -238,11 +260,13 @@ Runs this role alone. The streams and the catalog must be there: make them with
 					return fmt.Errorf("--ready-file: %w", err)
 				}
 			}
-			return role.Run(c.Context(), bus.Options{URL: nats, Credentials: creds, MonitorURL: monitor}, e)
+			connect := nats.options()
+			connect.MonitorURL = monitor
+			return role.Run(c.Context(), connect, e)
 		},
 	}
 	flags.register(c)
-	registerNATS(c, &nats, &creds)
+	nats.register(c)
 	switch role.Name {
 	case ingest.Role:
 		registerPrograms(c, "grpc-listen", &rpc)
@@ -297,12 +321,6 @@ func boundMemory() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(dispatcherMemory)
 	}
-}
-
-func registerNATS(c *cobra.Command, nats, creds *string) {
-	c.Flags().StringVar(nats, "nats", "", "URL of NATS, such as nats://nats:4222; of a cluster all, separated by commas (required)")
-	c.Flags().StringVar(creds, "nats-credentials", "", "file with NATS credentials")
-	required(c, "nats")
 }
 
 func newValidate() *cobra.Command {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -22,7 +21,6 @@ import (
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/order"
-	"github.com/peppasync/peppasync/services/internal/telemetry"
 	logicgate "github.com/peppasync/peppasync/services/logic-gate"
 )
 
@@ -54,8 +52,9 @@ type held struct {
 
 func newHolds() *cobra.Command {
 	var (
-		nats, creds, format string
-		all                 bool
+		format string
+		nats   server
+		all    bool
 	)
 	c := &cobra.Command{
 		Use:   "holds --nats URL",
@@ -72,7 +71,7 @@ since, is not shown. Let one go with "peppasync release".
 			if err != nil {
 				return err
 			}
-			b, err := connect(c, "holds", nats, creds)
+			b, err := connect(c, "holds", nats)
 			if err != nil {
 				return err
 			}
@@ -87,24 +86,10 @@ since, is not shown. Let one go with "peppasync release".
 			return write(c.OutOrStdout(), found)
 		},
 	}
-	registerNATS(c, &nats, &creds)
+	nats.register(c)
 	c.Flags().StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	c.Flags().BoolVar(&all, "all", false, "also calls that no order asked for: stock, texts; their roles ask for them anew by themselves")
 	return c
-}
-
-// connect returns a bus whose server answers.
-func connect(c *cobra.Command, name, nats, creds string) (*bus.Bus, error) {
-	log := telemetry.NewLogger(c.ErrOrStderr(), "text", slog.LevelWarn)
-	b, err := bus.Connect(c.Context(), bus.Options{URL: nats, Credentials: creds, Name: name, Logger: log})
-	if err != nil {
-		return nil, err
-	}
-	if err := awaitNATS(c.Context(), b); err != nil {
-		b.Close()
-		return nil, err
-	}
-	return b, nil
 }
 
 // holds returns what is in the Error Hold and was not settled since, oldest first.

@@ -14,6 +14,7 @@ import (
 func newNATS() *cobra.Command {
 	var (
 		data, listen, monitor, ready string
+		security                     string
 		member                       up.Cluster
 		maxStore                     int64
 	)
@@ -21,8 +22,8 @@ func newNATS() *cobra.Command {
 		Use:   "nats",
 		Short: "Serve the embedded NATS alone, for roles that run as processes of their own",
 		Long: `Serves the NATS that "peppasync up" has inside: one server that writes through
-to disk. It has no users and no TLS, so let it listen on loopback, or in a
-network that nobody else is in.
+to disk. Without --security it has no users and no TLS, so let it listen on
+loopback, or in a network that nobody else is in.
 
 With --cluster it is a member of a cluster. Three on three machines go on where
 one is lost: calls pause for at most 10 s, and nothing that was stored is
@@ -55,7 +56,7 @@ members start on empty --data.`,
 				log = log.With("node", cluster.Member)
 			}
 			return up.RunNATS(c.Context(), up.NATSConfig{
-				Data: data, Listen: listen, Monitor: monitor, Cluster: cluster, MaxStore: maxStore, Logger: log,
+				Data: data, Listen: listen, Monitor: monitor, Cluster: cluster, Security: security, MaxStore: maxStore, Logger: log,
 				Ready: func(at up.Served) {
 					log.Info("serving", "nats", at.URL, "data", data)
 					if err := writeReady(ready, addresses{NATS: at.URL, Monitor: at.Monitor}); err != nil {
@@ -74,6 +75,8 @@ members start on empty --data.`,
 	f.StringVar(&member.Member, "name", "", "its own name in the cluster, which no other member has; it must stay the same on its --data")
 	f.StringVar(&member.Listen, "cluster-listen", "", "where the other members connect, such as 10.0.0.1:6222")
 	f.StringSliceVar(&member.Routes, "routes", nil, "where the members of the cluster connect to each other, separated by commas; its own may be among them")
+	f.StringVar(&security, "security", "",
+		"folder that \"peppasync bootstrap --dir\" made: it serves by TLS, and its users alone (default: everybody)")
 	f.Int64Var(&maxStore, "max-store", 0, "most bytes on disk (default: 80% of what is free)")
 	f.StringVar(&ready, "ready-file", "", "file to write the addresses to, as JSON, once it serves; a cluster may still wait for most of its members then")
 	return c

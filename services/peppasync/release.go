@@ -39,9 +39,10 @@ type wanted struct {
 
 func newRelease() *cobra.Command {
 	var (
-		nats, creds, resolved string
-		all                   bool
-		asked                 wanted
+		nats     server
+		resolved string
+		all      bool
+		asked    wanted
 	)
 	c := &cobra.Command{
 		Use:   "release ORDER|DELIVERY --nats URL --reason TEXT",
@@ -71,7 +72,7 @@ what a person has entered by hand.
 			if err := asked.check(all, resolved); err != nil {
 				return err
 			}
-			b, err := connect(c, "release", nats, creds)
+			b, err := connect(c, "release", nats)
 			if err != nil {
 				return err
 			}
@@ -79,7 +80,7 @@ what a person has entered by hand.
 			return release(c, b, asked)
 		},
 	}
-	registerNATS(c, &nats, &creds)
+	nats.register(c)
 	f := c.Flags()
 	f.StringVar(&asked.reason, "reason", "", "why it may go now (required)")
 	f.StringVar(&asked.by, "by", userName(), "who lets it go")

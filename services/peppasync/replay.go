@@ -19,7 +19,8 @@ import (
 
 func newReplay() *cobra.Command {
 	var (
-		nats, creds, format  string
+		nats                 server
+		format               string
 		since, until, filter string
 		yes, dryRun          bool
 		asked                = replay{pace: defaultPace()}
@@ -57,7 +58,7 @@ put in again by another replay.
 			if err != nil {
 				return err
 			}
-			b, err := connect(c, "replay", nats, creds)
+			b, err := connect(c, "replay", nats)
 			if err != nil {
 				return err
 			}
@@ -69,7 +70,7 @@ put in again by another replay.
 			return errors.Join(write(c.OutOrStdout(), report), err)
 		},
 	}
-	registerNATS(c, &nats, &creds)
+	nats.register(c)
 	f := c.Flags()
 	f.StringVar(&asked.connector, "connector", "", "the Connector that the events came in by (required)")
 	f.StringVar(&since, "since", "", "from when on they came in (required)")

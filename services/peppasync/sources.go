@@ -44,7 +44,10 @@ type webhookLine struct {
 }
 
 func newSources() *cobra.Command {
-	var nats, creds, format string
+	var (
+		format string
+		nats   server
+	)
 	c := &cobra.Command{
 		Use:   "sources --nats URL",
 		Short: "Show what came in from each source, and what its webhooks missed",
@@ -65,7 +68,7 @@ need, where spec.webhook.address says where they are to be sent.`,
 			if !ok {
 				return fmt.Errorf("--output is %q, it must be table, json or yaml", format)
 			}
-			b, err := connect(c, "sources", nats, creds)
+			b, err := connect(c, "sources", nats)
 			if err != nil {
 				return err
 			}
@@ -78,7 +81,7 @@ need, where spec.webhook.address says where they are to be sent.`,
 			return write(c.OutOrStdout(), linesOf(reports, now), now)
 		},
 	}
-	registerNATS(c, &nats, &creds)
+	nats.register(c)
 	c.Flags().StringVarP(&format, "output", "o", "table", "table, json or yaml")
 	return c
 }

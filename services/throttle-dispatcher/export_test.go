@@ -86,3 +86,6 @@ func (t *Together) Waiting() int {
 
 // OnBus are the records on the bus itself.
 func OnBus(b *bus.Bus) Records { return busRecords{b} }
+
+// MayAsk reports whether a delivery may be on a subject.
+var MayAsk = mayAsk

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/run"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
@@ -117,6 +118,11 @@ func (w *worker) take(ctx context.Context, m *bus.Incoming) {
 			"subject", m.Subject, "sequence", m.Sequence, "error", err)
 		return
 	}
+	if !mayAsk(m.Subject, d) {
+		w.log.ErrorContext(ctx, "a message of DISPATCH asks for what nobody may ask under its subject; it is left in the stream",
+			"subject", m.Subject, "sequence", m.Sequence, "operation", d.GetOperation())
+		return
+	}
 	id := d.GetId()
 	if known, ok := w.jobs[id]; ok {
 		if known.waiting {
@@ -132,6 +138,16 @@ func (w *worker) take(ctx context.Context, m *bus.Incoming) {
 	j.parent = trace.SpanContextFromContext(m.Context(ctx))
 	w.admit(ctx, j, queue.Item[*job]{ID: id, Key: d.GetKey(), Lane: d.GetLane(), Sequence: m.Sequence, Since: m.Time, Value: j})
 	w.follow(d.GetKey())
+}
+
+// mayAsk reports whether a delivery says the same as the subject that it is on, and
+// asks for no more than may be asked there: a subject is what NATS lets a role publish
+// on, and ingest, which the internet reaches, may only ask sources for what they have.
+func mayAsk(subject string, d *dispatchv1.Delivery) bool {
+	if subject != bus.DispatchSubject(d.GetConnector(), d.GetLane(), d.GetKey(), d.GetId()) {
+		return false
+	}
+	return d.GetKey() != connectors.KeyOfSources || connectors.AsksSource(d.GetOperation())
 }
 
 // admit puts a delivery in line, with what the ledger knows of it, or finishes it

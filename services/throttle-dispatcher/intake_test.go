@@ -7,6 +7,8 @@ import (
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	throttledispatcher "github.com/peppasync/peppasync/services/throttle-dispatcher"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 )
 
 func concurrencyOf(calls int64) v1alpha1.Limit {
@@ -66,5 +68,32 @@ func TestAStreamOfDeliveriesFillsBlocks(t *testing.T) {
 	t.Logf("%d claims in %d blocks", claims, blocks)
 	if claims != orders || blocks > orders/4 {
 		t.Errorf("%d claims are in %d blocks, want %d in at most %d", claims, blocks, orders, orders/4)
+	}
+}
+
+// What NATS lets ingest publish on is one key of every connector, so that what is under
+// it must not be an order's call, and nothing under it may pass for another's.
+func TestASubjectSaysWhatMayBeAsked(t *testing.T) {
+	delivery := func(key, operation string) *dispatchv1.Delivery {
+		return &dispatchv1.Delivery{Id: "d", Connector: "erp", Lane: "bulk", Key: key, Operation: operation}
+	}
+	for name, test := range map[string]struct {
+		subject string
+		asks    *dispatchv1.Delivery
+		want    bool
+	}{
+		"an order's call":                        {"dispatch.v1.erp.bulk.shop_1.d", delivery("shop_1", "upsertSalesOrder"), true},
+		"a list for ingest":                      {"dispatch.v1.erp.bulk.reconcile.d", delivery("reconcile", "listOrders"), true},
+		"webhooks for ingest":                    {"dispatch.v1.erp.bulk.reconcile.d", delivery("reconcile", "putWebhook"), true},
+		"an order's call under the key":          {"dispatch.v1.erp.bulk.reconcile.d", delivery("reconcile", "upsertSalesOrder"), false},
+		"a text under the key":                   {"dispatch.v1.erp.bulk.reconcile.d", delivery("reconcile", "sendMessage"), false},
+		"an order's call that hides its subject": {"dispatch.v1.erp.bulk.reconcile.d", delivery("shop_1", "upsertSalesOrder"), false},
+		"another connector's":                    {"dispatch.v1.wms.bulk.shop_1.d", delivery("shop_1", "upsertSalesOrder"), false},
+		"another lane's":                         {"dispatch.v1.erp.express.shop_1.d", delivery("shop_1", "upsertSalesOrder"), false},
+		"another's id":                           {"dispatch.v1.erp.bulk.shop_1.e", delivery("shop_1", "upsertSalesOrder"), false},
+	} {
+		if got := throttledispatcher.MayAsk(test.subject, test.asks); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
 	}
 }

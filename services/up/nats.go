@@ -19,6 +19,8 @@ type NATSConfig struct {
 	Monitor string
 	// Cluster makes it a member of one; nil for a server alone.
 	Cluster *Cluster
+	// Security is the folder of "peppasync bootstrap --dir", empty for everybody.
+	Security string
 	// MaxStore bounds the bytes on disk; 0 for 80% of what is free.
 	MaxStore int64
 	Logger   *slog.Logger
@@ -33,7 +35,7 @@ type Served struct{ URL, Monitor string }
 // of their own, until ctx is done.
 func RunNATS(ctx context.Context, c NATSConfig) error {
 	server, err := embed.Start(context.WithoutCancel(ctx), embed.Options{
-		DataDir: c.Data, Listen: c.Listen, Monitor: c.Monitor, Cluster: c.Cluster, MaxStore: c.MaxStore, Logger: c.Logger,
+		DataDir: c.Data, Listen: c.Listen, Monitor: c.Monitor, Cluster: c.Cluster, Security: c.Security, MaxStore: c.MaxStore, Logger: c.Logger,
 	})
 	if err != nil {
 		return err

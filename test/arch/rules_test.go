@@ -42,6 +42,7 @@ var purePackages = []string{
 	"services/logic-gate/internal/plan",
 	"services/ingest/internal/submission",
 	"services/peppasync/internal/orderfile",
+	"services/peppasync/internal/permission",
 	"services/notifier/internal/message",
 	"services/internal/order",
 	"services/internal/fault",

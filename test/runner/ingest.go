@@ -27,7 +27,7 @@ func (p *Product) StartIngest(ctx context.Context, i int) error {
 		}
 		p.doors = append(p.doors, address)
 	}
-	arguments := append([]string{"ingest", "--listen", p.doors[i]}, p.flags()...)
+	arguments := append([]string{"ingest", "--listen", p.doors[i]}, p.flags("ingest")...)
 	if p.Without {
 		arguments = append(arguments, "--nats-monitor", p.monitors())
 	}

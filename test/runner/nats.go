@@ -37,6 +37,12 @@ func (p *Product) startNATS(ctx context.Context) error {
 			p.nodes = append(p.nodes, n)
 		}
 	}
+	if p.Secured {
+		// As often as it starts: what is there stays.
+		if err := p.command(ctx, "bootstrap", "--dir", p.security(), "--host", "127.0.0.1"); err != nil {
+			return err
+		}
+	}
 	for i := range p.nodes {
 		if err := p.StartNode(ctx, i); err != nil {
 			return err
@@ -56,12 +62,26 @@ func (p *Product) StartNode(ctx context.Context, i int) error {
 	if p.Nodes > 0 {
 		arguments = append(arguments, "--cluster", "orders", "--name", member(i), "--cluster-listen", n.route, "--routes", p.routes())
 	}
+	if p.Secured {
+		arguments = append(arguments, "--security", p.security())
+	}
 	started, err := start(ctx, p.Binary, p.Log, arguments...)
 	if err != nil {
 		return err
 	}
 	n.process = started
 	return nil
+}
+
+// security is the folder of certificates and keys of a product that is Secured.
+func (p *Product) security() string { return p.Data + ".security" }
+
+// identity is how one of the users signs in, no flags where everybody may.
+func (p *Product) identity(user string) []string {
+	if !p.Secured {
+		return nil
+	}
+	return []string{"--nats-ca", filepath.Join(p.security(), "ca", "ca.crt"), "--nats-nkey", filepath.Join(p.security(), user, "nkey")}
 }
 
 func member(i int) string { return fmt.Sprint("node-", i) }

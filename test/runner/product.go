@@ -29,6 +29,9 @@ type Product struct {
 	Arguments []string
 	// Apart runs NATS and each role as processes of their own.
 	Apart bool
+	// Secured has NATS speak TLS and each role sign in, apart, with a key of its own that
+	// may do on the bus what the role does.
+	Secured bool
 	// Without leaves the roles behind ingest out, apart: what is taken in stays as it
 	// is.
 	Without bool
@@ -142,7 +145,7 @@ func (p *Product) apart(ctx context.Context) error {
 // behind starts the roles behind ingest.
 func (p *Product) behind(ctx context.Context) error {
 	for _, role := range roles {
-		started, err := start(ctx, p.Binary, p.Log, append([]string{role}, p.flags()...)...)
+		started, err := start(ctx, p.Binary, p.Log, append([]string{role}, p.flags(role)...)...)
 		if err != nil {
 			return err
 		}
@@ -157,13 +160,14 @@ func (p *Product) behind(ctx context.Context) error {
 	return nil
 }
 
-// flags are those of every role that runs apart.
-func (p *Product) flags() []string {
-	return p.flagsWith(p.URL())
+// flags are those of a role that runs apart.
+func (p *Product) flags(role string) []string {
+	return p.flagsWith(role, p.URL())
 }
 
-func (p *Product) flagsWith(nats string) []string {
-	return append([]string{"--nats", nats, "--secrets-dir", p.Secrets}, p.Arguments...)
+func (p *Product) flagsWith(role, nats string) []string {
+	flags := append([]string{"--nats", nats, "--secrets-dir", p.Secrets}, p.identity(role)...)
+	return append(flags, p.Arguments...)
 }
 
 // ready starts a process and reads the file that it writes when it is ready.

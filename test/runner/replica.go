@@ -35,13 +35,19 @@ func (p *Product) running() []*process {
 // Apply gives the files to a product whose roles run apart, and which does not watch
 // them.
 func (p *Product) Apply(ctx context.Context) error {
-	apply, err := start(ctx, p.Binary, p.Log, append([]string{"apply", "-f", p.Files, "--nats", p.URL()}, p.topology()...)...)
+	arguments := append([]string{"apply", "-f", p.Files, "--nats", p.URL()}, p.topology()...)
+	return p.command(ctx, append(arguments, p.identity("admin")...)...)
+}
+
+// command runs one of the product's commands to its end.
+func (p *Product) command(ctx context.Context, arguments ...string) error {
+	command, err := start(ctx, p.Binary, p.Log, arguments...)
 	if err != nil {
 		return err
 	}
-	<-apply.ended
-	if apply.err != nil {
-		return apply.exit()
+	<-command.ended
+	if command.err != nil {
+		return command.exit()
 	}
 	return nil
 }
@@ -163,7 +169,7 @@ func (p *Product) StartReplica(ctx context.Context, i int) error {
 		known = known[:p.Known]
 	}
 	arguments := append([]string{"throttle-dispatcher", "--owner", p.owners[i], "--grpc-listen", p.told[i]},
-		p.flagsWith(urls(known))...)
+		p.flagsWith("throttle-dispatcher", urls(known))...)
 	started, err := start(ctx, p.Binary, p.Log, arguments...)
 	if err != nil {
 		return err

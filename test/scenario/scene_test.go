@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -36,8 +37,14 @@ func TestKilled(t *testing.T) {
 }
 
 // TestApart is a short scene with NATS and every role as a process of its own,
-// under the race detector, which costs pace and memory.
+// under the race detector, which costs pace and memory. Each signs in to NATS by its own
+// key, over TLS, and needs nothing that this does not allow.
 func TestApart(t *testing.T) {
-	stage := open(t, scene.Options{Script: scene.Saturday().Scaled(150), Binary: binary(t, true), Apart: true})
+	stage := open(t, scene.Options{Script: scene.Saturday().Scaled(150), Binary: binary(t, true), Apart: true, Secured: true})
+	t.Cleanup(func() {
+		if log := stage.Log(); strings.Contains(logOf(t, log), "denies a subject") {
+			t.Errorf("a role lacks a permission; see %s", log)
+		}
+	})
 	judge(t, stage, stage.Play(t.Context(), scene.Acts(), scene.NewView(t.Output(), false).Watch), "memory", "pace")
 }

@@ -5,6 +5,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,10 +38,18 @@ type Options struct {
 	// Name of the client; it is also its inbox prefix ("_INBOX_<name>"), so that
 	// permissions can be cut by role.
 	Name string
+	// Inbox takes the place of Name in that prefix, for several programs that one
+	// user's permissions are for. Empty for Name.
+	Inbox string
 	// InProcess connects without a socket, to an embedded server.
 	InProcess nats.InProcessConnProvider
 	// Credentials is the path of a credentials file (JWT and seed), or empty.
 	Credentials string
+	// CA is the path of the certificate that signs those of the servers, in PEM; with it
+	// nothing but TLS 1.3 is spoken. Empty for what the URL says.
+	CA string
+	// NKey is the path of a file with the seed of an nkey user, or empty.
+	NKey string
 	// MonitorURL is the base of the server's HTTP monitoring, such as
 	// "http://nats:8222", by which Healthy sees whether it syncs every write; of a
 	// cluster those of all its servers, separated by commas. Clients cannot see that
@@ -94,7 +103,7 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 	}
 	options := []nats.Option{
 		nats.Name(o.Name),
-		nats.CustomInboxPrefix("_INBOX_" + token(o.Name)),
+		nats.CustomInboxPrefix("_INBOX_" + token(cmp.Or(o.Inbox, o.Name))),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
@@ -113,9 +122,11 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		nats.ErrorHandler(b.onError),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 	}
-	if o.Credentials != "" {
-		options = append(options, nats.UserCredentials(o.Credentials))
+	secure, own, err := o.security(b.log)
+	if err != nil {
+		return nil, err
 	}
+	options = append(options, secure...)
 	if o.InProcess != nil {
 		options = append(options, nats.InProcessServer(o.InProcess))
 		if local, tells := o.InProcess.(interface{ SyncAlways() bool }); tells {
@@ -132,6 +143,9 @@ func Connect(ctx context.Context, o Options) (*Bus, error) {
 		return nil, fmt.Errorf("bus: connect: %w", err)
 	}
 	b.nc, b.js = nc, js
+	if own != nil {
+		own.belongsTo(nc)
+	}
 	if nc.IsConnected() {
 		// The handler says so too, a moment later.
 		b.clustered.Store(nc.ConnectedClusterName() != "")

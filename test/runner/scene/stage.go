@@ -25,6 +25,8 @@ type Options struct {
 	Arguments []string
 	// Apart runs each role as a process of its own.
 	Apart bool
+	// Secured has each of them sign in to NATS with a key of its own, over TLS.
+	Secured bool
 	// Overrides change the manifests beyond the script's own changes.
 	Overrides runner.Overrides
 }
@@ -83,7 +85,7 @@ func (s *Stage) start(ctx context.Context, o Options) error {
 	}
 	s.Product = &runner.Product{
 		Binary: o.Binary, Files: s.Files(), Secrets: secretsDir, Data: filepath.Join(o.Folder, "data"),
-		Arguments: o.Arguments, Apart: o.Apart, Log: s.log,
+		Arguments: o.Arguments, Apart: o.Apart, Secured: o.Secured, Log: s.log,
 	}
 	if err := s.Product.Start(ctx); err != nil {
 		return fmt.Errorf("%w; its log is %s", err, s.Log())

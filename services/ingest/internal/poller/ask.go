@@ -55,7 +55,7 @@ func isRefusal(err error) bool {
 func (s *source) ask(ctx context.Context, operation string, arguments *structpb.Struct) (*dispatchv1.Result, error) {
 	expires := time.Now().Add(max(minExpiry, s.spec.Reconcile.Every.Duration))
 	d := &dispatchv1.Delivery{
-		Id: rand.Text(), Connector: s.name, Lane: s.spec.Reconcile.Lane, Key: "reconcile_" + s.name, Operation: operation, Requester: Requester,
+		Id: rand.Text(), Connector: s.name, Lane: s.spec.Reconcile.Lane, Key: connectors.KeyOfSources, Operation: operation, Requester: Requester,
 		CreatedAt: timestamppb.Now(), ExpiresAt: timestamppb.New(expires), Content: &dispatchv1.Delivery_Arguments{Arguments: arguments},
 	}
 	data, err := proto.Marshal(d)

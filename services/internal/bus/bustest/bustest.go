@@ -3,10 +3,13 @@
 package bustest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +32,7 @@ type settings struct {
 	maxStore  int64
 	log       *slog.Logger
 	configure func(*server.Options)
+	security  string
 }
 
 // WithTopology replaces the default of two shards each.
@@ -42,6 +46,12 @@ func WithTCP() Option { return func(s *settings) { s.listen = "127.0.0.1:0" } }
 
 // WithLogger receives the logs of the server and of the connections.
 func WithLogger(log *slog.Logger) Option { return func(s *settings) { s.log = log } }
+
+// WithSecurity serves on a free port of loopback, by TLS, the users of a folder that
+// bootstrap made. Bus and Connect sign in as its admin unless they are told otherwise.
+func WithSecurity(folder string) Option {
+	return func(s *settings) { s.security, s.listen = folder, "127.0.0.1:0" }
+}
 
 // WithServerOptions changes the server's own options, such as its users.
 func WithServerOptions(change func(*server.Options)) Option {
@@ -113,7 +123,13 @@ func (s *Server) Bus(t testing.TB) *bus.Bus {
 // URL. It ends with the test.
 func (s *Server) Connect(t testing.TB, o bus.Options) *bus.Bus {
 	t.Helper()
-	if o.URL == "" && o.InProcess == nil {
+	switch {
+	case s.settings.security != "":
+		o.URL, o.CA = cmp.Or(o.URL, "tls://"+s.address), cmp.Or(o.CA, filepath.Join(s.settings.security, "ca", "ca.crt"))
+		if o.NKey == "" {
+			o.NKey, o.Inbox = filepath.Join(s.settings.security, "admin", "nkey"), "admin"
+		}
+	case o.URL == "" && o.InProcess == nil:
 		o.InProcess = s
 	}
 	if o.Logger == nil {
@@ -139,14 +155,14 @@ func (s *Server) StartAgain(t testing.TB) {
 	defer cancel()
 	running, err := embed.Start(ctx, embed.Options{
 		DataDir: s.dir, Listen: s.address, MaxStore: s.settings.maxStore,
-		Logger: s.settings.log, Configure: s.settings.configure,
+		Logger: s.settings.log, Configure: s.settings.configure, Security: s.settings.security,
 	})
 	if err != nil {
 		t.Fatalf("bustest: %v", err)
 	}
 	s.running = running
 	if url := running.URL(); url != "" {
-		s.address = url[len("nats://"):]
+		_, s.address, _ = strings.Cut(url, "://")
 	}
 }
 

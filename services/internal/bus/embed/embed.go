@@ -42,6 +42,9 @@ type Options struct {
 	// Cluster makes it a member of one; nil for a server alone. A member is ready
 	// before it has met the others: streams are served once most of them are there.
 	Cluster *Cluster
+	// Security is the folder of "peppasync bootstrap --dir": it is served over TLS, to its
+	// users alone. Empty for everybody.
+	Security string
 	// MaxStore bounds the bytes on disk; 0 takes 80% of what the disk has free,
 	// together with what the folder holds already.
 	MaxStore int64
@@ -186,6 +189,11 @@ func serverOptions(o Options) (*server.Options, error) {
 		if o.Listen == "" {
 			// It would wait for its clients' listener before it listens to members.
 			return nil, errors.New("embedded NATS: a member of a cluster needs a listen address for its clients")
+		}
+	}
+	if o.Security != "" {
+		if err := secure(options, o.Security); err != nil {
+			return nil, err
 		}
 	}
 	if o.Configure != nil {
