@@ -95,7 +95,7 @@ dist: ## Build static, stripped, reproducible linux/amd64 binaries into dist/ wi
 
 # A pinned tool is built again when its module or the compiler has changed.
 .PHONY: FORCE
-bin/golangci-lint bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen: bin/%: FORCE
+bin/golangci-lint bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen bin/helm: bin/%: FORCE
 	@key=$$({ go env GOVERSION; cat deploy/tools/$*/go.mod deploy/tools/$*/go.sum; } | sha256sum); \
 	if [[ ! -x $@ || "$$(cat bin/.$*.key 2>/dev/null)" != "$$key" ]]; then \
 		echo "building $@"; mkdir -p bin; \
