@@ -176,7 +176,7 @@ const (
 	// CodeNoRight: what else it is asked goes on. Package listing spells all of these.
 	OperationListOrders = "listOrders"
 	// OperationListWebhooks reads a page of the webhooks that the account sends.
-	// Arguments: {page}. Value: {webhooks: [{id, topic, address, active}], next}.
+	// Arguments: {page}. Value: {webhooks: [{id, topic, address, active, stale}], next}.
 	OperationListWebhooks = "listWebhooks"
 	// OperationPutWebhook makes a webhook, or mends and turns on the one that is named.
 	// Arguments: {id: "" for a new one, topic, address}. Reference: its id. What the sender
@@ -284,6 +284,17 @@ type Sealer interface {
 	// spec.webhook.secretRef resolves to. ErrSecret where a key is missing. Other
 	// requests come back as they are.
 	Seal(spec *v1alpha1.ConnectorSpec, call Call, request Request, webhook Secret) (Request, error)
+}
+
+// Unsealer is a Sealer whose replies show the secret of a webhook again, such as a list
+// of webhooks with the headers that each sends along. Only who has the secret can say
+// whether it is that of today.
+type Unsealer interface {
+	Sealer
+	// Unseal returns the reply without the secrets in it, and with what Read has to know
+	// of them. ErrSecret where a key is missing that is needed for that; other replies come
+	// back as they are.
+	Unseal(spec *v1alpha1.ConnectorSpec, call Call, reply Reply, webhook Secret) (Reply, error)
 }
 
 // Metered is a System whose replies tell in their bodies, too, what is left of the

@@ -57,8 +57,10 @@ func (w *worker) launch(ctx context.Context, f flight) {
 	if w.recalled == nil {
 		w.recalled, w.callOff = context.WithCancel(ctx)
 	}
-	client, connector, recalled := w.client, w.spec, w.recalled
-	fly := func() { w.outcomes <- w.fly(ctx, client, connector, f, recalled.Done()) }
+	client, system, connector, recalled := w.client, w.system, w.spec, w.recalled
+	fly := func() {
+		w.outcomes <- w.unseal(ctx, system, connector, w.fly(ctx, client, connector, f, recalled.Done()))
+	}
 	// Connecting may take its time, so it begins at once; but where connections are
 	// scarce, a call would hold one that a call before it could use.
 	wait := time.Duration(0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/fault"
 	"github.com/peppasync/peppasync/services/internal/secrets"
@@ -40,19 +41,48 @@ func (w *worker) seal(ctx context.Context, p prepared) prepared {
 }
 
 func (w *worker) sealed(ctx context.Context, sealer connectors.Sealer, p prepared) (connectors.Request, error) {
-	webhook := w.spec.Spec.Webhook
+	secret, err := w.webhookSecret(ctx, w.spec)
+	if err != nil {
+		return connectors.Request{}, err
+	}
+	request, err := sealer.Seal(&w.spec.Spec, p.call, p.request, secret)
+	if err != nil {
+		return connectors.Request{}, fmt.Errorf("secret %q: %w", w.spec.Spec.Webhook.SecretRef.Name, err)
+	}
+	return request, nil
+}
+
+func (w *worker) webhookSecret(ctx context.Context, connector *v1alpha1.Connector) (connectors.Secret, error) {
+	webhook := connector.Spec.Webhook
 	if webhook == nil {
-		return connectors.Request{}, fmt.Errorf("connector %s has no spec.webhook: %w", w.spec.Name, connectors.ErrSecret)
+		return nil, fmt.Errorf("connector %s has no spec.webhook: %w", connector.Name, connectors.ErrSecret)
 	}
 	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 	defer cancel()
 	secret, err := w.config.Secrets.Secret(ctx, webhook.SecretRef.Name)
 	if err != nil {
-		return connectors.Request{}, fmt.Errorf("secret %q: %w", webhook.SecretRef.Name, err)
+		return nil, fmt.Errorf("secret %q: %w", webhook.SecretRef.Name, err)
 	}
-	request, err := sealer.Seal(&w.spec.Spec, p.call, p.request, secret)
-	if err != nil {
-		return connectors.Request{}, fmt.Errorf("secret %q: %w", webhook.SecretRef.Name, err)
+	return secret, nil
+}
+
+// unseal has a reply that shows the secret of a webhook say whether it is today's,
+// before anybody reads it. Where the secret cannot be read the reply stays as it is, and
+// says nothing of that: the next look does.
+func (w *worker) unseal(ctx context.Context, system connectors.System, connector *v1alpha1.Connector, o outcome) outcome {
+	unsealer, ok := system.(connectors.Unsealer)
+	if !ok || o.lookUp || o.job == nil {
+		return o
 	}
-	return request, nil
+	reply, err := unsealer.Unseal(&connector.Spec, o.call, o.result.Reply, nil)
+	if errors.Is(err, connectors.ErrSecret) {
+		var secret connectors.Secret
+		if secret, err = w.webhookSecret(ctx, connector); err == nil {
+			reply, err = unsealer.Unseal(&connector.Spec, o.call, o.result.Reply, secret)
+		}
+	}
+	if err == nil {
+		o.result.Reply = reply
+	}
+	return o
 }

@@ -198,3 +198,33 @@ func TestAnEventComesBackWithTheOrderThatWasReadForIt(t *testing.T) {
 		t.Errorf("the cause of what is not there is %v", cause)
 	}
 }
+
+// Which secret the webhooks of a list show is said in the result, and no secret.
+func TestAListSaysWhichSecretItsWebhooksShow(t *testing.T) {
+	t.Parallel()
+	w, d := atShop(t)
+	const before = "the-key-before-this-one"
+	d.put("shop", map[string]string{"accessToken": "t"})
+	d.put("hook", map[string]string{"secret": hookKey, "previousSecret": before})
+	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.System = v1alpha1.SystemBigCommerce })
+	w.account.answer(func(rw http.ResponseWriter, _ *http.Request, _ string) int {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(rw, `{"data":[{"id":1,"scope":"store/order/*","destination":"https://a.example","headers":{"X-Peppasync-Token":%q},"is_active":true},`+
+			`{"id":2,"scope":"store/order/*","destination":"https://b.example","headers":{"X-Peppasync-Token":%q},"is_active":true}],"meta":{}}`, hookKey, before)
+		return http.StatusOK
+	})
+	w.start()
+	list := query("list")
+	list.Operation = connectors.OperationListWebhooks
+	list.Content = &dispatchv1.Delivery_Arguments{Arguments: listing.WebhooksArguments("")}
+	w.ask(list)
+	w.delivered(1)
+	result := w.resultOf(list)
+	page, err := listing.ParseWebhookPage(result.GetValue())
+	if err != nil || len(page.Webhooks) != 2 || page.Webhooks[0].Stale || !page.Webhooks[0].Active || !page.Webhooks[1].Stale || !page.Webhooks[1].Active {
+		t.Errorf("%+v, error %v, want the second to be stale; %v", page, err, result)
+	}
+	if text := result.String(); strings.Contains(text, hookKey) || strings.Contains(text, before) {
+		t.Errorf("the result tells a secret: %s", text)
+	}
+}

@@ -158,6 +158,28 @@ func startShops(t *testing.T, secret map[string]string) (*sim.World, *runner.Pro
 	return world, product
 }
 
+// lookAfterWebhooks stops the product and has it make and mend both shops' webhooks from
+// its next start on.
+func lookAfterWebhooks(t *testing.T, product *runner.Product) {
+	t.Helper()
+	if err := product.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(product.Files, "shops.yaml")
+	manifest, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shop := range []string{"store", "woo"} {
+		before := fmt.Sprintf("webhook: {secretRef: {name: %s-webhook}}", shop)
+		after := fmt.Sprintf("webhook: {secretRef: {name: %s-webhook}, address: %q}\n  reconcile: {every: 5s, overlap: 5s, lookBack: 1h}", shop, product.WebhookURL(shop))
+		manifest = bytes.ReplaceAll(manifest, []byte(before), []byte(after))
+	}
+	if err := os.WriteFile(file, manifest, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // at returns what the warehouse has of an order.
 func at(world *sim.World, shop string, id int64) (wms.Order, bool) {
 	order, ok := world.WMS.Orders()[fmt.Sprintf("%s-%d", shop, id)]
@@ -329,22 +351,7 @@ func TestWhatTwoShopsDoNotTell(t *testing.T) {
 		}
 		return true
 	}
-	if err := product.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(product.Files, "shops.yaml")
-	manifest, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, shop := range []string{"store", "woo"} {
-		before := fmt.Sprintf("webhook: {secretRef: {name: %s-webhook}}", shop)
-		after := fmt.Sprintf("webhook: {secretRef: {name: %s-webhook}, address: %q}\n  reconcile: {every: 5s, overlap: 5s, lookBack: 1h}", shop, product.WebhookURL(shop))
-		manifest = bytes.ReplaceAll(manifest, []byte(before), []byte(after))
-	}
-	if err := os.WriteFile(file, manifest, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	lookAfterWebhooks(t, product)
 	sell(5) // nobody is told
 	if err := product.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -399,5 +406,74 @@ func TestWhatTwoShopsDoNotTell(t *testing.T) {
 	}
 	if throttled := store.Report().QuotaThrottled; throttled != 0 {
 		t.Errorf("the quota refused %d calls", throttled)
+	}
+}
+
+// TestTheSecretOfAStoreChanges sells on while the secret changes that a store's webhooks
+// show. They are made anew with the new one, and no event is refused on the way, nor once
+// the old one is gone.
+func TestTheSecretOfAStoreChanges(t *testing.T) {
+	world, product := startShops(t, map[string]string{"secret": storeToken})
+	store := world.BigCommerce
+	lookAfterWebhooks(t, product)
+	if err := product.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const afterLease, scopes = 2 * time.Minute, 3
+	shows := func(secret string) func() bool {
+		return func() bool {
+			there := 0
+			for _, h := range store.Report().Hooks {
+				if h.IsActive && h.Destination == product.WebhookURL("store") && h.Headers["X-Peppasync-Token"] == secret {
+					there++
+				}
+			}
+			return there == scopes
+		}
+	}
+	until(t, afterLease, "the webhooks are made", shows(storeToken))
+	var ids []int64
+	sell := func() {
+		t.Helper()
+		order, err := store.SellOne(retail.Spec{Lines: []retail.Line{{SKU: "VIRAL-1", Quantity: 2}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, order.ID)
+	}
+	sell()
+	const next = "what-the-store-shows-next"
+	put := func(keys map[string]string) {
+		t.Helper()
+		if err := runner.WriteSecrets(product.Secrets, map[string]map[string]string{"store-webhook": keys}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(map[string]string{"previousSecret": storeToken}) // two files, and at no time is the old one in neither
+	put(map[string]string{"secret": next})
+	anew := shows(next)
+	until(t, afterLease, "the webhooks show the new one", func() bool {
+		if len(ids) < 40 {
+			sell()
+		}
+		return anew()
+	})
+	if err := store.WaitDelivered(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(product.Secrets, "store-webhook", "previousSecret")); err != nil {
+		t.Fatal(err)
+	}
+	sell()
+	until(t, afterLease, "the warehouse has every order", func() bool {
+		for _, id := range ids {
+			if _, ok := at(world, "store", id); !ok {
+				return false
+			}
+		}
+		return true
+	})
+	if report := store.Report(); report.Webhooks.Failures != 0 || report.Missed != 0 || len(report.Hooks) != scopes {
+		t.Errorf("%d webhooks were refused, %d orders missed; want none: %+v", report.Webhooks.Failures, report.Missed, report.Hooks)
 	}
 }

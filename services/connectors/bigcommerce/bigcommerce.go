@@ -10,13 +10,13 @@ import "github.com/peppasync/peppasync/services/connectors"
 type BigCommerce struct{}
 
 var (
-	_ connectors.Source = BigCommerce{}
-	_ connectors.Thin   = BigCommerce{}
-	_ connectors.Phased = BigCommerce{}
-	_ connectors.System = BigCommerce{}
-	_ connectors.Finder = BigCommerce{}
-	_ connectors.Prober = BigCommerce{}
-	_ connectors.Sealer = BigCommerce{}
+	_ connectors.Source   = BigCommerce{}
+	_ connectors.Thin     = BigCommerce{}
+	_ connectors.Phased   = BigCommerce{}
+	_ connectors.System   = BigCommerce{}
+	_ connectors.Finder   = BigCommerce{}
+	_ connectors.Prober   = BigCommerce{}
+	_ connectors.Unsealer = BigCommerce{}
 )
 
 const (

@@ -1,6 +1,7 @@
 package bigcommerce_test
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	_ "embed"
@@ -375,6 +376,56 @@ func TestAWebhookWithoutItsSecretDoesNotCountAsOn(t *testing.T) {
 		found := bigcommerce.BigCommerce{}.ReadFound(spec(), connectors.Lookup{Call: putCall}, r)
 		if (found.Presence == connectors.Present) != want {
 			t.Errorf("%s: found %v", headers, found.Presence)
+		}
+	}
+}
+
+// What each webhook of a list shows is said in place of it, and only by who has the secret.
+func TestAListSaysWhichSecretItsWebhooksShow(t *testing.T) {
+	both := connectors.Secret{"secret": "today", "previousSecret": "yesterday"}
+	client := connectors.Secret{"clientSecret": "client"}
+	for name, test := range map[string]struct {
+		headers       string
+		secret        connectors.Secret
+		active, stale bool
+	}{
+		"today's":                                  {`{"X-Peppasync-Token":"today"}`, both, true, false},
+		"today's, spelled by the store":            {`{"x-peppasync-token":"today","Other":"1"}`, both, true, false},
+		"yesterday's":                              {`{"X-Peppasync-Token":"yesterday"}`, both, true, true},
+		"yesterday's, and a gateway's key":         {`{"X-Peppasync-Token":"yesterday","Other":"1"}`, both, true, false},
+		"one of long ago":                          {`{"X-Peppasync-Token":"older"}`, both, false, false},
+		"yesterday's, which is not taken any more": {`{"X-Peppasync-Token":"yesterday"}`, connectors.Secret{"secret": "today"}, false, false},
+		"an empty one":                             {`{"X-Peppasync-Token":""}`, connectors.Secret{"secret": "today", "previousSecret": ""}, false, false},
+		"none":                                     {`null`, both, false, false},
+		"none, where the store's signature is known": {`null`, client, true, false},
+		"one that nobody asks for":                   {`{"X-Peppasync-Token":"older"}`, client, true, false},
+		"headers of another form":                    {`"none"`, both, true, false},
+		"one of another form":                        {`{"X-Peppasync-Token":5}`, both, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := `{"data":[{"id":9,"scope":"store/order/*","destination":"https://in.example/","headers":` + test.headers + `,"is_active":true}],"meta":{"pagination":{"current_page":1,"total_pages":2}}}`
+			r := connectors.Reply{Status: 200, Body: []byte(body)}
+			store := bigcommerce.BigCommerce{}
+			if _, err := store.Unseal(spec(), hookCall, r, nil); !errors.Is(err, connectors.ErrSecret) {
+				t.Errorf("without a secret: error %v, want ErrSecret", err)
+			}
+			said, err := store.Unseal(spec(), hookCall, r, test.secret)
+			if err != nil || strings.Contains(string(said.Body), "yesterday") || strings.Contains(string(said.Body), "older") {
+				t.Errorf("error %v, body %s, want one without a secret", err, said.Body)
+			}
+			page, err := listing.ParseWebhookPage(store.Read(spec(), hookCall, said).Value)
+			if err != nil || len(page.Webhooks) != 1 || page.Webhooks[0].Active != test.active || page.Webhooks[0].Stale != test.stale || page.Next != "2" {
+				t.Errorf("%+v, error %v, want active %v, stale %v", page, err, test.active, test.stale)
+			}
+		})
+	}
+	put, _ := bigcommerce.BigCommerce{}.Request(spec(), putCall)
+	if sealed, err := (bigcommerce.BigCommerce{}).Seal(spec(), putCall, put, client); err != nil || strings.Contains(string(sealed.Body), "headers") {
+		t.Errorf("error %v, body %s, want no header where the signature has to do", err, sealed.Body)
+	}
+	for _, r := range []connectors.Reply{{Status: 200, Body: []byte(`{"data":[5]}`)}, {Status: 200, Body: []byte(`x`)}, {Status: 500}, {Err: errors.New("reset")}} {
+		if said, err := (bigcommerce.BigCommerce{}).Unseal(spec(), hookCall, r, both); err != nil || !bytes.Equal(said.Body, r.Body) {
+			t.Errorf("%+v: %s, error %v, want it as it is", r, said.Body, err)
 		}
 	}
 }

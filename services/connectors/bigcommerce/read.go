@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -15,17 +14,6 @@ import (
 	"github.com/peppasync/peppasync/services/connectors/reply"
 	"github.com/peppasync/peppasync/services/internal/fault"
 )
-
-// shown is the webhook's secret as the store shows it with a webhook: it lists the
-// headers that each sends along.
-var shown = regexp.MustCompile(`(?i)"` + headerToken + `"\s*:\s*"(?:[^"\\]|\\.)*"?`)
-
-// withoutSecret returns a reply without it. What cannot be read is quoted in causes, which
-// are logged, kept and shown.
-func withoutSecret(r connectors.Reply) connectors.Reply {
-	r.Body = shown.ReplaceAll(r.Body, []byte(`"`+headerToken+`":"-"`))
-	return r
-}
 
 // Read reads a reply of the REST API.
 func (b BigCommerce) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r connectors.Reply) connectors.Answer {
@@ -208,12 +196,20 @@ type webhook struct {
 	IsActive    flag    `json:"is_active"`
 	// Headers are what it sends along, null for none.
 	Headers json.RawMessage `json:"headers"`
+	// Seal is what Unseal found of them, empty where it did not look.
+	Seal seal `json:"peppasync_seal"`
 }
 
 // works says that it is sent, and shows a secret: without one, which a person who makes a
 // webhook may leave out, all that it sends is refused until the store gives up on it, after
-// two days. Whether it is the right one only its deliveries show.
+// two days.
 func (w *webhook) works() bool {
+	switch w.Seal {
+	case sealNone:
+		return false
+	case sealToday, sealBefore, sealBeforeAmongOthers:
+		return bool(w.IsActive)
+	}
 	headers := map[string]json.RawMessage{}
 	if w.Headers == nil || json.Unmarshal(w.Headers, &headers) != nil {
 		return bool(w.IsActive) // the store does not say
@@ -245,7 +241,7 @@ func listWebhooks(r connectors.Reply) connectors.Answer {
 	var found listing.WebhookPage
 	for _, w := range list.Data {
 		found.Webhooks = append(found.Webhooks, listing.Webhook{
-			ID: string(w.ID), Topic: string(w.Scope), Address: string(w.Destination), Active: w.works(),
+			ID: string(w.ID), Topic: string(w.Scope), Address: string(w.Destination), Active: w.works(), Stale: w.Seal == sealBefore,
 		})
 	}
 	if at := list.Meta.Pagination; at.CurrentPage > 0 && at.CurrentPage < at.TotalPages {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -124,31 +123,6 @@ func putWebhook(call connectors.Call) (connectors.Request, error) {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Body = body
-	return request, nil
-}
-
-// Seal puts in the header by which the store shows that it is the sender.
-func (BigCommerce) Seal(_ *v1alpha1.ConnectorSpec, call connectors.Call, request connectors.Request, webhook connectors.Secret) (connectors.Request, error) {
-	if call.Operation != connectors.OperationPutWebhook || request.Method == http.MethodGet {
-		return request, nil
-	}
-	if webhook["secret"] == "" {
-		return connectors.Request{}, fmt.Errorf("%w: key \"secret\" is missing or empty", connectors.ErrSecret)
-	}
-	var body webhookBody
-	if err := json.Unmarshal(request.Body, &body); err != nil {
-		return connectors.Request{}, fmt.Errorf("the request holds no webhook: %w", err)
-	}
-	body.Headers = maps.Clone(body.Headers)
-	if body.Headers == nil {
-		body.Headers = make(map[string]string, 1)
-	}
-	body.Headers[headerToken] = webhook["secret"]
-	sealed, err := json.Marshal(body)
-	if err != nil {
-		return connectors.Request{}, fmt.Errorf("encode the webhook: %w", err)
-	}
-	request.Body = sealed
 	return request, nil
 }
 

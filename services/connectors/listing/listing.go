@@ -42,6 +42,9 @@ type Webhook struct {
 	// ID is the system's own.
 	ID, Topic, Address string
 	Active             bool
+	// Stale: it was made with the secret before today's. What it sends is taken for as
+	// long as that is, so it is to be put again.
+	Stale bool
 }
 
 // WebhookPage is what listWebhooks answers.
@@ -190,6 +193,9 @@ func (p WebhookPage) Value() *structpb.Struct {
 	for i, w := range p.Webhooks {
 		fields := w.Arguments()
 		fields.Fields["active"] = structpb.NewBoolValue(w.Active)
+		if w.Stale {
+			fields.Fields["stale"] = structpb.NewBoolValue(true)
+		}
 		webhooks[i] = structpb.NewStructValue(fields)
 	}
 	return object(map[string]*structpb.Value{
@@ -213,6 +219,7 @@ func ParseWebhookPage(value *structpb.Struct) (WebhookPage, error) {
 		}
 		page.Webhooks = append(page.Webhooks, Webhook{
 			ID: id, Topic: text(fields, "topic"), Address: text(fields, "address"), Active: fields.GetFields()["active"].GetBoolValue(),
+			Stale: fields.GetFields()["stale"].GetBoolValue(),
 		})
 	}
 	return page, nil

@@ -1,6 +1,8 @@
 package bigcommerce
 
 import (
+	"maps"
+
 	"github.com/peppasync/peppasync/test/sim/account"
 	"github.com/peppasync/peppasync/test/sim/outbox"
 )
@@ -34,9 +36,11 @@ type HookReport struct {
 	Scope       string `json:"scope"`
 	Destination string `json:"destination"`
 	IsActive    bool   `json:"isActive"`
-	Attempts    int    `json:"attempts"`
-	Delivered   int    `json:"delivered"`
-	Failures    int    `json:"failures"`
+	// Headers are what it sends along.
+	Headers   map[string]string `json:"headers,omitempty"`
+	Attempts  int               `json:"attempts"`
+	Delivered int               `json:"delivered"`
+	Failures  int               `json:"failures"`
 }
 
 // Report returns the state of the store now.
@@ -61,7 +65,7 @@ func (s *Store) Report() Report {
 	}
 	for _, h := range s.hooks {
 		r.Hooks = append(r.Hooks, HookReport{
-			ID: h.ID, Scope: h.Scope, Destination: h.Destination, IsActive: h.IsActive,
+			ID: h.ID, Scope: h.Scope, Destination: h.Destination, IsActive: h.IsActive, Headers: maps.Clone(h.Headers),
 			Attempts: h.attempts, Delivered: h.delivered, Failures: h.failures,
 		})
 	}

@@ -43,15 +43,19 @@ type Config struct {
 type Poller struct {
 	config Config
 	// run names this run of the process, in leases and counts.
-	run      string
-	grace    time.Duration
-	meters   meters
-	received received
+	run   string
+	grace time.Duration
+	// sealAfter is how long after a secret was seen to have changed webhooks are made with it:
+	// every replica of ingest has to know it by then, and each reads it again within a
+	// second.
+	sealAfter time.Duration
+	meters    meters
+	received  received
 }
 
 // New returns a poller that asks nobody until Run.
 func New(config Config) (*Poller, error) {
-	p := &Poller{config: config, run: rand.Text(), grace: reconcile.Grace}
+	p := &Poller{config: config, run: rand.Text(), grace: reconcile.Grace, sealAfter: 5 * time.Second}
 	p.received.byConnector = map[string]int64{}
 	var err error
 	p.meters, err = newMeters(config.Meter)

@@ -381,3 +381,33 @@ func TestWhatCameInIsCounted(t *testing.T) {
 		t.Error("what is no event has a connector")
 	}
 }
+
+// A webhook that shows the secret before today's works, and is put again under its own
+// topic, once every replica knows the new one, and after those that do not work.
+func TestAWebhookIsSealedAnew(t *testing.T) {
+	w := newWorld(t)
+	w.hooks = []listing.Webhook{
+		{ID: "all", Topic: "orders/*", Address: address, Active: true, Stale: true},
+		{ID: "theirs", Topic: "orders/create", Address: "https://other.example/hook", Active: true, Stale: true},
+	}
+	p := w.prepare()
+	p.sealAfter = 400 * time.Millisecond
+	began := time.Now()
+	w.run(p)
+	w.store.Replace(w.snapshot(50*time.Millisecond, address))
+	w.await("the one for all is put again", func() bool {
+		return slices.ContainsFunc(w.hooks, func(h listing.Webhook) bool { return h.ID == "all" && !h.Stale })
+	})
+	if took := time.Since(began); took < p.sealAfter {
+		t.Errorf("it was put after %s, before every replica can know the secret", took)
+	}
+	w.compared()
+	w.mu.Lock()
+	if n := w.asked[connectors.OperationPutWebhook]; n != 1 || len(w.hooks) != 2 || !w.hooks[0].Stale {
+		t.Errorf("%d webhooks were put, want the one: %+v", n, w.hooks)
+	}
+	w.mu.Unlock()
+	if record := w.record(); len(record.GetWebhooks()) != 3 || !record.GetWebhooks()[0].GetActive() || record.GetWebhooksProblem() != "" {
+		t.Errorf("%v", record)
+	}
+}

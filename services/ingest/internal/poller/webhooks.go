@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -66,8 +67,16 @@ func (s *source) mend(ctx context.Context, address string) (now []*sourcev1.Webh
 		return nil, 0, err
 	}
 	now, put := reconcile.Mend(reconcile.Needed(s.config.Set.Sources[string(s.spec.System)], s.taken), address, there, s.record.GetWebhooks())
+	// The others first: what is sent to them is refused or lost meanwhile.
+	slices.SortStableFunc(put, func(a, b listing.Webhook) int { return boolean(a.Stale) - boolean(b.Stale) })
 	var refused error
+	settled := false
 	for _, w := range put {
+		if w.Stale && !settled {
+			if settled, err = true, s.rest(ctx, s.sealAfter); err != nil {
+				return now, mended, err
+			}
+		}
 		result, err := s.ask(ctx, connectors.OperationPutWebhook, w.Arguments())
 		if isRefusal(err) {
 			refused = fmt.Errorf("webhook %s to %s: %w", w.Topic, address, err)
@@ -82,13 +91,25 @@ func (s *source) mend(ctx context.Context, address string) (now []*sourcev1.Webh
 				known.Id, known.Active, known.MendedAt = cmp.Or(result.GetReference(), w.ID), true, timestamppb.Now()
 			}
 		}
-		what := "was off or led elsewhere, and is mended"
-		if w.ID == "" {
-			what = "was missing, and is made"
+		switch {
+		case w.Stale:
+			s.log.InfoContext(ctx, "a webhook that flows need was made with the secret before this one, and has today's now",
+				"topic", w.Topic, "address", address)
+		case w.ID == "":
+			s.log.WarnContext(ctx, "a webhook that flows need was missing, and is made", "topic", w.Topic, "address", address)
+		default:
+			s.log.WarnContext(ctx, "a webhook that flows need was off, led elsewhere or showed no valid secret, and is mended",
+				"topic", w.Topic, "address", address)
 		}
-		s.log.WarnContext(ctx, "a webhook that flows need "+what, "topic", w.Topic, "address", address) //nolint:sloglint // one of two constants
 	}
 	return now, mended, refused
+}
+
+func boolean(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // listWebhooks returns all webhooks that the account sends.

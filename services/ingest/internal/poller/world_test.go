@@ -129,6 +129,12 @@ func (w *world) snapshot(every time.Duration, address string) *catalog.Snapshot 
 
 // start runs a poller; more than one may run.
 func (w *world) start() *Poller {
+	p := w.prepare()
+	w.run(p)
+	return p
+}
+
+func (w *world) prepare() *Poller {
 	p, err := New(Config{
 		Bus: w.bus, Catalog: w.store, Commit: w.commit, MaxEventBytes: 1 << 20,
 		Set:    connectors.Set{Systems: map[string]connectors.System{"Shopify": shopify.Shopify{}}, Sources: map[string]connectors.Source{"Shopify": w.source}},
@@ -137,7 +143,11 @@ func (w *world) start() *Poller {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p.grace = 300 * time.Millisecond
+	p.grace, p.sealAfter = 300*time.Millisecond, 100*time.Millisecond
+	return p
+}
+
+func (w *world) run(p *Poller) {
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { p.Run(ctx) })
@@ -145,7 +155,6 @@ func (w *world) start() *Poller {
 		stop()
 		running.Wait()
 	})
-	return p
 }
 
 // commit is ingest's.

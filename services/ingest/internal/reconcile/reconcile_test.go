@@ -319,6 +319,15 @@ func hook(id, topic, address string, active bool) listing.Webhook {
 	return listing.Webhook{ID: id, Topic: topic, Address: address, Active: active}
 }
 
+// again puts one that was stale.
+func again(topic, address string) listing.Webhook {
+	return listing.Webhook{ID: "1", Topic: topic, Address: address, Stale: true}
+}
+
+func stale(topic, address string) listing.Webhook {
+	return listing.Webhook{ID: "1", Topic: topic, Address: address, Active: true, Stale: true}
+}
+
 func TestWebhooksAreMendedAndOthersLeftAlone(t *testing.T) {
 	const here, old = "https://orders.example.com/v1/webhooks/shop", "https://old.example.com/v1/webhooks/shop"
 	mended := timestamppb.New(now)
@@ -338,6 +347,10 @@ func TestWebhooksAreMendedAndOthersLeftAlone(t *testing.T) {
 		"one found here that leads away":  {[]listing.Webhook{hook("1", "orders/create", old, true)}, []*sourcev1.Webhook{{Topic: "orders/create", Id: "1"}}, []listing.Webhook{{Topic: "orders/create", Address: here}}, ""},
 		"one made here, and another here": {[]listing.Webhook{hook("1", "orders/create", old, true), hook("2", "orders/create", here, true)}, []*sourcev1.Webhook{{Topic: "orders/create", Id: "1", MendedAt: mended}}, nil, "2"},
 		"one for all of orders":           {[]listing.Webhook{hook("1", "orders/*", here, true)}, nil, nil, "1"},
+		"one with the secret before":      {[]listing.Webhook{stale("orders/create", here)}, nil, []listing.Webhook{again("orders/create", here)}, "1"},
+		"one with it beside one of today": {[]listing.Webhook{stale("orders/create", here), hook("2", "orders/create", here, true)}, nil, []listing.Webhook{again("orders/create", here)}, "1"},
+		"one for all that has it":         {[]listing.Webhook{stale("orders/*", here)}, nil, []listing.Webhook{again("orders/*", here)}, "1"},
+		"somebody else's that has it":     {[]listing.Webhook{stale("orders/create", old), hook("2", "orders/create", here, true)}, nil, nil, "2"},
 		"one for all that is off":         {[]listing.Webhook{hook("1", "orders/*", here, false)}, nil, []listing.Webhook{{Topic: "orders/create", Address: here}}, ""},
 		"one for all, somewhere else":     {[]listing.Webhook{hook("1", "orders/*", old, true)}, nil, []listing.Webhook{{Topic: "orders/create", Address: here}}, ""},
 	} {
@@ -345,7 +358,9 @@ func TestWebhooksAreMendedAndOthersLeftAlone(t *testing.T) {
 		if diff := cmp.Diff(test.put, put); diff != "" {
 			t.Errorf("%s: put (-want +got):\n%s", name, diff)
 		}
-		if len(got) != 1 || got[0].GetId() != test.id || got[0].GetActive() != (len(test.put) == 0) {
+		// One that has the secret before today's works.
+		works := !slices.ContainsFunc(test.put, func(w listing.Webhook) bool { return !w.Stale })
+		if len(got) != 1 || got[0].GetId() != test.id || got[0].GetActive() != works {
 			t.Errorf("%s: %v, want id %q", name, got, test.id)
 		}
 	}

@@ -35,7 +35,8 @@ func Needed(source connectors.Source, taken []string) []string {
 // Mend compares the webhooks that there are with those that are needed at an address. It
 // returns the needed ones, and what to put: one for each topic that has none, and those
 // that are switched off, or were made by the engine and lead elsewhere now. Others are
-// somebody else's, and stay as they are.
+// somebody else's, and stay as they are. One that shows the secret before today's works,
+// and is put again under its own topic.
 func Mend(needed []string, address string, there []listing.Webhook, before []*sourcev1.Webhook) (now []*sourcev1.Webhook, put []listing.Webhook) {
 	for _, topic := range needed {
 		known := &sourcev1.Webhook{Topic: topic}
@@ -54,6 +55,10 @@ func Mend(needed []string, address string, there []listing.Webhook, before []*so
 			put = append(put, listing.Webhook{ID: found.ID, Topic: topic, Address: address})
 		default:
 			known.Id, known.Active = found.ID, true
+			again := listing.Webhook{ID: found.ID, Topic: found.Topic, Address: address, Stale: true}
+			if found.Stale && !slices.Contains(put, again) { // one may be of several topics
+				put = append(put, again)
+			}
 		}
 		now = append(now, known)
 	}
