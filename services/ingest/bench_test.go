@@ -231,7 +231,7 @@ func grouped(b *testing.B, write func(ctx context.Context, pack []byte) error) f
 		stop()
 		<-ended
 	})
-	return func(ctx context.Context, event []byte) error { return committer.Commit(ctx, event) }
+	return func(_ context.Context, event []byte) error { return committer.Commit(time.Now().Add(patient), event) }
 }
 
 func publishAlone(ctx context.Context, b *bus.Bus, data []byte) error {

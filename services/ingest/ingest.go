@@ -326,7 +326,7 @@ func (in *Ingest) publish(ctx context.Context, shard int, pack []byte) error {
 var errNotStarted = errors.New("the streams are not known yet")
 
 // store stores encoded events, side by side in their order.
-func (in *Ingest) store(ctx context.Context, events ...[]byte) error {
+func (in *Ingest) store(until time.Time, events ...[]byte) error {
 	committer := in.committer.Load()
 	if committer == nil {
 		return errNotStarted
@@ -339,7 +339,7 @@ func (in *Ingest) store(ctx context.Context, events ...[]byte) error {
 		return err
 	}
 	defer in.room.leave(bytes)
-	return committer.Commit(ctx, events...)
+	return committer.Commit(until, events...)
 }
 
 // check returns nil where webhooks can be stored.

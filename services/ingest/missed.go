@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"time"
 
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/ingest/internal/poller"
@@ -15,9 +16,15 @@ func (in *Ingest) newPoller() (*poller.Poller, error) {
 	}
 	return poller.New(poller.Config{
 		Bus: in.config.Bus, Catalog: in.config.Catalog, Set: connectors.Set{Systems: in.config.Systems, Sources: in.config.Sources},
-		Commit:        func(ctx context.Context, event []byte) error { return in.store(ctx, event) },
+		Commit:        in.storeBefore,
 		MaxEventBytes: in.bounds.eventBytes, Logger: in.config.Logger, Meter: in.config.Telemetry.Meter(Role),
 	})
+}
+
+// storeBefore stores an encoded event before ctx's deadline.
+func (in *Ingest) storeBefore(ctx context.Context, event []byte) error {
+	until, _ := ctx.Deadline()
+	return in.store(until, event)
 }
 
 // lookForMissed does so until ctx is done.
@@ -28,9 +35,10 @@ func (in *Ingest) lookForMissed(ctx context.Context) error {
 	return nil
 }
 
-// Commit stores encoded events that came in by themselves.
-func (in *Ingest) Commit(ctx context.Context, events ...[]byte) error {
-	err := in.store(ctx, events...)
+// Commit stores encoded events that came in by themselves, for which there is time until
+// then.
+func (in *Ingest) Commit(until time.Time, events ...[]byte) error {
+	err := in.store(until, events...)
 	if err == nil && in.poller != nil {
 		for _, event := range events {
 			in.poller.Received(event)

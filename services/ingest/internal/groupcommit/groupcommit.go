@@ -83,8 +83,9 @@ func New(o Options) (*Committer, error) {
 // a pack that is durable. Several are in one pack, side by side in their order: writers
 // would not keep it. On ErrOverloaded, ErrStopped and ErrGaveUp none is in any;
 // on every other error all may be in one all the same, and should be sent
-// again. ctx bounds the whole wait.
-func (c *Committer) Commit(ctx context.Context, events ...[]byte) error {
+// again, context.DeadlineExceeded where their write is not over at that time, which bounds
+// the whole wait.
+func (c *Committer) Commit(until time.Time, events ...[]byte) error {
 	e := &entry{events: events, done: make(chan error, 1)}
 	select {
 	case <-c.stopped:
@@ -96,6 +97,9 @@ func (c *Committer) Commit(ctx context.Context, events ...[]byte) error {
 	default:
 		return ErrOverloaded
 	}
+	// No context with a deadline: that takes more than all the rest of a commit.
+	late := time.NewTimer(time.Until(until))
+	defer late.Stop()
 	select {
 	case err := <-e.done:
 		return err
@@ -105,11 +109,11 @@ func (c *Committer) Commit(ctx context.Context, events ...[]byte) error {
 			return ErrStopped
 		}
 		return <-e.done
-	case <-ctx.Done():
+	case <-late.C:
 		if e.state.CompareAndSwap(waiting, abandoned) {
 			return ErrGaveUp
 		}
-		return fmt.Errorf("the write of the event did not end in time: %w", context.Cause(ctx))
+		return fmt.Errorf("the write of the event did not end in time: %w", context.DeadlineExceeded)
 	}
 }
 

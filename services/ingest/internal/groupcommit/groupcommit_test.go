@@ -84,6 +84,9 @@ func started(t *testing.T, o Options, d *disk) (*Committer, func()) {
 	}
 }
 
+// later is when nobody here waits any more.
+func later() time.Time { return time.Now().Add(time.Hour) }
+
 var usual = Options{Writers: 1, MaxEvents: 100, MaxBytes: 10_000, MaxQueued: 100, WriteTimeout: time.Minute}
 
 func TestALoneEventDoesNotWait(t *testing.T) {
@@ -91,7 +94,7 @@ func TestALoneEventDoesNotWait(t *testing.T) {
 		c, stop := started(t, usual, &disk{delay: time.Millisecond})
 		defer stop()
 		begin := time.Now()
-		if err := c.Commit(t.Context(), event(t, "a", 1)); err != nil {
+		if err := c.Commit(later(), event(t, "a", 1)); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(begin); took != time.Millisecond {
@@ -109,7 +112,7 @@ func TestWhatArrivesDuringAWriteSharesTheNext(t *testing.T) {
 		for i := range 50 {
 			group.Go(func() {
 				time.Sleep(time.Duration(i) * time.Millisecond)
-				if err := c.Commit(t.Context(), event(t, fmt.Sprint(i), 1)); err != nil {
+				if err := c.Commit(later(), event(t, fmt.Sprint(i), 1)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -131,18 +134,16 @@ func TestGivingUpBeforeTheTurnLeavesNoTrace(t *testing.T) {
 		defer stop()
 		var group sync.WaitGroup
 		group.Go(func() {
-			if err := c.Commit(t.Context(), event(t, "first", 1)); err != nil {
+			if err := c.Commit(later(), event(t, "first", 1)); err != nil {
 				t.Error(err)
 			}
 		})
 		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := c.Commit(ctx, event(t, "second", 1)); !errors.Is(err, ErrGaveUp) {
+		if err := c.Commit(time.Now().Add(time.Second), event(t, "second", 1)); !errors.Is(err, ErrGaveUp) {
 			t.Errorf("error %v, want ErrGaveUp", err)
 		}
 		group.Wait()
-		if err := c.Commit(t.Context(), event(t, "third", 1)); err != nil {
+		if err := c.Commit(later(), event(t, "third", 1)); err != nil {
 			t.Error(err)
 		}
 		if got := slices.Concat(d.packs...); !slices.Equal(got, []string{"first", "third"}) {
@@ -155,9 +156,7 @@ func TestGivingUpDuringTheWriteSaysThatItMayBeStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, stop := started(t, usual, &disk{delay: 10 * time.Second})
 		defer stop()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		err := c.Commit(ctx, event(t, "a", 1))
+		err := c.Commit(time.Now().Add(time.Second), event(t, "a", 1))
 		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrGaveUp) {
 			t.Errorf("error %v, want the deadline's", err)
 		}
@@ -171,7 +170,7 @@ func TestAWriteIsBounded(t *testing.T) {
 		c, stop := started(t, o, &disk{delay: time.Hour})
 		defer stop()
 		begin := time.Now()
-		if err := c.Commit(t.Context(), event(t, "a", 1)); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != 2*time.Second {
+		if err := c.Commit(later(), event(t, "a", 1)); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != 2*time.Second {
 			t.Errorf("error %v after %v", err, time.Since(begin))
 		}
 	})
@@ -183,11 +182,11 @@ func TestAFailedWriteFailsItsEventsOnly(t *testing.T) {
 		d := &disk{err: full}
 		c, stop := started(t, usual, d)
 		defer stop()
-		if err := c.Commit(t.Context(), event(t, "a", 1)); !errors.Is(err, full) {
+		if err := c.Commit(later(), event(t, "a", 1)); !errors.Is(err, full) {
 			t.Errorf("error %v, want the write's", err)
 		}
 		d.err = nil
-		if err := c.Commit(t.Context(), event(t, "b", 1)); err != nil {
+		if err := c.Commit(later(), event(t, "b", 1)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -209,7 +208,7 @@ func TestAFullQueueRefusesAtOnce(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 				begin := time.Now()
-				err := c.Commit(t.Context(), event(t, "x", 1))
+				err := c.Commit(later(), event(t, "x", 1))
 				if errors.Is(err, ErrOverloaded) && time.Since(begin) != 0 {
 					t.Errorf("refused after %v", time.Since(begin))
 				}
@@ -230,16 +229,16 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 		d := &disk{delay: time.Second}
 		c, stop := started(t, usual, d)
 		errs := make(chan error, 2)
-		go func() { errs <- c.Commit(t.Context(), event(t, "under way", 1)) }()
+		go func() { errs <- c.Commit(later(), event(t, "under way", 1)) }()
 		synctest.Wait()
-		go func() { errs <- c.Commit(t.Context(), event(t, "waiting", 1)) }()
+		go func() { errs <- c.Commit(later(), event(t, "waiting", 1)) }()
 		synctest.Wait()
 		stop()
 		first, second := <-errs, <-errs
 		if first != nil && second != nil || !errors.Is(errors.Join(first, second), ErrStopped) {
 			t.Errorf("errors %v and %v, want nil and ErrStopped", first, second)
 		}
-		if err := c.Commit(t.Context(), event(t, "late", 1)); !errors.Is(err, ErrStopped) {
+		if err := c.Commit(later(), event(t, "late", 1)); !errors.Is(err, ErrStopped) {
 			t.Errorf("error %v, want ErrStopped", err)
 		}
 		if got := slices.Concat(d.packs...); !slices.Equal(got, []string{"under way"}) {
@@ -265,7 +264,7 @@ func TestEventsOfOneCommitStayTogether(t *testing.T) {
 				for i := range events {
 					events[i] = event(t, fmt.Sprintf("%02d.%02d", name, i), 1)
 				}
-				if err := c.Commit(t.Context(), events...); err != nil {
+				if err := c.Commit(later(), events...); err != nil {
 					t.Error(err)
 				}
 			})
@@ -319,10 +318,8 @@ func TestEveryAcknowledgedEventIsInExactlyOnePack(t *testing.T) {
 			for i, size := range sizes {
 				time.Sleep(time.Duration(gaps[i]) * time.Millisecond)
 				group.Go(func() {
-					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(patience)*time.Millisecond)
-					defer cancel()
 					id := fmt.Sprint(i)
-					err := c.Commit(ctx, event(t, id, size))
+					err := c.Commit(time.Now().Add(time.Duration(patience)*time.Millisecond), event(t, id, size))
 					mu.Lock()
 					defer mu.Unlock()
 					acknowledged[id] = err == nil

@@ -34,10 +34,10 @@ var ErrFull = errors.New("full")
 // maxBuffer bounds the buffers that are kept for further events: larger ones are rare.
 const maxBuffer = 16 << 10
 
-// Committer stores encoded events, side by side in their order. It reads them until it
-// returns; after an error it may go on to read them.
+// Committer stores encoded events, side by side in their order, for which there is time
+// until then. It reads them until it returns; after an error it may go on to read them.
 type Committer interface {
-	Commit(ctx context.Context, events ...[]byte) error
+	Commit(until time.Time, events ...[]byte) error
 }
 
 // Config is what a Keeper needs. All fields are required.
@@ -234,10 +234,8 @@ func (k *Keeper) encode(ctx context.Context, event *eventv1.Event, buffer []byte
 // commit stores encoded events within the deadline of ctx. A sender that hangs up does not
 // take back what it delivered, and repetitions may be waiting for the outcome.
 func (k *Keeper) commit(ctx context.Context, encoded ...[]byte) error {
-	deadline, _ := ctx.Deadline()
-	detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-	defer cancel()
-	return k.config.Committer.Commit(detached, encoded...)
+	until, _ := ctx.Deadline()
+	return k.config.Committer.Commit(until, encoded...)
 }
 
 // notStored says what to tell the sender; the outcome may be open, and then the

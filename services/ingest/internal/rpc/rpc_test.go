@@ -46,7 +46,7 @@ type disk struct {
 	commit func(event []byte) error
 }
 
-func (d *disk) Commit(_ context.Context, events ...[]byte) error {
+func (d *disk) Commit(_ time.Time, events ...[]byte) error {
 	for _, event := range events {
 		if d.commit != nil {
 			if err := d.commit(event); err != nil {

@@ -2,17 +2,17 @@ package webhook
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // nowhere is where events end that are only measured.
 type nowhere struct{}
 
-func (nowhere) Commit(context.Context, ...[]byte) error { return nil }
+func (nowhere) Commit(time.Time, ...[]byte) error { return nil }
 
 // quiet is a ResponseWriter that keeps nothing.
 type quiet struct{ header http.Header }

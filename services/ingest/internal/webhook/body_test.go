@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 // Buffers go from one request to the next: whatever is on its way at the same time, in
@@ -66,7 +66,7 @@ func TestBodiesAreKeptAsTheyCame(t *testing.T) {
 // late goes on to read what it gave up, as a writer does that is still at it.
 type late struct{ given [][]byte }
 
-func (l *late) Commit(_ context.Context, events ...[]byte) error {
+func (l *late) Commit(_ time.Time, events ...[]byte) error {
 	l.given = append(l.given, events...)
 	return errors.New("no answer in time")
 }

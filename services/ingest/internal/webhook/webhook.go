@@ -131,13 +131,13 @@ func (h *Handler) take(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		return p
 	}
 	defer h.config.Keeper.Leave()
-	ctx, cancel := context.WithTimeout(ctx, h.config.Patience)
-	defer cancel()
-	events, p := h.verify(ctx, connector, r.Header, *body, now)
+	bounded := &deadline{Context: ctx, at: time.Now().Add(h.config.Patience)}
+	defer bounded.release()
+	events, p := h.verify(bounded, connector, r.Header, *body, now)
 	if p != nil {
 		return p
 	}
-	return h.keepAll(ctx, connector, events, held)
+	return h.keepAll(bounded, connector, events, held)
 }
 
 // invite answers a sender that asks whether it may send, and reports whether it did.

@@ -56,8 +56,10 @@ type disk struct {
 	refuse string
 }
 
-func (d *disk) Commit(ctx context.Context, events ...[]byte) error {
+func (d *disk) Commit(until time.Time, events ...[]byte) error {
 	if d.commit != nil {
+		ctx, cancel := context.WithDeadline(context.Background(), until)
+		defer cancel()
 		if err := d.commit(ctx); err != nil {
 			return err
 		}
