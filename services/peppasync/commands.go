@@ -243,9 +243,7 @@ Runs this role alone. The streams and the catalog must be there: make them with
 		Example: "  peppasync " + role.Name + " --nats nats://127.0.0.1:4222",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if role.Name == throttledispatcher.Role {
-				boundMemory()
-			}
+			boundMemory(role.Name)
 			e, end, err := flags.environment(c.Context(), role.Name, c.ErrOrStderr())
 			if err != nil {
 				return err
@@ -315,11 +313,26 @@ func bind(ctx context.Context, role up.Role, e *up.Environment, listen, rpc stri
 // over a backlog spread over 200 connectors the process took 390 MB, and with this 260.
 const dispatcherMemory = 200 << 20
 
-// boundMemory bounds the memory of this process, unless GOMEMLIMIT, the runtime's own
-// variable, says how. It is no hard bound: what is needed is taken all the same.
-func boundMemory() {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(dispatcherMemory)
+// ingestMemory is the same for ingest, which is to stay under 200 MB, and ingestGarbage the
+// percentage of what lives that may be garbage before it is looked at, 100 by default. What
+// lives is a few MB until the index of ids is full, and was looked at all the time in
+// a spike, for a twentieth of the work of taking a webhook.
+const (
+	ingestMemory  = 190 << 20
+	ingestGarbage = 400
+)
+
+// boundMemory bounds the memory of this process, unless GOMEMLIMIT and GOGC, the runtime's
+// own variables, say how. It is no hard bound: what is needed is taken all the same.
+func boundMemory(role string) {
+	limit, garbage := map[string]int64{
+		throttledispatcher.Role: dispatcherMemory, ingest.Role: ingestMemory,
+	}[role], map[string]int{ingest.Role: ingestGarbage}[role]
+	if limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(limit)
+	}
+	if garbage > 0 && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
 	}
 }
 
