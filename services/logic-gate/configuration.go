@@ -20,6 +20,7 @@ import (
 type configuration struct {
 	catalog *catalog.Store
 	sources map[string]connectors.Source
+	systems map[string]connectors.System
 	// newest reads the catalog that is published, which this process may not have
 	// heard of.
 	newest func(context.Context) (*catalog.Snapshot, error)
@@ -57,10 +58,15 @@ func (c configuration) source(connector *v1alpha1.Connector) (connectors.Source,
 
 // flows returns the flows that take events of a topic, and their conditions.
 func (c configuration) flows(connector, topic string) ([]plan.Flow, plan.Condition) {
+	return c.flowsThat(func(flow *catalog.Flow) bool { return takes(flow, connector, topic) })
+}
+
+// flowsThat returns the flows that are meant, and their conditions.
+func (c configuration) flowsThat(meant func(*catalog.Flow) bool) ([]plan.Flow, plan.Condition) {
 	var flows []plan.Flow
 	conditions := make(map[string]*expr.Condition)
 	for _, flow := range c.catalog.Current().Flows {
-		if !takes(flow, connector, topic) {
+		if !meant(flow) {
 			continue
 		}
 		steps := make([]plan.Step, 0, len(flow.Steps))

@@ -58,6 +58,10 @@ type arrival struct {
 	order *orderv1.Order
 	// fetch is what is needed where it only names it.
 	fetch *fetch
+	// connector is that of the order.
+	connector *v1alpha1.Connector
+	// readAt is when the source was asked, where the order is what it answered.
+	readAt time.Time
 	// releases is how often it was let out of the Error Hold.
 	releases int32
 }
@@ -186,7 +190,7 @@ func (s *settler) read(ctx context.Context, a *arrival) (err error) {
 		return fmt.Errorf("%w: the order's id has %d bytes, expected 1 to %d", connectors.ErrMalformed, len(id), maxOrderID)
 	}
 	o.Source = a.event.GetConnector()
-	a.order = o
+	a.order, a.connector = o, connector
 	return nil
 }
 
@@ -284,7 +288,7 @@ func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key st
 		if err != nil {
 			return err
 		}
-		folded, change := order.Fold(before, a.order, a.dedupeID(), time.Now())
+		folded, change := order.Fold(before, a.order, s.eventOf(ctx, before, a))
 		span.SetAttributes(attribute.String("peppasync.change", change.String()))
 		// Asked of a repetition too: what the flows could not decide when it came
 		// first, they may decide since somebody has mended one.
@@ -307,13 +311,21 @@ func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key st
 			s.tell(ctx, before, after)
 		}
 		s.count(change)
-		if change != order.ChangeApplied {
-			// It may be a repetition, also one whose id the state does not know (any
-			// more): whoever applied it may have died before publishing.
-			return s.publish(ctx, after, plan.Open(after))
-		}
-		return s.publish(ctx, after, plan.Opened(before, after))
+		// It may be a repetition, also one whose id the state does not know (any more).
+		return s.follow(ctx, before, after, change)
 	}
+}
+
+// eventOf is what the fold needs of an arrival beside its order.
+func (s *settler) eventOf(ctx context.Context, before *orderv1.State, a *arrival) order.Event {
+	event := order.Event{ID: a.dedupeID(), Topic: a.event.GetTopic(), ReadAt: a.readAt, Now: time.Now()}
+	if order.SameVersion(before.GetOrder(), a.order) {
+		event.Ask = s.asking(ctx, a.connector, a.order.GetId())
+	}
+	if at := a.event.GetReceivedAt(); at != nil {
+		event.ReceivedAt = at.AsTime()
+	}
+	return event
 }
 
 func (s *settler) decide(ctx context.Context, a *arrival, state *orderv1.State) (*orderv1.State, []plan.FlowError) {

@@ -215,7 +215,11 @@ func (s *settler) applyFetched(ctx context.Context, answer bus.Record, result *d
 	}
 	event := proto.CloneOf(result.GetEvent())
 	event.Body, event.Order = nil, o
-	if t, ok := s.task(ctx, &arrival{event: event, stream: answer.Stream, sequence: answer.Sequence}); ok {
+	a := &arrival{event: event, stream: answer.Stream, sequence: answer.Sequence}
+	if at := result.GetIssuedAt(); at != nil {
+		a.readAt = at.AsTime()
+	}
+	if t, ok := s.task(ctx, a); ok {
 		return t.run(ctx)
 	}
 	return nil

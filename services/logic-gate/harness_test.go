@@ -121,7 +121,7 @@ func newWorld(t testing.TB, flows ...*catalog.Flow) *world {
 // returned function is called.
 func (w *world) start(fault func(records) records) (*Gate, func()) {
 	w.t.Helper()
-	config := Config{Bus: w.bus, Catalog: w.store, Sources: w.sources(), Logger: slog.New(w.log), Telemetry: w.telemetry}
+	config := Config{Bus: w.bus, Catalog: w.store, Sources: w.sources(), Systems: systems.All(), Logger: slog.New(w.log), Telemetry: w.telemetry}
 	var r records = w.bus
 	if fault != nil {
 		r = fault(r)

@@ -12,6 +12,7 @@ import (
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors/systems"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/catalog"
 )
@@ -309,7 +310,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"id": 1, "line_items": []}`), "orders/create")
 	f.Add([]byte(`{"id": "`+strings.Repeat("=", 90)+`", "updated_at": "2026-05-01T12:00:00Z", "line_items": []}`), "orders/paid")
 	w := newWorld(f, toERP())
-	gate := newGate(Config{Bus: w.bus, Catalog: w.store, Sources: w.sources(), Logger: discard(), Telemetry: w.telemetry}, w.bus)
+	gate := newGate(Config{Bus: w.bus, Catalog: w.store, Sources: w.sources(), Systems: systems.All(), Logger: discard(), Telemetry: w.telemetry}, w.bus)
 	f.Fuzz(func(t *testing.T, body []byte, topic string) {
 		a := &arrival{event: &eventv1.Event{Connector: "shopify", Topic: topic, Body: body}, stream: "INGEST_0", sequence: 1}
 		if err := gate.settler.read(context.Background(), a); err == nil && a.order.GetId() == "" {

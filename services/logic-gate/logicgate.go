@@ -42,7 +42,9 @@ type Config struct {
 	Bus     *bus.Bus
 	Catalog *catalog.Store
 	// Sources by the name that a Connector's spec.system gives.
-	Sources   map[string]connectors.Source
+	Sources map[string]connectors.Source
+	// Systems likewise: some can be asked for an order of which events disagree.
+	Systems   map[string]connectors.System
 	Logger    *slog.Logger
 	Telemetry *telemetry.Telemetry
 	// Workers is how many orders are worked on at the same time; 0 for 16.
@@ -75,12 +77,15 @@ type Stats struct {
 	// Fetches are the calls that were published for events which only name their order,
 	// repetitions included, and Gone the events whose order was not there.
 	Fetches, Gone int64
+	// Readings are the calls that were published for orders of which events of one version
+	// disagree, repetitions included.
+	Readings int64
 	// Released deliveries that a person let out of the Error Hold.
 	Released int64
 }
 
 type counters struct {
-	events, applied, stale, same, repeated, notOrders, held, deliveries, results, released, fetches, gone atomic.Int64
+	events, applied, stale, same, repeated, notOrders, held, deliveries, results, released, fetches, gone, readings atomic.Int64
 }
 
 // New returns a gate that does nothing until Run.
@@ -88,8 +93,8 @@ func New(config Config) (*Gate, error) {
 	if config.Bus == nil || config.Catalog == nil || config.Logger == nil || config.Telemetry == nil {
 		return nil, errors.New("logic-gate: Bus, Catalog, Logger and Telemetry are required")
 	}
-	if len(config.Sources) == 0 {
-		return nil, errors.New("logic-gate: Sources are required: without one no event can be read")
+	if len(config.Sources) == 0 || len(config.Systems) == 0 {
+		return nil, errors.New("logic-gate: Sources and Systems are required: without them no event can be read, and no order")
 	}
 	return newGate(config, config.Bus), nil
 }
@@ -100,9 +105,10 @@ func newGate(config Config, records records) *Gate {
 	if workers <= 0 {
 		workers = defaultWorkers
 	}
+	configured := configuration{config.Catalog, config.Sources, config.Systems, config.Catalog.Newest}
 	return &Gate{
 		bus: config.Bus, workers: workers, ackWait: defaultAckWait, shardsEvery: defaultShardsEvery,
-		settler: newSettler(records, configuration{config.Catalog, config.Sources, config.Catalog.Newest}, config.Logger, config.Telemetry.Tracer(Role)),
+		settler: newSettler(records, configured, config.Logger, config.Telemetry.Tracer(Role)),
 	}
 }
 
@@ -113,7 +119,7 @@ func (g *Gate) Stats() Stats {
 		Events: c.events.Load(), Applied: c.applied.Load(), Stale: c.stale.Load(), Same: c.same.Load(),
 		Repeated: c.repeated.Load(), NotOrders: c.notOrders.Load(), Held: c.held.Load(),
 		Deliveries: c.deliveries.Load(), Results: c.results.Load(), Released: c.released.Load(),
-		Fetches: c.fetches.Load(), Gone: c.gone.Load(),
+		Fetches: c.fetches.Load(), Gone: c.gone.Load(), Readings: c.readings.Load(),
 	}
 }
 

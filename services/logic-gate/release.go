@@ -103,10 +103,12 @@ func (s *settler) letEventGo(ctx context.Context, asked *eventv1.Release) error 
 		event: hold.GetEvent(), releases: releasesBefore(hold) + 1,
 		stream: at["stream"].GetStringValue(), sequence: uint64(at["sequence"].GetNumberValue()), index: int(at["index"].GetNumberValue()),
 	}
-	if t, ok := s.task(ctx, a); ok {
-		if err := t.run(ctx); err != nil {
-			return err
+	if err := s.handleAgain(ctx, a, hold); err != nil {
+		if errors.Is(err, errUnreadable) {
+			log.ErrorContext(ctx, "a release is left aside: its order cannot be read", "error", err)
+			return nil
 		}
+		return err
 	}
 	// Only now: who dies before this handles it once more, and its order's state, or
 	// its next hold, knows it.
@@ -127,6 +129,17 @@ func (s *settler) letEventGo(ctx context.Context, asked *eventv1.Release) error 
 	}
 	s.counters.released.Add(1)
 	log.InfoContext(ctx, "a person has let an event out of the Error Hold")
+	return nil
+}
+
+// handleAgain handles what a person let go: an event, or a question to its source.
+func (s *settler) handleAgain(ctx context.Context, a *arrival, hold *dispatchv1.Hold) error {
+	if _, reading := readingOf(hold.GetDelivery().GetKey(), hold.GetDelivery().GetId()); reading {
+		return s.askAgain(ctx, hold)
+	}
+	if t, ok := s.task(ctx, a); ok {
+		return t.run(ctx)
+	}
 	return nil
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/peppasync/peppasync/services/logic-gate/internal/plan"
 )
 
-// results reads what became of the deliveries, and of the fetches.
+// results reads what became of the deliveries, of the fetches and of the readings.
 type results struct{ *settler }
 
 func (r results) split(ctx context.Context, m *bus.Incoming) []task {
@@ -27,7 +27,9 @@ func (r results) split(ctx context.Context, m *bus.Incoming) []task {
 		return nil
 	}
 	settle := r.result
-	if result.GetEvent() != nil {
+	if _, reading := readingOf(result.GetKey(), result.GetDeliveryId()); reading {
+		settle = r.answered
+	} else if result.GetEvent() != nil {
 		settle = r.fetched
 	}
 	return []task{{result.GetKey(), func(ctx context.Context) error { return settle(ctx, m, result) }}}

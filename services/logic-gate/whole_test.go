@@ -12,6 +12,7 @@ import (
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors/systems"
 )
 
 // whole is an event that brings an order itself.
@@ -113,7 +114,7 @@ func TestAWholeOrderIsHeldAndLetGo(t *testing.T) {
 func TestAWholeOrderHasOneName(t *testing.T) {
 	w := newWorld(t, toERP())
 	a := &arrival{event: w.whole("shopify", "1"), stream: "INGEST_0"}
-	gate := newGate(Config{Bus: w.bus, Catalog: w.store, Sources: w.sources(), Logger: discard(), Telemetry: w.telemetry}, w.bus)
+	gate := newGate(Config{Bus: w.bus, Catalog: w.store, Sources: w.sources(), Systems: systems.All(), Logger: discard(), Telemetry: w.telemetry}, w.bus)
 	dedupe, hold := a.dedupeID(), a.holdID()
 	for range 50 {
 		if err := gate.settler.read(context.Background(), a); err != nil {

@@ -97,7 +97,7 @@ func runIngest(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environm
 
 func runLogicGate(ctx context.Context, b *bus.Bus, store *catalog.Store, e Environment) error {
 	role, err := logicgate.New(logicgate.Config{
-		Bus: b, Catalog: store, Sources: systems.Sources(), Logger: e.Logger, Telemetry: e.Telemetry,
+		Bus: b, Catalog: store, Sources: systems.Sources(), Systems: systems.All(), Logger: e.Logger, Telemetry: e.Telemetry,
 	})
 	if err != nil {
 		return err

@@ -133,6 +133,10 @@ func readOrderRequest(spec *v1alpha1.ConnectorSpec, call connectors.Call) (conne
 	if err != nil {
 		return connectors.Request{}, fmt.Errorf("readOrder: %w", err)
 	}
+	// A shop refuses other texts as it refuses a query that is wrong.
+	if strings.Trim(id, "0123456789") != "" {
+		return connectors.Request{}, fmt.Errorf("readOrder: id %q: want a whole number", id)
+	}
 	return post(spec, graphQL{readOrderQuery, orderVariables{globalID("Order", id), readLines, readShipping}}, readOrderCost)
 }
 

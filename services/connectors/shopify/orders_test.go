@@ -94,8 +94,8 @@ func TestAListedOrderIsTheOneOfItsWebhook(t *testing.T) {
 	if diff := cmp.Diff(pushed, single, protocmp.Transform()); diff != "" || err != nil {
 		t.Errorf("an order by webhook and by itself, error %v (-webhook +itself):\n%s", err, diff)
 	}
-	state, _ := order.Fold(nil, pushed, "w1", conformance.At)
-	if _, change := order.Fold(state, page.Orders[0], "reconcile-1", conformance.At); change != order.ChangeSame {
+	state, _ := order.Fold(nil, pushed, order.Event{ID: "w1", Now: conformance.At})
+	if _, change := order.Fold(state, page.Orders[0], order.Event{ID: "reconcile-1", Now: conformance.At}); change != order.ChangeSame {
 		t.Errorf("folded after its webhook it is %s, want %s", change, order.ChangeSame)
 	}
 	// The second one has more lines than a page.
@@ -191,6 +191,15 @@ func TestWebhooksByTheirNames(t *testing.T) {
 	}
 	if got := read(t, call, updateAccepted); got.Class != fault.OK {
 		t.Errorf("mended: %+v", got)
+	}
+}
+
+func TestOnlyNumbersAreAskedFor(t *testing.T) {
+	for _, id := range []string{"A-1", "#1001", "gid://shopify/Order/5001", "-5", ""} {
+		call := connectors.Call{Operation: connectors.OperationReadOrder, Arguments: listing.OrderArguments(id)}
+		if _, err := (shopify.Shopify{}).Request(&v1alpha1.ConnectorSpec{}, call); err == nil {
+			t.Errorf("asked for the order %q", id)
+		}
 	}
 }
 

@@ -45,6 +45,16 @@ func TestSystemsThatOnlyNameOrdersCanBeAskedForThem(t *testing.T) {
 	}
 }
 
+// Which of two versions with one time of change a source has, it must be asked.
+func TestSystemsThatListOrdersCanBeAskedForOne(t *testing.T) {
+	for name, system := range systems.All() {
+		operation, ok := system.Operations(&v1alpha1.ConnectorSpec{})[connectors.OperationReadOrder]
+		if listed := v1alpha1.System(name).ListsOrders(); listed != ok || ok && operation.Effect != connectors.EffectNone {
+			t.Errorf("%s lists orders: %v; it has a query for one: %v", name, listed, ok)
+		}
+	}
+}
+
 // The names that a Connector can have are those of the API. Orders of system GRPC come by
 // a door of their own, and need no source.
 func TestEverySystemOfTheAPICanBeCalledOrSends(t *testing.T) {

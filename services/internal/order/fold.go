@@ -42,42 +42,75 @@ func (c Change) String() string {
 	return changeNames[c]
 }
 
+// Event is what an event tells beside the order.
+type Event struct {
+	// ID tells it from others of its order. One without is never taken for a repetition.
+	ID    string
+	Topic string
+	// ReceivedAt is when it came in, by the clock of whoever took it in; zero where nobody
+	// said.
+	ReceivedAt time.Time
+	// ReadAt is when the source itself was asked for the order that it brings; zero where a
+	// sender told of it.
+	ReadAt time.Time
+	// Ask is how the source is asked where events disagree: lane and trace. Nil where it
+	// cannot be.
+	Ask *orderv1.Reading
+	// Now is when it is taken in.
+	Now time.Time
+}
+
+func (e Event) receivedAt() time.Time {
+	switch {
+	case !e.ReadAt.IsZero():
+		return e.ReadAt
+	case !e.ReceivedAt.IsZero():
+		return e.ReceivedAt
+	}
+	return e.Now
+}
+
 // Fold returns the state after an event that carries the whole order o, and
-// what changed. A nil state is an order not seen before; now becomes its time of
-// capture. An empty eventID is never taken for a repetition.
+// what changed. A nil state is an order not seen before; event.Now becomes its time of
+// capture.
 //
 // The business version is the shop's updated_at:
 //   - older than the state's: stale;
 //   - newer: applied if anything else differs, else only the time moves, because
 //     shops touch orders without changing what they say, and a new revision
 //     costs a call at every system that has the order;
-//   - equal, or absent on either side: shops write whole seconds, and a checkout
-//     makes several versions within one. The later arrival wins unless it is a
-//     step back in the order's life (see progress), so that "paid" is not undone
-//     by a "created" of the same second that came late. Between versions that
-//     are equally far the arrival decides: it is the best clock that is left.
-func Fold(state *orderv1.State, o *orderv1.Order, eventID string, now time.Time) (*orderv1.State, Change) {
+//   - equal: shops write whole seconds, and a checkout makes several versions within
+//     one. What the source itself said stands. Else the later arrival wins unless it is
+//     a step back in the order's life (see progress), so that "paid" is not undone
+//     by a "created" of the same second that came late: a guess, which is good for until
+//     the source has answered. The state then has a Reading, which is to be asked;
+//   - absent on either side: likewise, and nothing is asked, since an answer could not
+//     be told from what is newer.
+func Fold(state *orderv1.State, o *orderv1.Order, event Event) (*orderv1.State, Change) {
 	if state == nil || state.GetOrder() == nil {
 		first := &orderv1.State{
 			Key:        Key(o.GetSource(), o.GetId()),
 			Revision:   state.GetRevision() + 1,
 			Order:      proto.CloneOf(o),
-			EventIds:   appendEventID(state.GetEventIds(), eventID),
-			CapturedAt: timestamppb.New(now),
+			EventIds:   appendEventID(state.GetEventIds(), event.ID),
+			CapturedAt: timestamppb.New(event.Now),
+			ReadAt:     stamp(event.ReadAt),
+			Readings:   state.GetReadings(),
 		}
 		return first, ChangeApplied
 	}
-	if eventID != "" && slices.Contains(state.GetEventIds(), eventID) {
+	if event.ID != "" && slices.Contains(state.GetEventIds(), event.ID) {
 		return state, ChangeRepeated
 	}
-	change := compare(state.GetOrder(), o)
-	if change == ChangeStale && compareVersions(state.GetOrder(), o) > 0 && len(state.GetEventIds()) >= maxEventIDs {
+	change := compare(state, o, event)
+	old := compareVersions(state.GetOrder(), o) > 0
+	if change == ChangeStale && old && len(state.GetEventIds()) >= maxEventIDs {
 		// Its version tells for good that it is old. Its id would take the place of one
 		// whose version does not: when a week is replayed, hundreds come at once.
 		return state, ChangeStale
 	}
 	next := proto.CloneOf(state)
-	next.EventIds = appendEventID(next.GetEventIds(), eventID)
+	next.EventIds = appendEventID(next.GetEventIds(), event.ID)
 	switch change {
 	case ChangeApplied:
 		next.Order = successor(state.GetOrder(), o)
@@ -85,6 +118,9 @@ func Fold(state *orderv1.State, o *orderv1.Order, eventID string, now time.Time)
 	case ChangeSame:
 		next.Order = successor(state.GetOrder(), o)
 	case ChangeRepeated, ChangeStale:
+	}
+	if !old {
+		note(state, next, o, event, change)
 	}
 	return next, change
 }
@@ -100,16 +136,28 @@ func successor(known, arrived *orderv1.Order) *orderv1.Order {
 	return next
 }
 
-// compare says what arrived changes about an order of which known is known.
-func compare(known, arrived *orderv1.Order) Change {
+// compare says what an event changes about an order.
+func compare(state *orderv1.State, arrived *orderv1.Order, event Event) Change {
+	known := state.GetOrder()
 	version := compareVersions(known, arrived)
-	if version > 0 {
+	switch {
+	case version > 0:
 		return ChangeStale
-	}
-	if sameContent(known, arrived) {
+	case sameContent(known, arrived):
 		return ChangeSame
-	}
-	if version == 0 && stepsBack(known, arrived) {
+	case version < 0:
+		return ChangeApplied
+	case SameVersion(known, arrived) && !event.ReadAt.IsZero():
+		// The source's own word needs no guess. It is asked for one order at a time, but
+		// answers of different lanes may cross.
+		if event.ReadAt.Before(state.GetReadAt().AsTime()) {
+			return ChangeStale
+		}
+		return ChangeApplied
+	case SameVersion(known, arrived) && (isFinal(state) || state.GetReadAt() != nil && event.Ask != nil):
+		// Most likely one that was late. If not, the answer brings it.
+		return ChangeStale
+	case stepsBack(known, arrived):
 		return ChangeStale
 	}
 	return ChangeApplied

@@ -84,7 +84,7 @@ func TestFold(t *testing.T) {
 			var state *orderv1.State
 			for i, arrival := range test.arrivals {
 				before := proto.CloneOf(state)
-				next, change := order.Fold(state, arrival.order, arrival.event, now.Add(time.Duration(i)*time.Minute))
+				next, change := order.Fold(state, arrival.order, order.Event{ID: arrival.event, Now: now.Add(time.Duration(i) * time.Minute)})
 				if change != arrival.want {
 					t.Errorf("arrival %d: %v, want %v", i, change, arrival.want)
 				}
@@ -112,7 +112,7 @@ func TestFold(t *testing.T) {
 func TestEventIDsStayBounded(t *testing.T) {
 	var state *orderv1.State
 	for i := range 200 {
-		state, _ = order.Fold(state, at(i, note(fmt.Sprint(i))), fmt.Sprint("event-", i), now)
+		state, _ = order.Fold(state, at(i, note(fmt.Sprint(i))), order.Event{ID: fmt.Sprint("event-", i), Now: now})
 	}
 	ids := state.GetEventIds()
 	if len(ids) != 64 || ids[63] != "event-199" || ids[0] != "event-136" {
@@ -126,10 +126,10 @@ func TestEventIDsStayBounded(t *testing.T) {
 func TestOldVersionsDisplaceNoIDs(t *testing.T) {
 	var state *orderv1.State
 	for i := range 100 {
-		state, _ = order.Fold(state, at(i, note(fmt.Sprint(i))), fmt.Sprint("event-", i), now)
+		state, _ = order.Fold(state, at(i, note(fmt.Sprint(i))), order.Event{ID: fmt.Sprint("event-", i), Now: now})
 	}
 	for i, text := range []string{"a", "b"} {
-		state, _ = order.Fold(state, at(100, note(text)), fmt.Sprint("event-", 100+i), now)
+		state, _ = order.Fold(state, at(100, note(text)), order.Event{ID: fmt.Sprint("event-", 100+i), Now: now})
 	}
 	before := proto.CloneOf(state)
 	for round := range 2 {
@@ -139,7 +139,7 @@ func TestOldVersionsDisplaceNoIDs(t *testing.T) {
 				text = string(rune('a' + i - 100))
 			}
 			var change order.Change
-			if state, change = order.Fold(state, at(min(i, 100), note(text)), fmt.Sprint("event-", i), now); change == order.ChangeApplied || change == order.ChangeSame {
+			if state, change = order.Fold(state, at(min(i, 100), note(text)), order.Event{ID: fmt.Sprint("event-", i), Now: now}); change == order.ChangeApplied || change == order.ChangeSame {
 				t.Fatalf("round %d, event %d: %v", round, i, change)
 			}
 		}
@@ -159,7 +159,7 @@ func TestFoldEndsAtTheNewestVersion(t *testing.T) {
 		arrivals = append(arrivals, rapid.Permutation(sequence(count)).Draw(t, "rest")...)
 		var state *orderv1.State
 		for _, version := range arrivals {
-			next, change := order.Fold(state, at(version, note(fmt.Sprint(version))), fmt.Sprint(version), now)
+			next, change := order.Fold(state, at(version, note(fmt.Sprint(version))), order.Event{ID: fmt.Sprint(version), Now: now})
 			grown := next.GetRevision() - state.GetRevision()
 			if (change == order.ChangeApplied) != (grown == 1) || grown > 1 || grown < 0 {
 				t.Fatalf("%v grew the revision by %d", change, grown)
@@ -179,7 +179,7 @@ func TestFoldOfOneSecondEndsAtTheFarthestStage(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var state *orderv1.State
 		for _, stage := range rapid.Permutation(sequence(len(stages))).Draw(t, "arrivals") {
-			state, _ = order.Fold(state, stages[stage], fmt.Sprint(stage), now)
+			state, _ = order.Fold(state, stages[stage], order.Event{ID: fmt.Sprint(stage), Now: now})
 		}
 		if diff := cmp.Diff(stages[3], state.GetOrder(), protocmp.Transform()); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)

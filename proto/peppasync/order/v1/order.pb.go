@@ -687,7 +687,14 @@ type State struct {
 	// In the order in which they were asked for.
 	Deliveries []*Delivery `protobuf:"bytes,5,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
 	// When the engine first saw the order.
-	CapturedAt    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=captured_at,json=capturedAt,proto3" json:"captured_at,omitempty"`
+	CapturedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=captured_at,json=capturedAt,proto3" json:"captured_at,omitempty"`
+	// The present version is what the source itself said when it was asked at this time, by
+	// the clock of whoever asked. Absent where only events told of it.
+	ReadAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=read_at,json=readAt,proto3" json:"read_at,omitempty"`
+	// The question to the source that is open.
+	Reading *Reading `protobuf:"bytes,8,opt,name=reading,proto3" json:"reading,omitempty"`
+	// How many such questions there were. It numbers them.
+	Readings      int64 `protobuf:"varint,9,opt,name=readings,proto3" json:"readings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -764,6 +771,138 @@ func (x *State) GetCapturedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *State) GetReadAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadAt
+	}
+	return nil
+}
+
+func (x *State) GetReading() *Reading {
+	if x != nil {
+		return x.Reading
+	}
+	return nil
+}
+
+func (x *State) GetReadings() int64 {
+	if x != nil {
+		return x.Readings
+	}
+	return 0
+}
+
+// Reading asks the source for the order, because events of one version told different
+// things of it.
+type Reading struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 1, in its order.
+	Number int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// The lane in which it is asked.
+	Lane string `protobuf:"bytes,2,opt,name=lane,proto3" json:"lane,omitempty"`
+	// The revision from which on events disagree: what was asked for since may carry what
+	// turns out to be wrong.
+	SinceRevision int64 `protobuf:"varint,3,opt,name=since_revision,json=sinceRevision,proto3" json:"since_revision,omitempty"`
+	// Of the events that disagree, each once; bounded.
+	Topics []string `protobuf:"bytes,4,rep,name=topics,proto3" json:"topics,omitempty"`
+	// When the newest event was received that was taken in while this was open: the answer
+	// may be older than that one. Absent where there is none.
+	NewestEventAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=newest_event_at,json=newestEventAt,proto3" json:"newest_event_at,omitempty"`
+	// Such an event said something else than was known then.
+	Disputed bool `protobuf:"varint,6,opt,name=disputed,proto3" json:"disputed,omitempty"`
+	// W3C trace context of the event that made it necessary.
+	Traceparent   string `protobuf:"bytes,7,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Tracestate    string `protobuf:"bytes,8,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reading) Reset() {
+	*x = Reading{}
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reading) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reading) ProtoMessage() {}
+
+func (x *Reading) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reading.ProtoReflect.Descriptor instead.
+func (*Reading) Descriptor() ([]byte, []int) {
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Reading) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Reading) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *Reading) GetSinceRevision() int64 {
+	if x != nil {
+		return x.SinceRevision
+	}
+	return 0
+}
+
+func (x *Reading) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *Reading) GetNewestEventAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NewestEventAt
+	}
+	return nil
+}
+
+func (x *Reading) GetDisputed() bool {
+	if x != nil {
+		return x.Disputed
+	}
+	return false
+}
+
+func (x *Reading) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *Reading) GetTracestate() string {
+	if x != nil {
+		return x.Tracestate
+	}
+	return ""
+}
+
 // Delivery is one step of a flow for this order.
 type Delivery struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -810,7 +949,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[6]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +961,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[6]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +974,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{6}
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Delivery) GetId() string {
@@ -992,7 +1131,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[7]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1143,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[7]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1156,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{7}
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Release) GetBy() string {
@@ -1122,7 +1261,7 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"\fShippingLine\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x14\n" +
-	"\x05price\x18\x03 \x01(\tR\x05price\"\xfe\x01\n" +
+	"\x05price\x18\x03 \x01(\tR\x05price\"\x86\x03\n" +
 	"\x05State\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12/\n" +
@@ -1132,7 +1271,21 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"deliveries\x18\x05 \x03(\v2\x1c.peppasync.order.v1.DeliveryR\n" +
 	"deliveries\x12;\n" +
 	"\vcaptured_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"capturedAt\"\xa9\x05\n" +
+	"capturedAt\x123\n" +
+	"\aread_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\x125\n" +
+	"\areading\x18\b \x01(\v2\x1b.peppasync.order.v1.ReadingR\areading\x12\x1a\n" +
+	"\breadings\x18\t \x01(\x03R\breadings\"\x96\x02\n" +
+	"\aReading\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x12\n" +
+	"\x04lane\x18\x02 \x01(\tR\x04lane\x12%\n" +
+	"\x0esince_revision\x18\x03 \x01(\x03R\rsinceRevision\x12\x16\n" +
+	"\x06topics\x18\x04 \x03(\tR\x06topics\x12B\n" +
+	"\x0fnewest_event_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\rnewestEventAt\x12\x1a\n" +
+	"\bdisputed\x18\x06 \x01(\bR\bdisputed\x12 \n" +
+	"\vtraceparent\x18\a \x01(\tR\vtraceparent\x12\x1e\n" +
+	"\n" +
+	"tracestate\x18\b \x01(\tR\n" +
+	"tracestate\"\xa9\x05\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04flow\x18\x02 \x01(\tR\x04flow\x12\x12\n" +
@@ -1185,7 +1338,7 @@ func file_peppasync_order_v1_order_proto_rawDescGZIP() []byte {
 }
 
 var file_peppasync_order_v1_order_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_peppasync_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_peppasync_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_peppasync_order_v1_order_proto_goTypes = []any{
 	(DeliveryStatus)(0),           // 0: peppasync.order.v1.DeliveryStatus
 	(*Order)(nil),                 // 1: peppasync.order.v1.Order
@@ -1194,35 +1347,39 @@ var file_peppasync_order_v1_order_proto_goTypes = []any{
 	(*Line)(nil),                  // 4: peppasync.order.v1.Line
 	(*ShippingLine)(nil),          // 5: peppasync.order.v1.ShippingLine
 	(*State)(nil),                 // 6: peppasync.order.v1.State
-	(*Delivery)(nil),              // 7: peppasync.order.v1.Delivery
-	(*Release)(nil),               // 8: peppasync.order.v1.Release
-	nil,                           // 9: peppasync.order.v1.Order.AttributesEntry
-	nil,                           // 10: peppasync.order.v1.Line.PropertiesEntry
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*Reading)(nil),               // 7: peppasync.order.v1.Reading
+	(*Delivery)(nil),              // 8: peppasync.order.v1.Delivery
+	(*Release)(nil),               // 9: peppasync.order.v1.Release
+	nil,                           // 10: peppasync.order.v1.Order.AttributesEntry
+	nil,                           // 11: peppasync.order.v1.Line.PropertiesEntry
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_peppasync_order_v1_order_proto_depIdxs = []int32{
-	11, // 0: peppasync.order.v1.Order.created_at:type_name -> google.protobuf.Timestamp
-	11, // 1: peppasync.order.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
-	11, // 2: peppasync.order.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
+	12, // 0: peppasync.order.v1.Order.created_at:type_name -> google.protobuf.Timestamp
+	12, // 1: peppasync.order.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
+	12, // 2: peppasync.order.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
 	2,  // 3: peppasync.order.v1.Order.customer:type_name -> peppasync.order.v1.Customer
 	3,  // 4: peppasync.order.v1.Order.shipping_address:type_name -> peppasync.order.v1.Address
 	3,  // 5: peppasync.order.v1.Order.billing_address:type_name -> peppasync.order.v1.Address
 	4,  // 6: peppasync.order.v1.Order.lines:type_name -> peppasync.order.v1.Line
-	9,  // 7: peppasync.order.v1.Order.attributes:type_name -> peppasync.order.v1.Order.AttributesEntry
+	10, // 7: peppasync.order.v1.Order.attributes:type_name -> peppasync.order.v1.Order.AttributesEntry
 	5,  // 8: peppasync.order.v1.Order.shipping_lines:type_name -> peppasync.order.v1.ShippingLine
-	10, // 9: peppasync.order.v1.Line.properties:type_name -> peppasync.order.v1.Line.PropertiesEntry
+	11, // 9: peppasync.order.v1.Line.properties:type_name -> peppasync.order.v1.Line.PropertiesEntry
 	1,  // 10: peppasync.order.v1.State.order:type_name -> peppasync.order.v1.Order
-	7,  // 11: peppasync.order.v1.State.deliveries:type_name -> peppasync.order.v1.Delivery
-	11, // 12: peppasync.order.v1.State.captured_at:type_name -> google.protobuf.Timestamp
-	0,  // 13: peppasync.order.v1.Delivery.status:type_name -> peppasync.order.v1.DeliveryStatus
-	11, // 14: peppasync.order.v1.Delivery.settled_at:type_name -> google.protobuf.Timestamp
-	8,  // 15: peppasync.order.v1.Delivery.releases:type_name -> peppasync.order.v1.Release
-	11, // 16: peppasync.order.v1.Release.at:type_name -> google.protobuf.Timestamp
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	8,  // 11: peppasync.order.v1.State.deliveries:type_name -> peppasync.order.v1.Delivery
+	12, // 12: peppasync.order.v1.State.captured_at:type_name -> google.protobuf.Timestamp
+	12, // 13: peppasync.order.v1.State.read_at:type_name -> google.protobuf.Timestamp
+	7,  // 14: peppasync.order.v1.State.reading:type_name -> peppasync.order.v1.Reading
+	12, // 15: peppasync.order.v1.Reading.newest_event_at:type_name -> google.protobuf.Timestamp
+	0,  // 16: peppasync.order.v1.Delivery.status:type_name -> peppasync.order.v1.DeliveryStatus
+	12, // 17: peppasync.order.v1.Delivery.settled_at:type_name -> google.protobuf.Timestamp
+	9,  // 18: peppasync.order.v1.Delivery.releases:type_name -> peppasync.order.v1.Release
+	12, // 19: peppasync.order.v1.Release.at:type_name -> google.protobuf.Timestamp
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_order_v1_order_proto_init() }
@@ -1236,7 +1393,7 @@ func file_peppasync_order_v1_order_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_order_v1_order_proto_rawDesc), len(file_peppasync_order_v1_order_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -293,7 +293,7 @@ func (w *world) apply(ctx context.Context, e *eventv1.Event) {
 		}
 		o := proto.CloneOf(e.GetOrder())
 		o.Source = "shop"
-		after, _ := order.Fold(before, o, e.GetTopic()+" "+e.GetId(), time.Now())
+		after, _ := order.Fold(before, o, order.Event{ID: e.GetTopic() + " " + e.GetId(), Now: time.Now()})
 		data, _ := proto.Marshal(after)
 		if _, err := w.bus.Publish(ctx, bus.Message{Subject: bus.OrderStateSubject(key), Data: data, ExpectLast: bus.Sequence(record.Sequence), ExpectStream: stream}); err == nil {
 			break

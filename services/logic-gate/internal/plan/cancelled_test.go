@@ -19,7 +19,7 @@ import (
 func cancel(state *orderv1.State) *orderv1.State {
 	o := revise(state).GetOrder()
 	o.CancelledAt = timestamppb.New(noon.Add(time.Minute))
-	next, _ := order.Fold(state, o, fmt.Sprint("cancelled-", state.GetRevision()), noon)
+	next, _ := order.Fold(state, o, order.Event{ID: fmt.Sprint("cancelled-", state.GetRevision()), Now: noon})
 	return next
 }
 

@@ -126,7 +126,7 @@ func (w *world) read(t *rapid.T, i, writes int) {
 			t.Fatalf("the result of %s changes the state twice", in.result.GetDeliveryId())
 		}
 	default:
-		folded, change := order.Fold(before, in.event, in.id, noon)
+		folded, change := order.Fold(before, in.event, order.Event{ID: in.id, Now: noon})
 		next = folded
 		if change != order.ChangeRepeated {
 			flows := w.matching(in.topic)

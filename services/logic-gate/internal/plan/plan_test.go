@@ -44,7 +44,7 @@ func revise(state *orderv1.State) *orderv1.State {
 	next, _ := order.Fold(state, &orderv1.Order{
 		Source: "shopify", Id: "5001", Note: fmt.Sprint("version ", revision),
 		UpdatedAt: timestamppb.New(noon.Add(time.Duration(revision) * time.Second)),
-	}, fmt.Sprint("event-", revision), noon)
+	}, order.Event{ID: fmt.Sprint("event-", revision), Now: noon})
 	return next
 }
 

@@ -1,0 +1,148 @@
+package order
+
+import (
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+)
+
+const (
+	// clockMargin is how much later than an event was received, by the clock of ingest, a
+	// call must have gone out, by that of the throttle-dispatcher, to be later for certain.
+	// Where their clocks are further apart, an answer may be taken for newer than it is.
+	clockMargin = 2 * time.Second
+	// settledAfter is how long after the second that a version names its source must have
+	// been asked for its word to be the last one on that version: nothing can happen in
+	// that second any more, even if the clock of the source is behind by nearly as much.
+	settledAfter = time.Minute
+	// maxTopics bounds a reading. Shops have fewer about orders.
+	maxTopics = 16
+)
+
+// disputes says whether an event makes it necessary to ask the source: it tells
+// something else of a version than the state does, and neither is known to be what the
+// source says last.
+func disputes(state *orderv1.State, o *orderv1.Order, event Event) bool {
+	return event.ReadAt.IsZero() && SameVersion(state.GetOrder(), o) && !sameContent(state.GetOrder(), o) && !isFinal(state)
+}
+
+// SameVersion says whether two orders have the very same time of change, and have one.
+func SameVersion(a, b *orderv1.Order) bool {
+	return a.GetUpdatedAt() != nil && b.GetUpdatedAt() != nil && compareVersions(a, b) == 0
+}
+
+// isFinal says whether the source had said what it is, when its version could not get
+// another content any more.
+func isFinal(state *orderv1.State) bool {
+	version := state.GetOrder().GetUpdatedAt()
+	return state.GetReadAt() != nil && version != nil && !state.GetReadAt().AsTime().Before(version.AsTime().Add(settledAfter))
+}
+
+// note writes an event that was not stale by its time into what is known of the source's
+// word: next is the state with the event folded in, before the one without.
+func note(before, next *orderv1.State, o *orderv1.Order, event Event, change Change) {
+	newer := compareVersions(before.GetOrder(), o) < 0
+	switch {
+	case change == ChangeApplied, newer:
+		next.ReadAt = stamp(event.ReadAt)
+	case change == ChangeSame && event.ReadAt.After(before.GetReadAt().AsTime()):
+		next.ReadAt = stamp(event.ReadAt)
+	}
+	disputed := disputes(before, o, event)
+	if r := next.GetReading(); r != nil {
+		if at := event.receivedAt(); at.After(r.GetNewestEventAt().AsTime()) {
+			r.NewestEventAt = stamp(at)
+		}
+		// What disagreed about an older version is of no matter any more.
+		r.Disputed = disputed || r.GetDisputed() && !newer
+		if disputed {
+			r.Topics = withTopic(r.GetTopics(), event.Topic)
+		}
+		return
+	}
+	if disputed && event.Ask != nil {
+		r := proto.CloneOf(event.Ask)
+		r.SinceRevision, r.Topics = before.GetRevision(), withTopic(nil, event.Topic)
+		open(next, r)
+	}
+}
+
+// open asks the source, once more where it was asked before.
+func open(state *orderv1.State, r *orderv1.Reading) {
+	state.Readings++
+	r.Number, r.NewestEventAt, r.Disputed = state.GetReadings(), nil, false
+	state.Reading = r
+}
+
+// Ask returns the state with a question to the source, because a person wants it asked
+// again; false where it is being asked already, or there is no order.
+func Ask(state *orderv1.State, lane string) (*orderv1.State, bool) {
+	if state.GetOrder() == nil || state.GetReading() != nil {
+		return state, false
+	}
+	next := proto.CloneOf(state)
+	open(next, &orderv1.Reading{Lane: lane, SinceRevision: state.GetRevision()})
+	return next, true
+}
+
+// Answer returns the state after what the source said when it was asked for the order by
+// the reading of that number, at a time by the clock of whoever asked. An answer to a
+// question that is not open is ChangeRepeated and changes nothing.
+//
+// A newer version than the state's always counts. Of the same version, it counts if it is
+// certainly no older than any event that was taken in: those before the question are
+// older, because what they tell was done before they were sent, or read; those after it
+// by their time. Where one is not, and it matters, the source is asked once more.
+func Answer(state *orderv1.State, number int64, o *orderv1.Order, asked time.Time) (*orderv1.State, Change) {
+	r := state.GetReading()
+	if r == nil || r.GetNumber() != number {
+		return state, ChangeRepeated
+	}
+	next := proto.CloneOf(state)
+	next.Reading = nil
+	version, same := compareVersions(state.GetOrder(), o), sameContent(state.GetOrder(), o)
+	covered := r.GetNewestEventAt() == nil || asked.After(r.GetNewestEventAt().AsTime().Add(clockMargin))
+	switch {
+	case version >= 0 && !covered && (r.GetDisputed() || version == 0 && !same):
+		open(next, proto.CloneOf(r))
+		return next, ChangeStale
+	case version > 0:
+		return next, ChangeStale
+	}
+	next.Order, next.ReadAt = successor(state.GetOrder(), o), stamp(asked)
+	if same {
+		return next, ChangeSame
+	}
+	next.Revision++
+	return next, ChangeApplied
+}
+
+// Unanswered returns the state after a reading that came to nothing: what is known stays
+// as the events had it. False where that reading is not open.
+func Unanswered(state *orderv1.State, number int64) (*orderv1.State, bool) {
+	if r := state.GetReading(); r == nil || r.GetNumber() != number {
+		return state, false
+	}
+	next := proto.CloneOf(state)
+	next.Reading = nil
+	return next, true
+}
+
+// stamp is no time for the zero one.
+func stamp(at time.Time) *timestamppb.Timestamp {
+	if at.IsZero() {
+		return nil
+	}
+	return timestamppb.New(at)
+}
+
+func withTopic(topics []string, topic string) []string {
+	if topic == "" || slices.Contains(topics, topic) || len(topics) >= maxTopics {
+		return topics
+	}
+	return append(topics, topic)
+}
