@@ -282,6 +282,9 @@ func TestAWooCommerceShop(t *testing.T) {
 		ids = append(ids, order.ID)
 	}
 	until(t, soon, "the warehouse has all five", func() bool { return len(world.WMS.Orders()) == len(ids) })
+	// An edit in the second in which the order was made would have it read.
+	made := time.Now().Truncate(time.Second)
+	until(t, soon, "another second", func() bool { return time.Now().Truncate(time.Second).After(made) })
 	if _, err := woo.Update(ids[0], retail.Edit{Quantity: 5}); err != nil {
 		t.Fatal(err)
 	}

@@ -14,11 +14,17 @@ type Edit struct {
 	Quantity int `json:"quantity,omitempty"`
 	// Configuration, if given, replaces that of the first line.
 	Configuration string `json:"configuration,omitempty"`
+	// SameSecond leaves updated_at as it is, as of an edit that was made in the second of the one before.
+	SameSecond bool `json:"sameSecond,omitempty"`
 }
 
-// Update edits an order and starts the delivery of orders/updated with a later updated_at.
+// Update edits an order and starts the delivery of orders/updated with a later updated_at, unless the edit says otherwise.
 func (s *Shop) Update(name string, e Edit) (Order, error) {
-	return s.edit(name, "orders/updated", func(o *Order) error {
+	touch := (*Order).touch
+	if e.SameSecond {
+		touch = (*Order).touchAgain
+	}
+	return s.edit(name, "orders/updated", touch, func(o *Order) error {
 		if o.CancelledAt != nil {
 			return fmt.Errorf("order %s is cancelled", name)
 		}
@@ -64,7 +70,7 @@ func (l *LineItem) configure(name string) {
 
 // MarkPaid makes an order paid and starts the delivery of orders/paid.
 func (s *Shop) MarkPaid(name string) (Order, error) {
-	return s.edit(name, "orders/paid", func(o *Order) error {
+	return s.edit(name, "orders/paid", (*Order).touch, func(o *Order) error {
 		o.FinancialStatus, o.TotalOutstanding = "paid", "0.00"
 		return nil
 	})
@@ -72,7 +78,7 @@ func (s *Shop) MarkPaid(name string) (Order, error) {
 
 // Cancel cancels an order, puts its goods back on sale, and starts the delivery of orders/cancelled.
 func (s *Shop) Cancel(name string) (Order, error) {
-	return s.edit(name, "orders/cancelled", func(o *Order) error {
+	return s.edit(name, "orders/cancelled", (*Order).touch, func(o *Order) error {
 		if o.CancelledAt != nil {
 			return fmt.Errorf("order %s is cancelled already", name)
 		}
@@ -87,7 +93,7 @@ func (s *Shop) Cancel(name string) (Order, error) {
 	})
 }
 
-func (s *Shop) edit(name, topic string, change func(*Order) error) (Order, error) {
+func (s *Shop) edit(name, topic string, touch func(*Order, time.Time), change func(*Order) error) (Order, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.byName[name]
@@ -100,7 +106,7 @@ func (s *Shop) edit(name, topic string, change func(*Order) error) (Order, error
 		return Order{}, err
 	}
 	now := time.Now()
-	o.touch(now)
+	touch(o, now)
 	webhooks, err := s.webhooks(slices.Compact([]string{topic, "orders/updated"}), o, now)
 	if err != nil {
 		return Order{}, err

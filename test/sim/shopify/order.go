@@ -225,7 +225,7 @@ func address(number int64) Address {
 }
 
 // touch moves updated_at forward: to now, or a second past the last one, since the field has whole seconds and a later
-// version of an order must never look as old as an earlier one.
+// version of an order does not look as old as an earlier one unless that is wanted.
 func (o *Order) touch(now time.Time) {
 	at := now
 	now = now.Truncate(time.Second)
@@ -236,6 +236,11 @@ func (o *Order) touch(now time.Time) {
 	// A copy, since copies of the order share the list.
 	o.versions = append(slices.Clip(o.versions), version{at, now})
 	o.UpdatedAt = now.Format(time.RFC3339)
+}
+
+// touchAgain is a change in the second of the last one.
+func (o *Order) touchAgain(now time.Time) {
+	o.versions = append(slices.Clip(o.versions), version{now, o.updated})
 }
 
 func gid(kind string, id int64) string { return fmt.Sprintf("gid://shopify/%s/%d", kind, id) }
