@@ -65,15 +65,20 @@ func (c configuration) flows(connector, topic string) ([]plan.Flow, plan.Conditi
 func (c configuration) flowsThat(meant func(*catalog.Flow) bool) ([]plan.Flow, plan.Condition) {
 	var flows []plan.Flow
 	conditions := make(map[string]*expr.Condition)
-	for _, flow := range c.catalog.Current().Flows {
+	current := c.catalog.Current()
+	for _, flow := range current.Flows {
 		if !meant(flow) {
 			continue
 		}
 		steps := make([]plan.Step, 0, len(flow.Steps))
 		for _, step := range flow.Steps {
+			bulk := ""
+			if connector := current.Connectors[step.Spec.Connector]; connector != nil {
+				bulk = connector.Spec.BulkLane(step.Spec.Lane)
+			}
 			steps = append(steps, plan.Step{
 				Name: step.Name, Connector: step.Spec.Connector, Operation: step.Spec.Operation,
-				Lane: step.Spec.Lane, After: step.Spec.After,
+				Lane: step.Spec.Lane, BulkLane: bulk, After: step.Spec.After,
 			})
 		}
 		flows = append(flows, plan.Flow{Name: flow.Name, Steps: steps})

@@ -331,9 +331,10 @@ func (s *settler) eventOf(ctx context.Context, before *orderv1.State, a *arrival
 func (s *settler) decide(ctx context.Context, a *arrival, state *orderv1.State) (*orderv1.State, []plan.FlowError) {
 	flows, when := s.configuration.flows(a.event.GetConnector(), a.event.GetTopic())
 	traced := telemetry.Inject(ctx)
-	return plan.Decide(state, a.order, flows, when, plan.Trace{
-		Parent: traced[telemetry.HeaderTraceparent], State: traced[telemetry.HeaderTracestate],
-	})
+	return plan.Decide(state, plan.Asking{
+		Said: a.order, Bulk: a.event.GetBulk(),
+		Trace: plan.Trace{Parent: traced[telemetry.HeaderTraceparent], State: traced[telemetry.HeaderTracestate]},
+	}, flows, when)
 }
 
 func conditionCause(failures []plan.FlowError) fault.Cause {

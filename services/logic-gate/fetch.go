@@ -62,7 +62,11 @@ func (s *settler) thin(connector *v1alpha1.Connector, event *eventv1.Event) (*fe
 	case proto.Size(event) > maxThin:
 		return nil, fmt.Errorf("%w: an event that only names its order has %d bytes, expected at most %d", connectors.ErrMalformed, proto.Size(event), maxThin)
 	}
-	return &fetch{order: id, lane: fetchLane(connector)}, nil
+	lane := fetchLane(connector)
+	if event.GetBulk() {
+		lane = connector.Spec.BulkLane(lane)
+	}
+	return &fetch{order: id, lane: lane}, nil
 }
 
 // fetchLane is where orders go; where there is no such lane, the first one.

@@ -193,7 +193,9 @@ func (s *settler) settleReading(
 		takesOne := slices.ContainsFunc(reading.GetTopics(), func(topic string) bool { return takes(flow, result.GetConnector(), topic) })
 		return takesOne || slices.Contains(disputed, flow.Name)
 	})
-	after, failures := plan.Decide(after, o, flows, when, plan.Trace{Parent: reading.GetTraceparent(), State: reading.GetTracestate()})
+	// Not one of many, whatever asked: few events disagree, and what is open may be wrong.
+	asking := plan.Asking{Said: o, Trace: plan.Trace{Parent: reading.GetTraceparent(), State: reading.GetTracestate()}}
+	after, failures := plan.Decide(after, asking, flows, when)
 	if len(failures) == 0 {
 		return after, change, nil
 	}

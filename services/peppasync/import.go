@@ -42,7 +42,8 @@ func newImport() *cobra.Command {
 		Short: "Hand the orders of a file in: CSV or NDJSON",
 		Long: `Hands the orders of a file in to ingest, over gRPC, as if each had come by a webhook.
 What is taken is on disk. Interrupted or killed, it goes on where it was when it is run
-again; an order that is handed in twice is handled once. What is not taken is in the file of
+again; an order that is handed in twice is handled once. What they lead to waits in the lane bulk
+of each connector, and live orders overtake it, unless you say --bulk=false. What is not taken is in the file of
 rejects, with its line and the reason, and the exit code is 1.
 
 CSV: the first line names the columns: order_id (needed), name, created_at, updated_at,
@@ -85,6 +86,7 @@ The secret is that of the connector's webhooks (spec.webhook.secretRef, key secr
 	f.StringVar(&asked.zone, "time-zone", "UTC", "the zone of times in CSV that do not say theirs, such as Europe/Berlin")
 	f.StringVar(&asked.Rejects, "rejects", "", "file for what is not taken (default: FILE.rejects.csv)")
 	f.StringVar(&asked.State, "state", "", "file that says how far it came (default: FILE.import-state.json)")
+	f.BoolVar(&asked.Bulk, "bulk", true, "let live orders overtake them; false for the lanes of the steps, in the order of arrival")
 	f.BoolVar(&asked.Restart, "restart", false, "begin at the file's beginning, however far an earlier run came")
 	f.DurationVar(&asked.Patience, "patience", 10*time.Minute, "how long to go on while nothing is taken")
 	f.StringVarP(&asked.output, "output", "o", "table", "table or json")

@@ -39,10 +39,10 @@ connector, topic, id, receivedAt, body (the webhook's JSON) and order (of events
 came as an order). Times are a span before now (90m, 36h, 3d), a day, or RFC 3339.
 
 It goes at the pace of the logic-gate and lets live events go first there. What it asks
-for waits in the lane of its step like any other call, and what comes later behind it:
-after a flow was added, replay many orders in parts (--since, --until). Interrupted, it
-may be run again: what is put in twice has no effect, and what it has put in is not
-put in again by another replay.
+for waits in the lane bulk of each connector (or the one with the least weight), so that
+live orders overtake it, unless you say --bulk=false. Interrupted, it may be run again:
+what is put in twice has no effect, and what it has put in is not put in again by
+another replay.
 
 "peppasync up" serves its NATS to other processes only with --nats-listen.`,
 		Example: `  peppasync replay --connector shopify --since 2h --nats nats://127.0.0.1:4222
@@ -77,6 +77,7 @@ put in again by another replay.
 	f.StringVar(&until, "until", "", "until when they came in (default: now)")
 	f.StringVar(&filter, "filter", "", "only those for which this expression is true")
 	f.StringVar(&asked.by, "by", userName(), "who puts them in again; it is kept with each")
+	f.BoolVar(&asked.bulk, "bulk", true, "let live orders overtake what it leads to; false for the lanes of the steps")
 	f.BoolVar(&yes, "yes", false, "do it; without it they are only counted")
 	f.BoolVar(&dryRun, "dry-run", false, "only count them, whatever else is said")
 	f.StringVarP(&format, "output", "o", "table", "table or json")
@@ -93,7 +94,9 @@ type replay struct {
 	filter *expr.EventCondition
 	source string
 	yes    bool
-	pace   pace
+	// bulk: live orders overtake what it leads to.
+	bulk bool
+	pace pace
 }
 
 // complete takes in what flags say, or says what is wrong with it.

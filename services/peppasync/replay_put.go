@@ -63,7 +63,7 @@ func (p *putting) all(ctx context.Context, shards int) error {
 
 func (p *putting) add(ctx context.Context, e *eventv1.Event, shards int) error {
 	again := proto.CloneOf(e)
-	again.ReplayedAt, again.ReplayedBy = timestamppb.Now(), p.by
+	again.ReplayedAt, again.ReplayedBy, again.Bulk = timestamppb.Now(), p.by, p.bulk
 	if n := len(p.pack.GetEvents()); n > 0 && (n >= p.pace.events || proto.Size(&p.pack)+proto.Size(again) > p.pace.bytes) {
 		if err := p.send(ctx, shards); err != nil {
 			return err

@@ -184,11 +184,14 @@ func TestAReplayWithoutChangesHasNoEffect(t *testing.T) {
 			known[e.GetId()] = e
 		}
 		for _, e := range again {
+			if !e.GetBulk() {
+				t.Errorf("live orders do not overtake it: %v", e)
+			}
 			if e.GetReplayedBy() != "kim" || time.Since(e.GetReplayedAt().AsTime()) > time.Minute {
 				t.Errorf("it is not said who put it in again, and when: %v", e)
 			}
 			plain := proto.CloneOf(e)
-			plain.ReplayedAt, plain.ReplayedBy = nil, ""
+			plain.ReplayedAt, plain.ReplayedBy, plain.Bulk = nil, "", false
 			if !proto.Equal(plain, known[e.GetId()]) {
 				t.Errorf("%v was put in again as %v", known[e.GetId()], e)
 			}

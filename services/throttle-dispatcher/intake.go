@@ -125,12 +125,7 @@ func (w *worker) take(ctx context.Context, m *bus.Incoming) {
 	}
 	id := d.GetId()
 	if known, ok := w.jobs[id]; ok {
-		if known.waiting {
-			w.dismiss(m)
-			return
-		}
-		// A redelivery of what still waits here, or of what is being finished.
-		known.message.Store(m)
+		w.takeAgain(known, d.GetLane(), m)
 		return
 	}
 	j := &job{delivery: d, place: place{position: m.Sequence}}
@@ -148,6 +143,40 @@ func mayAsk(subject string, d *dispatchv1.Delivery) bool {
 		return false
 	}
 	return d.GetKey() != connectors.KeyOfSources || connectors.AsksSource(d.GetOperation())
+}
+
+// takeAgain takes in a message of a delivery that is here already: a redelivery of what
+// still waits or is being finished, or the delivery in another lane, where its requester
+// has put it since.
+func (w *worker) takeAgain(known *job, lane string, m *bus.Incoming) {
+	held := known.message.Load()
+	switch {
+	case known.waiting, held != nil && m.Subject != held.Subject && m.Sequence < held.Sequence:
+		w.dismiss(m)
+	case held == nil || m.Subject == held.Subject:
+		known.message.Store(m)
+	default:
+		known.message.Store(m)
+		w.changeLane(known, lane, m)
+		w.dismiss(held)
+	}
+}
+
+// changeLane puts a delivery in line where its newest message is. One that is out, or
+// stands with those that waited, stays: it goes by another order already.
+func (w *worker) changeLane(j *job, lane string, m *bus.Incoming) {
+	if !w.queue.ChangeLane(j.delivery.GetId(), j.delivery.GetLane(), lane, m.Sequence, m.Time) {
+		return
+	}
+	delayed := j.delayed
+	w.goes(j)
+	// Not the one that is there: what is written of it at this moment reads it.
+	j.delivery = proto.CloneOf(j.delivery)
+	j.delivery.Lane = lane
+	if delayed {
+		j.delayed = true
+		w.delayed[lane]++
+	}
 }
 
 // admit puts a delivery in line, with what the ledger knows of it, or finishes it

@@ -74,20 +74,40 @@ func (s *ConnectorSpec) setReconcile() {
 	if r.LookBack == nil {
 		r.LookBack = &metav1.Duration{Duration: 24 * time.Hour}
 	}
-	if r.Lane != "" || len(s.Lanes) == 0 {
-		return
+	if lane := s.bulkLane(); r.Lane == "" && lane != nil {
+		r.Lane = lane.Name
 	}
-	least := s.Lanes[0]
-	for _, lane := range s.Lanes {
+}
+
+// bulkLane is where waits what is one of many: bulk, and where there is none, the lane
+// with the least weight; nil where there are no lanes.
+func (s *ConnectorSpec) bulkLane() *Lane {
+	var least *Lane
+	for i := range s.Lanes {
+		lane := &s.Lanes[i]
 		if lane.Name == LaneBulk {
-			least = lane
-			break
+			return lane
 		}
-		if lane.Weight < least.Weight {
+		if least == nil || lane.Weight < least.Weight {
 			least = lane
 		}
 	}
-	r.Lane = least.Name
+	return least
+}
+
+// BulkLane is where a call that is one of many waits whose own lane is that one: bulk,
+// unless its own has no more weight.
+func (s *ConnectorSpec) BulkLane(own string) string {
+	bulk := s.bulkLane()
+	if bulk == nil {
+		return own
+	}
+	for _, lane := range s.Lanes {
+		if lane.Name == own && lane.Weight <= bulk.Weight {
+			return own
+		}
+	}
+	return bulk.Name
 }
 
 func (w *Webhook) setDefaults() {

@@ -257,7 +257,10 @@ type Event struct {
 	// Why body cannot be an event, where it came in one delivery with others that are, and
 	// which of them it is. It goes to the Error Hold; topic and id are what there was of
 	// them. Empty for all others.
-	Malformed     string `protobuf:"bytes,11,opt,name=malformed,proto3" json:"malformed,omitempty"`
+	Malformed string `protobuf:"bytes,11,opt,name=malformed,proto3" json:"malformed,omitempty"`
+	// One of many that came together: of a replay, a file, or what webhooks missed. What it
+	// leads to waits in the lane bulk of its connector, so that live orders overtake it.
+	Bulk          bool `protobuf:"varint,12,opt,name=bulk,proto3" json:"bulk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -369,6 +372,13 @@ func (x *Event) GetMalformed() string {
 	return ""
 }
 
+func (x *Event) GetBulk() bool {
+	if x != nil {
+		return x.Bulk
+	}
+	return false
+}
+
 var File_peppasync_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_peppasync_event_v1_event_proto_rawDesc = "" +
@@ -387,7 +397,7 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"resolution\x18\x06 \x01(\x0e2\x1e.peppasync.event.v1.ResolutionR\n" +
 	"resolution\x12\x1c\n" +
-	"\tconnector\x18\a \x01(\tR\tconnector\"\x8b\x03\n" +
+	"\tconnector\x18\a \x01(\tR\tconnector\"\x9f\x03\n" +
 	"\x05Event\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x0e\n" +
@@ -405,7 +415,8 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\vreplayed_by\x18\n" +
 	" \x01(\tR\n" +
 	"replayedBy\x12\x1c\n" +
-	"\tmalformed\x18\v \x01(\tR\tmalformed*V\n" +
+	"\tmalformed\x18\v \x01(\tR\tmalformed\x12\x12\n" +
+	"\x04bulk\x18\f \x01(\bR\x04bulk*V\n" +
 	"\n" +
 	"Resolution\x12\x1a\n" +
 	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x17\n" +

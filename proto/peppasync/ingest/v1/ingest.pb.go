@@ -246,7 +246,10 @@ type Submission struct {
 	//
 	//	*Submission_Order
 	//	*Submission_Body
-	Content       isSubmission_Content `protobuf_oneof:"content"`
+	Content isSubmission_Content `protobuf_oneof:"content"`
+	// One of many that are handed in together, such as last night's file. What it leads to
+	// waits in the lane bulk of its connector, so that live orders overtake it.
+	Bulk          bool `protobuf:"varint,6,opt,name=bulk,proto3" json:"bulk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -325,6 +328,13 @@ func (x *Submission) GetBody() []byte {
 		}
 	}
 	return nil
+}
+
+func (x *Submission) GetBulk() bool {
+	if x != nil {
+		return x.Bulk
+	}
+	return false
 }
 
 type isSubmission_Content interface {
@@ -522,14 +532,15 @@ const file_peppasync_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x14SubmitStreamResponse\x12\x16\n" +
 	"\x06stored\x18\x01 \x01(\x03R\x06stored\x12 \n" +
 	"\vrepetitions\x18\x02 \x01(\x03R\vrepetitions\x12:\n" +
-	"\brejected\x18\x03 \x03(\v2\x1e.peppasync.ingest.v1.RejectionR\brejected\"\xaf\x01\n" +
+	"\brejected\x18\x03 \x03(\v2\x1e.peppasync.ingest.v1.RejectionR\brejected\"\xc3\x01\n" +
 	"\n" +
 	"Submission\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x19\n" +
 	"\bevent_id\x18\x03 \x01(\tR\aeventId\x121\n" +
 	"\x05order\x18\x04 \x01(\v2\x19.peppasync.order.v1.OrderH\x00R\x05order\x12\x14\n" +
-	"\x04body\x18\x05 \x01(\fH\x00R\x04bodyB\t\n" +
+	"\x04body\x18\x05 \x01(\fH\x00R\x04body\x12\x12\n" +
+	"\x04bulk\x18\x06 \x01(\bR\x04bulkB\t\n" +
 	"\acontent\"a\n" +
 	"\tRejection\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x03R\x05index\x12>\n" +

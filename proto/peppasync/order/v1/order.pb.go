@@ -942,7 +942,11 @@ type Delivery struct {
 	AskedUncancelled bool `protobuf:"varint,19,opt,name=asked_uncancelled,json=askedUncancelled,proto3" json:"asked_uncancelled,omitempty"`
 	// Skipped, because the order was cancelled before it was carried out; or because what
 	// it comes after was, and its own system has nothing either.
-	CancelledOut  bool `protobuf:"varint,20,opt,name=cancelled_out,json=cancelledOut,proto3" json:"cancelled_out,omitempty"`
+	CancelledOut bool `protobuf:"varint,20,opt,name=cancelled_out,json=cancelledOut,proto3" json:"cancelled_out,omitempty"`
+	// The lane that its step names, where only events that are each one of many have asked
+	// for it, so that it waits in its connector's lane bulk; empty otherwise. A live event
+	// takes it there.
+	StepLane      string `protobuf:"bytes,21,opt,name=step_lane,json=stepLane,proto3" json:"step_lane,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1117,6 +1121,13 @@ func (x *Delivery) GetCancelledOut() bool {
 	return false
 }
 
+func (x *Delivery) GetStepLane() string {
+	if x != nil {
+		return x.StepLane
+	}
+	return ""
+}
+
 // Release says who let a delivery out of the Error Hold.
 type Release struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1285,7 +1296,7 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"\vtraceparent\x18\a \x01(\tR\vtraceparent\x12\x1e\n" +
 	"\n" +
 	"tracestate\x18\b \x01(\tR\n" +
-	"tracestate\"\xa9\x05\n" +
+	"tracestate\"\xc6\x05\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04flow\x18\x02 \x01(\tR\x04flow\x12\x12\n" +
@@ -1310,7 +1321,8 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"\breleased\x18\x11 \x01(\x05R\breleased\x127\n" +
 	"\breleases\x18\x12 \x03(\v2\x1b.peppasync.order.v1.ReleaseR\breleases\x12+\n" +
 	"\x11asked_uncancelled\x18\x13 \x01(\bR\x10askedUncancelled\x12#\n" +
-	"\rcancelled_out\x18\x14 \x01(\bR\fcancelledOut\"s\n" +
+	"\rcancelled_out\x18\x14 \x01(\bR\fcancelledOut\x12\x1b\n" +
+	"\tstep_lane\x18\x15 \x01(\tR\bstepLane\"s\n" +
 	"\aRelease\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +

@@ -34,6 +34,10 @@ const (
 	// gateEvery is how often it is looked whether the gate has read what came in.
 	gateEvery = 250 * time.Millisecond
 	gate      = "logic-gate"
+	// fewMissed are told like live orders in each comparison, because somebody waits for
+	// them. More are the rest of an outage, or of a first look back, and waited for hours:
+	// live orders overtake those.
+	fewMissed = 20
 )
 
 // listed is an order that the source has.
@@ -60,6 +64,7 @@ func (s *source) compare(ctx context.Context) error {
 	began := time.Now()
 	since := reconcile.Since(s.record, s.spec.Reconcile, began)
 	s.remember(since)
+	s.missed = 0
 	page := listing.Orders{Since: since}
 	var (
 		batch   []*listed
@@ -334,6 +339,8 @@ func (s *source) tell(ctx context.Context, suspects []*listed, compared *reconci
 	group.SetLimit(statesAtOnce)
 	done := make(chan *listed, len(suspects))
 	telling := reconcile.Telling{Connector: s.name, Source: s.topical, Taken: s.taken, From: reconcile.From(s.record, s.spec.Reconcile)}
+	s.missed += len(suspects)
+	telling.Bulk = s.missed > fewMissed
 	needed := reconcile.Needed(s.config.Set.Sources[string(s.spec.System)], s.taken)
 	for _, l := range suspects {
 		if l.order == nil {

@@ -44,6 +44,8 @@ type source struct {
 	// that were counted before this replica's turns, which began at cursor.
 	counted      map[version]struct{}
 	base, cursor time.Time
+	// missed is how many were told in this comparison.
+	missed int
 	// unread are the versions that could not be read whole, with why: an order that nobody
 	// can read is refused each time, and each refusal is a hold for people to look at.
 	unread map[version]unread

@@ -77,6 +77,8 @@ type Telling struct {
 	Taken []string
 	// From is since when new orders are told as such, see From.
 	From time.Time
+	// Bulk: live orders overtake what they lead to.
+	Bulk bool
 }
 
 // Events returns what is to be told of an order that is not known, or not in this
@@ -100,7 +102,7 @@ func (t Telling) Events(known, found *orderv1.Order) []*eventv1.Event {
 	id := eventID(found)
 	events := make([]*eventv1.Event, len(topics))
 	for i, topic := range topics {
-		events[i] = &eventv1.Event{Connector: t.Connector, Topic: topic, Id: id, Order: found}
+		events[i] = &eventv1.Event{Connector: t.Connector, Topic: topic, Id: id, Order: found, Bulk: t.Bulk}
 	}
 	return events
 }

@@ -175,7 +175,7 @@ func (s *Server) admit(ctx context.Context, sub *ingestv1.Submission) (admitted,
 		s.config.Keeper.Complain(name, no.Problem, nil)
 		return admitted{}, no
 	}
-	event := &eventv1.Event{Connector: name, Topic: sub.GetTopic(), Id: sub.GetEventId(), Body: sub.GetBody(), Order: sub.GetOrder()}
+	event := &eventv1.Event{Connector: name, Topic: sub.GetTopic(), Id: sub.GetEventId(), Body: sub.GetBody(), Order: sub.GetOrder(), Bulk: sub.GetBulk()}
 	if event.GetId() == "" {
 		event.Id = idOf(event)
 	}

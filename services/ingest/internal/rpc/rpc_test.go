@@ -310,6 +310,7 @@ func FuzzSubmit(f *testing.F) {
 	}
 	add(whole("1", "x"), "Bearer secret")
 	add(whole("1", "x"), "Bearer guess")
+	add(&ingestv1.Submission{Connector: "feed", Topic: "t", Bulk: true, Content: &ingestv1.Submission_Order{Order: &orderv1.Order{Id: "1"}}}, "Bearer secret")
 	add(&ingestv1.Submission{Connector: "shop", Topic: "orders/create", Content: &ingestv1.Submission_Body{Body: []byte(`{"id": 1, "line_items": []}`)}}, "Bearer secret")
 	add(&ingestv1.Submission{Connector: "bug", Topic: "thin", EventId: strings.Repeat("x", 128), Content: &ingestv1.Submission_Body{Body: []byte(`{}`)}}, "Bearer secret")
 	outcomes := []error{nil, groupcommit.ErrOverloaded, errors.New("odd")}
@@ -328,7 +329,8 @@ func FuzzSubmit(f *testing.F) {
 		switch code := status.Code(err); code {
 		case codes.OK:
 			if len(events) != 1 || events[0].GetId() != r.GetEventId() || r.GetEventId() == "" ||
-				!bytes.Equal(events[0].GetBody(), sub.GetBody()) || !proto.Equal(events[0].GetOrder(), sub.GetOrder()) {
+				!bytes.Equal(events[0].GetBody(), sub.GetBody()) || !proto.Equal(events[0].GetOrder(), sub.GetOrder()) ||
+				events[0].GetBulk() != sub.GetBulk() {
 				t.Fatalf("OK %v with %v stored", r, events)
 			}
 		default:

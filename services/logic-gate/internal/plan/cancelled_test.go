@@ -118,7 +118,7 @@ func TestWhatACancellationAnnuls(t *testing.T) {
 	created := revise(nil).GetOrder()
 	by := func(t *testing.T, state *orderv1.State, said *orderv1.Order, when plan.Condition, flow plan.Flow) *orderv1.State {
 		t.Helper()
-		next, failures := plan.Decide(state, said, []plan.Flow{flow}, when, plan.Trace{})
+		next, failures := plan.Decide(state, plan.Asking{Said: said}, []plan.Flow{flow}, when)
 		if len(failures) > 0 {
 			t.Fatal(failures)
 		}

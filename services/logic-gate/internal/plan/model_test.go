@@ -36,12 +36,15 @@ type world struct {
 	asked map[string]int64
 	// The revision that the outside holds, by "flow.step".
 	holds map[string]int64
+	// live: an event has come that is not one of many.
+	live bool
 }
 
 type input struct {
 	event  *orderv1.Order
 	id     string
 	topic  int
+	bulk   bool
 	result *dispatchv1.Result
 	// release lets go of a held delivery.
 	release *eventv1.Release
@@ -69,6 +72,7 @@ func drawFlows(t *rapid.T) []plan.Flow {
 				Name: fmt.Sprint("step-", n), Operation: "upsert",
 				Connector: rapid.SampledFrom([]string{"wms", "erp", "crm"}).Draw(t, "connector"),
 				Lane:      rapid.SampledFrom([]string{"express", "bulk"}).Draw(t, "lane"),
+				BulkLane:  "bulk",
 			}
 			for _, before := range flow.Steps {
 				if rapid.Bool().Draw(t, "after") {
@@ -130,8 +134,9 @@ func (w *world) read(t *rapid.T, i, writes int) {
 		next = folded
 		if change != order.ChangeRepeated {
 			flows := w.matching(in.topic)
-			next, _ = plan.Decide(folded, in.event, flows, when, plan.Trace{})
-			if again, _ := plan.Decide(folded, in.event, flows, when, plan.Trace{}); !proto.Equal(again, next) {
+			next, _ = plan.Decide(folded, plan.Asking{Said: in.event, Bulk: in.bulk}, flows, when)
+			w.lanes(t, in, flows, next)
+			if again, _ := plan.Decide(folded, plan.Asking{Said: in.event, Bulk: in.bulk}, flows, when); !proto.Equal(again, next) {
 				t.Fatal("the same event leads to other deliveries")
 			}
 		}
@@ -165,6 +170,26 @@ func (w *world) read(t *rapid.T, i, writes int) {
 	w.inputs = slices.Delete(w.inputs, i, i+1)
 }
 
+// lanes checks that nothing waits in a bulk lane for what a live event asks, nor in
+// another for what only events of many have asked.
+func (w *world) lanes(t *rapid.T, in input, flows []plan.Flow, next *orderv1.State) {
+	w.live = w.live || !in.bulk
+	taken := slices.ContainsFunc(flows, func(f plan.Flow) bool {
+		holds, err := when(f.Name, next.GetOrder())
+		return err == nil && holds && len(f.Steps) > 0
+	})
+	for _, d := range next.GetDeliveries() {
+		switch closed := d.GetStatus() != orderv1.DeliveryStatus_DELIVERY_STATUS_OPEN && d.GetStatus() != orderv1.DeliveryStatus_DELIVERY_STATUS_WAITING; {
+		case d.GetStepLane() != "" && d.GetLane() != "bulk":
+			t.Fatalf("%s is for lane %s and waits in %s", d.GetId(), d.GetStepLane(), d.GetLane())
+		case d.GetStepLane() != "" && !closed && !in.bulk && taken:
+			t.Fatalf("%s waits in bulk for what a live event asks: %v", d.GetId(), standing(next))
+		case d.GetLane() != "bulk" && !w.live:
+			t.Fatalf("%s does not wait in bulk, and no live event has asked for it: %v", d.GetId(), standing(next))
+		}
+	}
+}
+
 func (w *world) ask(state *orderv1.State, flows []plan.Flow) {
 	for _, flow := range flows {
 		if holds, err := when(flow.Name, state.GetOrder()); err != nil || !holds {
@@ -181,6 +206,7 @@ func (w *world) ask(state *orderv1.State, flows []plan.Flow) {
 func (w *world) publish(t *rapid.T, d *orderv1.Delivery) {
 	id := order.DispatchIDOf(w.state.GetKey(), d)
 	if w.sent[id] != nil {
+		w.sent[id].delivery.Lane = d.GetLane() // the same one, in whatever lane
 		return
 	}
 	for other, s := range w.sent {
@@ -325,7 +351,7 @@ func (w *world) send(t *rapid.T) {
 	cancelled := map[bool]*timestamppb.Timestamp{true: timestamppb.New(noon)}[rapid.IntRange(0, 3).Draw(t, "cancelled") == 0]
 	version := max(0, w.events-rapid.IntRange(0, 3).Draw(t, "late by"))
 	w.inputs = append(w.inputs, input{
-		id: fmt.Sprint("event-", w.events), topic: rapid.IntRange(0, 5).Draw(t, "topic"),
+		id: fmt.Sprint("event-", w.events), topic: rapid.IntRange(0, 5).Draw(t, "topic"), bulk: rapid.Bool().Draw(t, "bulk"),
 		event: &orderv1.Order{
 			Source: "shopify", Id: "5001", UpdatedAt: timestamppb.New(noon.Add(time.Duration(version) * time.Second)),
 			Note: rapid.SampledFrom([]string{"a", "b", "broken"}).Draw(t, "note"),

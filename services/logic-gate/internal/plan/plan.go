@@ -10,6 +10,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -31,12 +32,25 @@ type Step struct {
 	Connector string
 	Operation string
 	Lane      string
+	// BulkLane is where it waits that one event of many asks for; empty for Lane.
+	BulkLane string
 	// After names steps of the same flow.
 	After []string
 }
 
 // Condition says whether a flow takes an order.
 type Condition func(flow string, o *orderv1.Order) (bool, error)
+
+// Asking is the event that flows are asked for.
+type Asking struct {
+	// Said is what it says, which may be older than the state: where the order was not
+	// cancelled and wanted by then, its steps were asked for before it was cancelled,
+	// however late the event comes.
+	Said *orderv1.Order
+	// Bulk: it is one of many, which live ones overtake.
+	Bulk  bool
+	Trace Trace
+}
 
 // Trace is the W3C trace context that new deliveries remember.
 type Trace struct {
@@ -65,10 +79,10 @@ func (e FlowError) Unwrap() error { return e.Err }
 // had not. While a delivery waits it takes over the newer revision instead: it
 // is mapped at its claim, so one call carries all edits that were made by then.
 //
-// said is what the event itself says, which may be older than the state: where the
-// order was not cancelled and wanted by then, its steps were asked for before it was
-// cancelled, however late the event comes.
-func Decide(state *orderv1.State, said *orderv1.Order, flows []Flow, when Condition, trace Trace) (*orderv1.State, []FlowError) {
+// Where a flow takes a live event, what the order has in bulk lanes goes on in the lanes
+// of its steps: its newest version is asked for now, and nothing of it can go before
+// what it has open at a connector.
+func Decide(state *orderv1.State, asking Asking, flows []Flow, when Condition) (*orderv1.State, []FlowError) {
 	next := proto.CloneOf(state)
 	var failures []FlowError
 	for _, flow := range flows {
@@ -86,11 +100,14 @@ func Decide(state *orderv1.State, said *orderv1.Order, flows []Flow, when Condit
 			continue
 		}
 		uncancelled := next.GetOrder().GetCancelledAt() == nil
-		late := !uncancelled && said.GetCancelledAt() == nil && wanted(when, flow.Name, said)
+		late := !uncancelled && asking.Said.GetCancelledAt() == nil && wanted(when, flow.Name, asking.Said)
 		for _, step := range steps {
 			// Late, it counts only where nothing has asked for the step before it.
 			first := late && newest(next, flow.Name, step.Name) == nil
-			ask(next, flow.Name, step, trace, uncancelled || first)
+			ask(next, flow.Name, step, asking, uncancelled || first)
+		}
+		if !asking.Bulk {
+			hasten(next)
 		}
 	}
 	release(next)
@@ -116,11 +133,12 @@ func Open(state *orderv1.State) []*orderv1.Delivery {
 	return open
 }
 
-// Opened returns the deliveries that are open after and were not before.
+// Opened returns the deliveries that are open after and were not before, or were in
+// another lane.
 func Opened(before, after *orderv1.State) []*orderv1.Delivery {
 	return slices.DeleteFunc(Open(after), func(d *orderv1.Delivery) bool {
 		known := find(before, d.GetId())
-		return known != nil && known.GetStatus() == orderv1.DeliveryStatus_DELIVERY_STATUS_OPEN
+		return known.GetStatus() == orderv1.DeliveryStatus_DELIVERY_STATUS_OPEN && known.GetLane() == d.GetLane()
 	})
 }
 
@@ -139,7 +157,7 @@ func CancelledOut(before, after *orderv1.State) []*orderv1.Delivery {
 // ask makes sure that the step's newest delivery is for the present revision, and knows
 // whether the step was asked for while the order was not cancelled: older deliveries,
 // which say so, are forgotten one day.
-func ask(state *orderv1.State, flow string, step Step, trace Trace, uncancelled bool) {
+func ask(state *orderv1.State, flow string, step Step, asking Asking, uncancelled bool) {
 	var after []string
 	for _, name := range step.After {
 		if newest := newest(state, flow, name); newest != nil {
@@ -156,21 +174,36 @@ func ask(state *orderv1.State, flow string, step Step, trace Trace, uncancelled 
 		After:       after,
 		Revision:    state.GetRevision(),
 		Status:      orderv1.DeliveryStatus_DELIVERY_STATUS_WAITING,
-		Traceparent: trace.Parent,
-		Tracestate:  trace.State,
+		Traceparent: asking.Trace.Parent,
+		Tracestate:  asking.Trace.State,
 
 		AskedUncancelled: uncancelled || order.AskedUncancelled(state, flow, step.Name),
 	}
-	if waiting := waiting(state, flow, step.Name); waiting != nil {
+	waiting := waiting(state, flow, step.Name)
+	// What a live event has asked for stays where that put it.
+	if live := waiting != nil && waiting.GetStepLane() == ""; asking.Bulk && !live {
+		wanted.Lane, wanted.StepLane = cmp.Or(step.BulkLane, step.Lane), step.Lane
+	}
+	if waiting != nil {
 		// Nobody outside has seen it: it follows the flow as it is now, and keeps
 		// the id that others come after and the trace of what asked first.
 		waiting.Revision = wanted.GetRevision()
-		waiting.Connector, waiting.Lane, waiting.Operation = wanted.GetConnector(), wanted.GetLane(), wanted.GetOperation()
+		waiting.Connector, waiting.Operation = wanted.GetConnector(), wanted.GetOperation()
+		waiting.Lane, waiting.StepLane = wanted.GetLane(), wanted.GetStepLane()
 		waiting.After, waiting.AskedUncancelled = wanted.GetAfter(), wanted.GetAskedUncancelled()
 		return
 	}
 	if covered(state, flow, step.Name) < wanted.GetRevision() {
 		state.Deliveries = append(state.Deliveries, wanted)
+	}
+}
+
+// hasten takes what waits or is open in a bulk lane to the lane of its step.
+func hasten(state *orderv1.State) {
+	for _, d := range state.GetDeliveries() {
+		if d.GetStepLane() != "" && !isClosed(d) {
+			d.Lane, d.StepLane = d.GetStepLane(), ""
+		}
 	}
 }
 

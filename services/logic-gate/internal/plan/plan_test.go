@@ -50,7 +50,7 @@ func revise(state *orderv1.State) *orderv1.State {
 
 func decide(t *testing.T, state *orderv1.State, flows ...plan.Flow) *orderv1.State {
 	t.Helper()
-	next, failures := plan.Decide(state, state.GetOrder(), flows, always, plan.Trace{Parent: "parent", State: "state"})
+	next, failures := plan.Decide(state, plan.Asking{Said: state.GetOrder(), Trace: plan.Trace{Parent: "parent", State: "state"}}, flows, always)
 	if len(failures) > 0 {
 		t.Fatal(failures)
 	}
@@ -225,13 +225,13 @@ func TestAnOlderResultUndoesNothing(t *testing.T) {
 
 func TestDecideReportsTheFlowThatFailsAndPlansTheOthers(t *testing.T) {
 	broken := errors.New("no such key: finish")
-	state, failures := plan.Decide(revise(nil), nil, []plan.Flow{toERP("a"), toERP("b"), toERP("c")},
+	state, failures := plan.Decide(revise(nil), plan.Asking{}, []plan.Flow{toERP("a"), toERP("b"), toERP("c")},
 		func(flow string, _ *orderv1.Order) (bool, error) {
 			if flow == "b" {
 				return false, broken
 			}
 			return flow == "a", nil
-		}, plan.Trace{})
+		})
 	if len(failures) != 1 || failures[0].Flow != "b" || !errors.Is(failures[0], broken) {
 		t.Errorf("failures %v, want flow b with its error", failures)
 	}
@@ -243,7 +243,7 @@ func TestDecideReportsTheFlowThatFailsAndPlansTheOthers(t *testing.T) {
 func TestDecideRefusesStepsThatWaitForEachOther(t *testing.T) {
 	circle := plan.Flow{Name: "circle", Steps: []plan.Step{{Name: "a", After: []string{"b"}}, {Name: "b", After: []string{"a"}}}}
 	missing := plan.Flow{Name: "missing", Steps: []plan.Step{{Name: "a", After: []string{"nowhere"}}}}
-	state, failures := plan.Decide(revise(nil), nil, []plan.Flow{circle, missing}, always, plan.Trace{})
+	state, failures := plan.Decide(revise(nil), plan.Asking{}, []plan.Flow{circle, missing}, always)
 	if len(failures) != 2 || len(state.GetDeliveries()) != 0 {
 		t.Errorf("failures %v and deliveries %v; want two failures and no delivery", failures, standing(state))
 	}

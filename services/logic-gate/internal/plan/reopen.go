@@ -55,7 +55,8 @@ func follow(state *orderv1.State, d *orderv1.Delivery) {
 	for _, newer := range state.GetDeliveries() {
 		if newer != d && isOf(newer, d.GetFlow(), d.GetStep()) && isWaiting(newer) {
 			d.Revision, d.After = max(d.GetRevision(), newer.GetRevision()), slices.Clone(newer.GetAfter())
-			d.Connector, d.Lane, d.Operation = newer.GetConnector(), newer.GetLane(), newer.GetOperation()
+			d.Connector, d.Operation = newer.GetConnector(), newer.GetOperation()
+			d.Lane, d.StepLane = newer.GetLane(), newer.GetStepLane()
 		}
 	}
 }

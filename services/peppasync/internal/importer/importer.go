@@ -47,6 +47,8 @@ type Config struct {
 	Type, Format     string
 	CSV              orderfile.Options
 	Connector, Topic string
+	// Bulk: live orders overtake them.
+	Bulk bool
 	// Rejects is where what is not taken goes, State where it is written down how far it
 	// came.
 	Rejects, State string

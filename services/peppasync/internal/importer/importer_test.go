@@ -53,6 +53,9 @@ func (d *door) SubmitStream(context.Context, ...grpc.CallOption) (grpc.ClientStr
 }
 
 func (c *caller) Send(r *ingestv1.SubmitStreamRequest) error {
+	if !r.GetSubmission().GetBulk() {
+		return errors.New("it is not said that it is one of many")
+	}
 	c.ids = append(c.ids, r.GetSubmission().GetOrder().GetId())
 	return nil
 }
@@ -86,7 +89,7 @@ func config(t *testing.T, d *door, text string) importer.Config {
 	path := filepath.Join(t.TempDir(), "orders.csv")
 	write(t, path, text)
 	return importer.Config{
-		Client: d, Secret: "secret", File: path, CSV: orderfile.Options{Comma: ',', Zone: time.UTC}, Connector: "desk", Topic: "orders/create",
+		Client: d, Secret: "secret", File: path, CSV: orderfile.Options{Comma: ',', Zone: time.UTC}, Connector: "desk", Topic: "orders/create", Bulk: true,
 		Rejects: path + ".rejects", State: path + ".state", Patience: time.Minute, Progress: func(importer.Progress) {},
 	}
 }

@@ -66,7 +66,7 @@ func (r *run) stream(ctx context.Context, items []orderfile.Item) (*ingestv1.Sub
 		return nil, err
 	}
 	for _, item := range items {
-		s := &ingestv1.Submission{Connector: r.config.Connector, Topic: r.config.Topic}
+		s := &ingestv1.Submission{Connector: r.config.Connector, Topic: r.config.Topic, Bulk: r.config.Bulk}
 		if item.Order != nil {
 			s.Content = &ingestv1.Submission_Order{Order: item.Order}
 		} else {

@@ -339,6 +339,31 @@ func (q *Queue[T]) Move(keyName string, at time.Time, lane string) {
 	q.delay(k, at)
 }
 
+// ChangeLane puts an item that waits into another lane, with its place and its time
+// there. It returns false for one that is not here, is taken, or is not in the lane from.
+func (q *Queue[T]) ChangeLane(id, from, lane string, sequence uint64, since time.Time) bool {
+	k, ok := q.ids[id]
+	if !ok {
+		return false
+	}
+	i := slices.IndexFunc(k.items, func(item Item[T]) bool { return item.ID == id })
+	item := &k.items[i]
+	if item.Lane != from || i == 0 && k.state == keyBusy {
+		return false
+	}
+	ready := i == 0 && k.state == keyReady
+	if ready {
+		q.lane(from).ready.remove(k)
+	}
+	q.lane(from).length--
+	q.lane(lane).length++
+	item.Lane, item.Sequence, item.Since = lane, sequence, since
+	if ready {
+		q.makeReady(k)
+	}
+	return true
+}
+
 // Line returns what stands in a key's line, the first one included.
 func (q *Queue[T]) Line(keyName string) []T {
 	k, ok := q.keys[keyName]
