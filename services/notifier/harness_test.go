@@ -35,7 +35,7 @@ const (
 // policy returns one that asks for texts about holds through twilio.
 func policy(name string, to ...string) *v1alpha1.NotificationPolicy {
 	p := &v1alpha1.NotificationPolicy{Spec: v1alpha1.NotificationPolicySpec{
-		On: []v1alpha1.NotificationEvent{v1alpha1.NotificationEventHeld}, Through: v1alpha1.NotificationRoute{Connector: "twilio"}, To: to,
+		Events: []v1alpha1.NotificationEvent{v1alpha1.NotificationEventHeld}, Through: v1alpha1.NotificationRoute{Connector: "twilio"}, To: to,
 	}}
 	p.Name = name
 	p.SetDefaults()

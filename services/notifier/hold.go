@@ -103,7 +103,7 @@ func routesOf(snapshot *catalog.Snapshot) []route {
 	known := make(map[string]bool)
 	for _, name := range slices.Sorted(maps.Keys(snapshot.Policies)) {
 		spec := &snapshot.Policies[name].Spec
-		if !slices.Contains(spec.On, v1alpha1.NotificationEventHeld) {
+		if !slices.Contains(spec.Events, v1alpha1.NotificationEventHeld) {
 			continue
 		}
 		connector := snapshot.Connectors[spec.Through.Connector]

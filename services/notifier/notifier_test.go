@@ -119,7 +119,7 @@ func TestPoliciesOfTheMomentDecide(t *testing.T) {
 	w.hold("3")
 	w.told(2)
 	silent := policy("operations", boss)
-	silent.Spec.On = nil
+	silent.Spec.Events = nil
 	lost := policy("lost", boss)
 	lost.Spec.Through.Connector = "nowhere"
 	w.store.Replace(snapshot(silent, lost, policy("owner", boss)))
@@ -208,7 +208,7 @@ func TestRoutesOf(t *testing.T) {
 		return p
 	}
 	silent := policy("silent", boss)
-	silent.Spec.On = nil
+	silent.Spec.Events = nil
 	tests := map[string]struct {
 		policies []*v1alpha1.NotificationPolicy
 		want     []route

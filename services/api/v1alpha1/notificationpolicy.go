@@ -7,7 +7,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=notify,categories=peppasync
-// +kubebuilder:printcolumn:name="On",type=string,JSONPath=`.spec.on[*]`
+// +kubebuilder:printcolumn:name="Events",type=string,JSONPath=`.spec.events[*]`
 // +kubebuilder:printcolumn:name="Through",type=string,JSONPath=`.spec.through.connector`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -49,10 +49,11 @@ const NotificationGroupingHold NotificationGrouping = "Hold"
 
 // NotificationPolicySpec is what a user says about telling people.
 type NotificationPolicySpec struct {
+	// What they are told of.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=set
-	On []NotificationEvent `json:"on"`
+	Events []NotificationEvent `json:"events"`
 	// What carries the message.
 	Through NotificationRoute `json:"through"`
 	// Phone numbers in E.164 form, such as +15550100002.

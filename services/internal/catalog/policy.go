@@ -11,13 +11,13 @@ func (c *compiler) policy(e *entry[*v1alpha1.NotificationPolicy]) {
 	}
 	spec := &e.object.Spec
 	c.snapshot.Policies[e.object.Name] = e.object
-	c.size(e.Resource, "spec.on", len(spec.On), 8, "event, such as Held")
-	on := make([]string, len(spec.On))
-	for i, event := range spec.On {
+	c.size(e.Resource, "spec.events", len(spec.Events), 8, "event, such as Held")
+	on := make([]string, len(spec.Events))
+	for i, event := range spec.Events {
 		on[i] = string(event)
-		enum(c, e.Resource, at("spec.on", i), event, enums["NotificationEvent"])
+		enum(c, e.Resource, at("spec.events", i), event, enums["NotificationEvent"])
 	}
-	c.unique(e.Resource, "spec.on", on, "")
+	c.unique(e.Resource, "spec.events", on, "")
 	enum(c, e.Resource, "spec.groupBy", spec.GroupBy, enums["NotificationGrouping"])
 	c.size(e.Resource, "spec.to", len(spec.To), 32, "phone number")
 	c.unique(e.Resource, "spec.to", spec.To, "")
