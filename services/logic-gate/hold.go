@@ -2,6 +2,7 @@ package logicgate
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -46,8 +47,10 @@ func (s *settler) holdEvent(ctx context.Context, a *arrival, key string, cause f
 		// Too large for a message, or a pack that is none.
 		hold.Event = nil
 	}
-	s.log.WarnContext(ctx, "an event is put into the Error Hold", "connector", connector, "topic", topic, "event", a.holdID(), "order", key,
-		"cause", cause.Code, "detail", hold.GetCause().GetDetail())
+	// A sender that has gone wrong sends thousands of them, and each is in the Error Hold.
+	s.notices.Post(slog.LevelWarn, "hold "+connector+" "+cause.Code, "an event is put into the Error Hold",
+		slog.String("connector", connector), slog.String("topic", topic), slog.String("event", a.holdID()), slog.String("order", key),
+		slog.String("cause", cause.Code), slog.String("detail", hold.GetCause().GetDetail()))
 	return s.hold(ctx, hold)
 }
 

@@ -55,8 +55,9 @@ func TestUnreadableEventsStepAside(t *testing.T) {
 	if len(holds) != 5 {
 		t.Errorf("%d holds, want 5: %v", len(holds), holds)
 	}
-	if lines := w.log.lines(); len(lines) != 5 {
-		t.Errorf("log %q, want one line for each held event", lines)
+	// What a bad sender does a thousand times is told once in a while, with its number.
+	if lines := w.log.lines(); len(lines) != 1 || !strings.Contains(lines[0], "an event is put into the Error Hold") {
+		t.Errorf("log %q, want one line for a connector and a cause", lines)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/notice"
 	"github.com/peppasync/peppasync/services/internal/order"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
 	"github.com/peppasync/peppasync/services/logic-gate/internal/plan"
@@ -33,13 +34,20 @@ type settler struct {
 	configuration configuration
 	shards        int
 	log           *slog.Logger
-	tracer        trace.Tracer
-	patience      *patience
-	counters      counters
+	// notices are lines of what may happen to each event of a storm.
+	notices  *notice.Board
+	tracer   trace.Tracer
+	patience *patience
+	counters counters
 }
 
+// noticeEvery is how often a line is written of each kind, with how many more there were.
+const noticeEvery = 10 * time.Second
+
 func newSettler(r records, c configuration, log *slog.Logger, tracer trace.Tracer) *settler {
-	return &settler{records: r, configuration: c, log: log, tracer: tracer, patience: &patience{log: log}}
+	return &settler{
+		records: r, configuration: c, log: log, notices: notice.New(log, noticeEvery), tracer: tracer, patience: &patience{log: log},
+	}
 }
 
 // unsettled reports what could not even be put into the Error Hold.

@@ -22,7 +22,7 @@ var services = []string{
 
 // sharedPackages is the whole of services/internal.
 var sharedPackages = []string{
-	"bus", "bus/embed", "bus/bustest", "catalog", "order", "expr", "fault", "maintenance", "run", "telemetry", "secrets",
+	"bus", "bus/embed", "bus/bustest", "catalog", "order", "expr", "fault", "maintenance", "notice", "run", "telemetry", "secrets",
 }
 
 // purePackages take values and return values, so that testing/synctest and

@@ -13,8 +13,8 @@ import (
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/ingest/internal/keep"
-	"github.com/peppasync/peppasync/services/ingest/internal/notice"
 	"github.com/peppasync/peppasync/services/ingest/internal/recent"
+	"github.com/peppasync/peppasync/services/internal/notice"
 )
 
 // several tells one event for each line of a body, and nothing for an empty one. It cannot

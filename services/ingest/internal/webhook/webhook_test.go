@@ -30,8 +30,8 @@ import (
 	"github.com/peppasync/peppasync/services/connectors/systems"
 	"github.com/peppasync/peppasync/services/ingest/internal/groupcommit"
 	"github.com/peppasync/peppasync/services/ingest/internal/keep"
-	"github.com/peppasync/peppasync/services/ingest/internal/notice"
 	"github.com/peppasync/peppasync/services/ingest/internal/recent"
+	"github.com/peppasync/peppasync/services/internal/notice"
 	"github.com/peppasync/peppasync/services/internal/secrets"
 )
 
