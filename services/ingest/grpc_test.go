@@ -150,7 +150,7 @@ func TestWhatAProgramIsRefused(t *testing.T) {
 	}{
 		"no credentials":                   {"", whole("feed", "1", nil), codes.Unauthenticated, "", false},
 		"wrong credentials":                {"guess", whole("feed", "1", nil), codes.Unauthenticated, "", false},
-		"those of another connector":       {secret, whole("other", "1", nil), codes.Unauthenticated, "", false},
+		"those of another connector":       {secret, whole("other", "1", nil), codes.NotFound, "", false},
 		"an unknown connector":             {secret, whole("nobody", "1", nil), codes.NotFound, "", false},
 		"a connector that takes no events": {secret, whole("erp", "1", nil), codes.NotFound, "", false},
 		"a secret that is missing":         {secret, whole("lost", "1", nil), codes.Unavailable, "", true},
@@ -189,11 +189,33 @@ func TestWhatAProgramIsRefused(t *testing.T) {
 	}
 }
 
+// A connector of somebody else and one that is not there are answered alike to the letter,
+// one by one and in a stream; the operator is told which it was.
+func TestNobodyLearnsTheNamesOfOtherConnectors(t *testing.T) {
+	f := start(t, bustest.Start(t), nil).ready(t)
+	ctx, client := as(t.Context(), secret), f.program(t)
+	answers := map[string]string{}
+	for _, name := range []string{"other", "nobody", "erp"} {
+		_, alone := submit(ctx, client, whole(name, "1", nil))
+		_, wrong := submit(ctx, client, whole(name, "", func(o *orderv1.Order) { o.Currency = "x" }))
+		_, streamed := stream(ctx, client, whole(name, "1", nil))
+		answers[name] = strings.ReplaceAll(fmt.Sprint(status.Convert(alone).Proto(), status.Convert(wrong).Proto(), status.Convert(streamed).Proto()), name, "NAME")
+	}
+	for name, answer := range answers {
+		if answer != answers["nobody"] || !strings.Contains(answer, "there is no connector") {
+			t.Errorf("%s is answered %s\nand one that is not there %s", name, answer, answers["nobody"])
+		}
+	}
+	if log := f.logs.String(); !strings.Contains(log, "connector=other kind=credentials") || !strings.Contains(log, "connector=nobody") {
+		t.Errorf("the log does not tell them apart:\n%s", log)
+	}
+}
+
 // Both secrets let a program in while they are being changed, and an empty one nobody.
 func TestCredentialsWhileTheyAreChanged(t *testing.T) {
 	f := start(t, bustest.Start(t), nil).ready(t)
 	client := f.program(t)
-	for token, want := range map[string]codes.Code{"old-secret": codes.OK, "new-secret": codes.OK, " ": codes.Unauthenticated, secret: codes.Unauthenticated} {
+	for token, want := range map[string]codes.Code{"old-secret": codes.OK, "new-secret": codes.OK, " ": codes.Unauthenticated, secret: codes.NotFound} {
 		if _, err := submit(as(t.Context(), token), client, whole("other", "1", nil)); status.Code(err) != want {
 			t.Errorf("%q: %v, want %v", token, err, want)
 		}

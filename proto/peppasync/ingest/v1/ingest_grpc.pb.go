@@ -38,8 +38,9 @@ const (
 // names.
 //
 //   - INVALID_ARGUMENT, with a google.rpc.BadRequest: this will never be taken as it is.
-//   - UNAUTHENTICATED: the credentials are not those of the connector.
-//   - NOT_FOUND: there is no connector of that name that takes events in.
+//   - UNAUTHENTICATED: the credentials are of no connector.
+//   - NOT_FOUND: there is no connector of that name that takes events in, or the credentials
+//     are another one's.
 //   - UNAVAILABLE and RESOURCE_EXHAUSTED, with a google.rpc.RetryInfo: it passes; hand it in
 //     again after that time. It may be stored all the same: the repetition is harmless.
 //   - RESOURCE_EXHAUSTED without one: the message is far too large (over 1 MiB).
@@ -99,8 +100,9 @@ type IngestService_SubmitStreamClient = grpc.ClientStreamingClient[SubmitStreamR
 // names.
 //
 //   - INVALID_ARGUMENT, with a google.rpc.BadRequest: this will never be taken as it is.
-//   - UNAUTHENTICATED: the credentials are not those of the connector.
-//   - NOT_FOUND: there is no connector of that name that takes events in.
+//   - UNAUTHENTICATED: the credentials are of no connector.
+//   - NOT_FOUND: there is no connector of that name that takes events in, or the credentials
+//     are another one's.
 //   - UNAVAILABLE and RESOURCE_EXHAUSTED, with a google.rpc.RetryInfo: it passes; hand it in
 //     again after that time. It may be stored all the same: the repetition is harmless.
 //   - RESOURCE_EXHAUSTED without one: the message is far too large (over 1 MiB).

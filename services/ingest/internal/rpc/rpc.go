@@ -158,14 +158,15 @@ func (s *Server) admit(ctx context.Context, sub *ingestv1.Submission) (admitted,
 	if connector == nil {
 		s.config.Keeper.Notices().Post(slog.LevelWarn, "unknown-submitted",
 			"a submission for a connector that does not exist or takes no events", slog.String("connector", keep.Abridged(name)))
-		return admitted{}, refused(http.StatusNotFound, "unknown-connector",
-			fmt.Sprintf("there is no connector %q that takes events in (spec.webhook)", keep.Abridged(name)))
+		return admitted{}, s.unknown(ctx, name)
 	}
-	no := s.authenticate(ctx, connector)
-	if no == nil {
-		if violations := submission.Check(sub); len(violations) > 0 {
-			no = violated(violations...)
-		}
+	// What it refuses is told already, for what it is.
+	if no := s.authenticate(ctx, connector); no != nil {
+		return admitted{}, no
+	}
+	var no *refusal
+	if violations := submission.Check(sub); len(violations) > 0 {
+		no = violated(violations...)
 	}
 	id := sub.GetOrder().GetId()
 	if no == nil && sub.GetOrder() == nil {
@@ -210,8 +211,21 @@ func (s *Server) authenticate(ctx context.Context, connector *v1alpha1.Connector
 	if same(given, secret["secret"])|same(given, secret["previousSecret"]) == 1 {
 		return nil
 	}
-	return refused(http.StatusUnauthorized, "credentials",
-		"the credentials are not those of the connector (keys secret and previousSecret of what spec.webhook.secretRef names)")
+	s.config.Keeper.Complain(connector.Name, refused(http.StatusUnauthorized, "credentials",
+		"a submission's credentials are not those of the connector (keys secret and previousSecret of what spec.webhook.secretRef names)").Problem, nil)
+	return s.unknown(ctx, connector.Name)
+}
+
+// unknown is told of a connector that is not there and of one that is not the caller's: who
+// has the credentials of one must not find out by them which others there are, and who has
+// those of none that there is any.
+func (s *Server) unknown(ctx context.Context, name string) *refusal {
+	if s.Standing(ctx) != Known {
+		return refused(http.StatusUnauthorized, "credentials",
+			"the credentials are of no connector (keys secret and previousSecret of what spec.webhook.secretRef names)")
+	}
+	return refused(http.StatusNotFound, "unknown-connector", fmt.Sprintf(
+		"there is no connector %q that takes events in (spec.webhook) and has these credentials (spec.webhook.secretRef)", keep.Abridged(name)))
 }
 
 // same compares in constant time, whatever the lengths; nothing is the same as no secret.
