@@ -102,6 +102,7 @@ func Fold(state *orderv1.State, o *orderv1.Order, event Event) (*orderv1.State, 
 	if event.ID != "" && slices.Contains(state.GetEventIds(), event.ID) {
 		return state, ChangeRepeated
 	}
+	o = cancelledSince(state.GetOrder(), o)
 	change := compare(state, o, event)
 	old := compareVersions(state.GetOrder(), o) > 0
 	if change == ChangeStale && old && len(state.GetEventIds()) >= maxEventIDs {
@@ -123,6 +124,20 @@ func Fold(state *orderv1.State, o *orderv1.Order, event Event) (*orderv1.State, 
 		note(state, next, o, event, change)
 	}
 	return next, change
+}
+
+// cancelledSince returns a version with the time since when the order is known to be
+// cancelled. Some shops do not say, and their connectors give the time of the change that
+// shows it: each touch of a cancelled order would be another order, and a call at every
+// system that has it. A time that is not that of the version itself is the shop's own.
+func cancelledSince(known, arrived *orderv1.Order) *orderv1.Order {
+	since, at := known.GetCancelledAt(), arrived.GetCancelledAt()
+	if since == nil || at == nil || !proto.Equal(at, arrived.GetUpdatedAt()) || !since.AsTime().Before(at.AsTime()) {
+		return arrived
+	}
+	next := proto.CloneOf(arrived)
+	next.CancelledAt = since
+	return next
 }
 
 // successor returns arrived as what is known from here on. A version that does

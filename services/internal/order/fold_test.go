@@ -39,6 +39,9 @@ func fulfilled(o *orderv1.Order)            { o.FulfillmentStatus = "fulfilled" 
 func timeless(o *orderv1.Order)             { o.UpdatedAt = nil }
 func cancelled(o *orderv1.Order)            { o.CancelledAt = timestamppb.New(now) }
 
+// cancelledThen is how a shop looks that does not say when.
+func cancelledThen(o *orderv1.Order) { o.CancelledAt = o.GetUpdatedAt() }
+
 func TestFold(t *testing.T) {
 	type arrival struct {
 		order *orderv1.Order
@@ -77,6 +80,14 @@ func TestFold(t *testing.T) {
 			{at(0, paid), "a", order.ChangeApplied}, {at(1), "b", order.ChangeApplied}}, 2, at(1)},
 		"without a time the later arrival wins, and the known time stays": {[]arrival{
 			{at(4), "a", order.ChangeApplied}, {at(0, timeless, note("x")), "b", order.ChangeApplied}, {at(3), "c", order.ChangeStale}}, 2, at(4, note("x"))},
+		"a cancelled order that is touched is no other one, where its shop does not say since when": {[]arrival{
+			{at(0), "a", order.ChangeApplied}, {at(1, cancelledThen), "b", order.ChangeApplied}, {at(9, cancelledThen), "c", order.ChangeSame}}, 2,
+			at(9, func(o *orderv1.Order) { o.CancelledAt = at(1).GetUpdatedAt() })},
+		"and another one where it says so": {[]arrival{
+			{at(0, cancelled), "a", order.ChangeApplied}, {at(9, func(o *orderv1.Order) { o.CancelledAt = at(3).GetUpdatedAt() }), "b", order.ChangeApplied}}, 2,
+			at(9, func(o *orderv1.Order) { o.CancelledAt = at(3).GetUpdatedAt() })},
+		"one that was taken up again is cancelled anew": {[]arrival{
+			{at(0, cancelledThen), "a", order.ChangeApplied}, {at(1), "b", order.ChangeApplied}, {at(2, cancelledThen), "c", order.ChangeApplied}}, 3, at(2, cancelledThen)},
 		"events without an id are told apart by what they say": {[]arrival{
 			{at(0), "", order.ChangeApplied}, {at(1, note("x")), "", order.ChangeApplied}, {at(1, note("x")), "", order.ChangeSame}}, 2, at(1, note("x"))},
 	} {

@@ -102,6 +102,7 @@ func Answer(state *orderv1.State, number int64, o *orderv1.Order, asked time.Tim
 	if r == nil || r.GetNumber() != number {
 		return state, ChangeRepeated
 	}
+	o = cancelledSince(state.GetOrder(), o)
 	next := proto.CloneOf(state)
 	next.Reading = nil
 	version, same := compareVersions(state.GetOrder(), o), sameContent(state.GetOrder(), o)
