@@ -186,6 +186,9 @@ func (s *settler) read(ctx context.Context, a *arrival) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := order.CheckParts(o); err != nil {
+		return fmt.Errorf("%w: the order %w", connectors.ErrMalformed, err)
+	}
 	if id := o.GetId(); id == "" || len(id) > maxOrderID {
 		return fmt.Errorf("%w: the order's id has %d bytes, expected 1 to %d", connectors.ErrMalformed, len(id), maxOrderID)
 	}
@@ -204,6 +207,13 @@ func (s *settler) order(connector *v1alpha1.Connector, event *eventv1.Event) (*o
 	source, err := s.configuration.source(connector)
 	if err != nil {
 		return nil, err
+	}
+	if err := order.CheckListed(event.GetBody()); err != nil {
+		// A source tells by the topic alone what is about no order.
+		if _, none := source.Order(&connector.Spec, event.GetTopic(), nil); errors.Is(none, connectors.ErrNotAnOrder) {
+			return nil, none
+		}
+		return nil, fmt.Errorf("%w: %w", connectors.ErrMalformed, err)
 	}
 	return source.Order(&connector.Spec, event.GetTopic(), event.GetBody())
 }

@@ -61,6 +61,37 @@ func TestUnreadableEventsStepAside(t *testing.T) {
 	}
 }
 
+// A body full of lines goes to the Error Hold with their number, whether they are counted
+// before it is read or behind, and its neighbour goes on. One about no order stays that.
+func TestAnOrderOfTooManyLinesIsHeld(t *testing.T) {
+	w := newWorld(t, toERP())
+	gate, _ := w.start(nil)
+	full := func(n int) []byte {
+		return []byte(`{"id":7,"updated_at":"2026-05-01T12:00:00Z","line_items":[` + strings.TrimSuffix(strings.Repeat("{},", n), ",") + `]}`)
+	}
+	many, flood, other := w.event("orders/create", full(20_001)), w.event("orders/create", full(250_000)), w.event("carts/update", full(250_000))
+	most := w.event("orders/create", full(20_000))
+	w.capture(0, many)
+	w.capture(0, flood)
+	w.capture(0, other)
+	w.capture(0, most, w.event("orders/create", shopOrder(1, 0, nil)))
+	w.becomes("shopify_1", "orders.erp.1 OPEN")
+	w.becomes("shopify_7", "orders.erp.1 OPEN")
+	w.eventually("five events", func() bool { return gate.Stats().Events == 5 })
+	holds := w.holds()
+	for e, says := range map[*eventv1.Event]string{
+		many: "the order has 20001 lines, properties, tags and the like, expected at most 20000", flood: "the lists of the body have 250000 elements, expected at most 100000",
+	} {
+		hold := holds["hold.v1.shopify."+e.GetId()+"."+heldAs(e)]
+		if hold.GetCause().GetCode() != "event-unreadable" || !strings.Contains(hold.GetCause().GetDetail(), says) || !proto.Equal(hold.GetEvent(), e) {
+			t.Errorf("held with %v, want %q", hold.GetCause(), says)
+		}
+	}
+	if got := gate.Stats(); len(holds) != 2 || got.NotOrders != 1 {
+		t.Errorf("%d holds, counted %+v", len(holds), got)
+	}
+}
+
 // What ingest could not read of a delivery is held with what it says, though its source
 // could make an order of the bytes, and its neighbours are applied. Let go, it is held
 // again: its bytes are the same.

@@ -29,6 +29,7 @@ import (
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/ingest/internal/keep"
 	"github.com/peppasync/peppasync/services/ingest/internal/submission"
+	"github.com/peppasync/peppasync/services/internal/order"
 	"github.com/peppasync/peppasync/services/internal/secrets"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
 )
@@ -270,14 +271,17 @@ func (s *Server) read(connector *v1alpha1.Connector, sub *ingestv1.Submission) (
 	case !json.Valid(body):
 		return wrong("body", "is not JSON")
 	}
-	order, err := source.Order(&connector.Spec, sub.GetTopic(), body)
+	if err := order.CheckListed(body); err != nil {
+		return wrong("body", "%v", err)
+	}
+	read, err := source.Order(&connector.Spec, sub.GetTopic(), body)
 	switch thin, ok := source.(connectors.Thin); {
 	case errors.Is(err, connectors.ErrNotAnOrder):
 		return wrong("topic", "is about no order")
 	case errors.Is(err, connectors.ErrThin) && ok:
 		id, err = thin.OrderID(&connector.Spec, sub.GetTopic(), body)
 	case err == nil:
-		id = order.GetId()
+		id, err = read.GetId(), order.CheckParts(read)
 	}
 	if err != nil {
 		return wrong("body", "%v", err)

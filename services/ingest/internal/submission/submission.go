@@ -14,6 +14,7 @@ import (
 
 	ingestv1 "github.com/peppasync/peppasync/proto/peppasync/ingest/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/internal/order"
 )
 
 const (
@@ -22,10 +23,6 @@ const (
 	MaxID = 128
 	// maxTopic is far beyond every topic that a sender has.
 	maxTopic = 255
-	// maxParts bounds the lines of an order with their properties, its tags and the like.
-	// An empty line is three bytes on the way and hundreds in each process that works with
-	// the order: a message full of them takes a quarter of a gigabyte in the logic-gate.
-	maxParts = 20_000
 	// maxViolations are told of one submission: who has that many has made one mistake
 	// many times.
 	maxViolations = 16
@@ -90,8 +87,8 @@ func (c *check) order(o *orderv1.Order, connector string) {
 	c.oneOf("order.fulfillment_status", o.GetFulfillmentStatus(), "partial", "fulfilled", "restocked")
 	c.country("order.shipping_address.country_code", o.GetShippingAddress().GetCountryCode())
 	c.country("order.billing_address.country_code", o.GetBillingAddress().GetCountryCode())
-	if n := parts(o); n > maxParts {
-		c.addf("order", "has %d lines, properties, tags and the like, expected at most %d in all", n, maxParts)
+	if err := order.CheckParts(o); err != nil {
+		c.addf("order", "%v", err)
 		return
 	}
 	for i, line := range o.GetLines() {
@@ -104,14 +101,6 @@ func (c *check) order(o *orderv1.Order, connector string) {
 	for i, line := range o.GetShippingLines() {
 		c.money("order.shipping_lines["+strconv.Itoa(i)+"].price", line.GetPrice())
 	}
-}
-
-func parts(o *orderv1.Order) int {
-	n := len(o.GetLines()) + len(o.GetShippingLines()) + len(o.GetTags()) + len(o.GetAttributes())
-	for _, line := range o.GetLines() {
-		n += len(line.GetProperties())
-	}
-	return n
 }
 
 func (c *check) time(field string, at *timestamppb.Timestamp) {
