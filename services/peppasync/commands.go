@@ -53,6 +53,9 @@ type shared struct {
 	secretsDir, logFormat, logLevel, otlp, metrics, owner string
 	// kubernetes: secrets are those of the pod's namespace.
 	kubernetes bool
+	// readiness is told about at the metrics' address; nil in the all-in-one, whose
+	// ingest tells.
+	readiness *up.Readiness
 }
 
 func (s *shared) register(c *cobra.Command) {
@@ -65,7 +68,8 @@ func (s *shared) register(c *cobra.Command) {
 	flags.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&s.otlp, "otlp-endpoint", "",
 		"base URL of an OTLP/HTTP collector for traces and metrics, such as http://localhost:4318 (default: $OTEL_EXPORTER_OTLP_ENDPOINT, or none)")
-	flags.StringVar(&s.metrics, "metrics-listen", "", "where Prometheus reads /metrics, such as 127.0.0.1:9464 (default: nowhere)")
+	flags.StringVar(&s.metrics, "metrics-listen", "",
+		"where Prometheus reads /metrics, such as 127.0.0.1:9464; a role by itself answers /healthz and /readyz there, too (default: nowhere)")
 	flags.StringVar(&s.owner, "owner", hostname(), "name of this process in the ledger, different for each replica")
 }
 
@@ -97,7 +101,7 @@ func (s *shared) environment(ctx context.Context, service string, stderr io.Writ
 		return up.Environment{}, nil, err
 	}
 	logger := telemetry.NewLogger(stderr, s.logFormat, level)
-	stopMetrics, err := serveMetrics(ctx, s.metrics, observed.Metrics(), logger)
+	stopMetrics, err := serveMetrics(ctx, s.metrics, observed.Metrics(), s.readiness, logger)
 	if err != nil {
 		return up.Environment{}, nil, err
 	}
@@ -107,7 +111,7 @@ func (s *shared) environment(ctx context.Context, service string, stderr io.Writ
 		stopMetrics()
 		_ = observed.Shutdown(last) // the collector is away: nobody is left to tell
 	}
-	return up.Environment{Owner: s.owner, Secrets: resolver, Telemetry: observed, Logger: logger}, end, nil
+	return up.Environment{Owner: s.owner, Secrets: resolver, Telemetry: observed, Logger: logger, Readiness: s.readiness}, end, nil
 }
 
 // resolver returns where the secrets are read. The environment comes last in any case.
@@ -228,7 +232,7 @@ func writeReady(path string, a addresses) error {
 
 func newRole(role up.Role) *cobra.Command {
 	var (
-		flags              shared
+		flags              = shared{readiness: &up.Readiness{}}
 		nats               server
 		listen, rpc, ready string
 		monitor            string

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/peppasync/peppasync/services/up"
 )
 
 // readTimeout is how long a request for metrics may take to arrive.
@@ -45,9 +48,31 @@ func addressOf(listener net.Listener) string {
 	return listener.Addr().String()
 }
 
-// serveMetrics serves /metrics until the returned function is called; nothing
-// where the address is empty.
-func serveMetrics(ctx context.Context, address string, metrics http.Handler, log *slog.Logger) (stop func(), err error) {
+// readyTimeout is how long a look at the bus may take, which is less than who asks
+// waits.
+const readyTimeout = 2 * time.Second
+
+// probes answers /healthz while the process lives, and /readyz where its role works.
+func probes(mux *http.ServeMux, readiness *up.Readiness) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		if err := readiness.Ready(ctx); err != nil {
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	})
+}
+
+// serveMetrics serves /metrics, and for a role that runs by itself /healthz and /readyz,
+// until the returned function is called; nothing where the address is empty.
+func serveMetrics(
+	ctx context.Context, address string, metrics http.Handler, readiness *up.Readiness, log *slog.Logger,
+) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
 	}
@@ -57,6 +82,9 @@ func serveMetrics(ctx context.Context, address string, metrics http.Handler, log
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
+	if readiness != nil {
+		probes(mux, readiness)
+	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: readTimeout}
 	log.InfoContext(ctx, "listening", "metrics", "http://"+addressOf(listener)+"/metrics")
 	served := make(chan struct{})

@@ -33,6 +33,8 @@ type Environment struct {
 	// GRPC is where the throttle-dispatcher tells about its connectors; nil for
 	// nowhere.
 	GRPC net.Listener
+	// Readiness is told of a role that runs by itself; nil where nobody asks.
+	Readiness *Readiness
 }
 
 // Role is one of the services.
@@ -71,6 +73,7 @@ func (r Role) Run(ctx context.Context, connect bus.Options, e Environment) error
 	if err != nil {
 		return fmt.Errorf("%s: waiting for the catalog: %w", r.Name, err)
 	}
+	e.Readiness.begins(b.Healthy)
 	if err := r.run(ctx, b, store, e); err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}

@@ -82,9 +82,9 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	t.sdk = sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(time.Second)),
 		sdktrace.WithResource(described),
-		// The sender's decision holds for the whole trace; what begins here is
-		// kept whole, and thinned by the collector.
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())),
+		// No sampler: the library's own choice is to keep the sender's decision for
+		// the whole trace, and what begins here whole, unless OTEL_TRACES_SAMPLER says
+		// otherwise.
 	)
 	t.provider = t.sdk
 	return t, nil
