@@ -68,8 +68,13 @@ generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen ##
 	cd services/api && $(BIN)/controller-gen crd paths=./v1alpha1 output:crd:dir=crd
 	mkdir -p charts/peppasync/files/crds && cp services/api/crd/*.yaml charts/peppasync/files/crds/
 
+# Its module has the graph of Kubernetes, which must not choose the product's versions.
+.PHONY: chart
+chart: bin/helm build ## Check the Helm chart: lint, and what it renders against three versions of Kubernetes and Pod Security
+	cd test/chart && GOWORK=off go vet ./... && GOWORK=off go test -count=1 ./...
+
 .PHONY: verify
-verify: generate lint ## Generate and lint everything, build each module without the workspace, and refuse a tree that differs
+verify: generate lint chart ## Generate and lint everything, build each module without the workspace, and refuse a tree that differs
 	go run ./test/verify
 
 .PHONY: bench
