@@ -171,7 +171,8 @@ const (
 	// moment, that moment included, the one that changed first in front. Arguments:
 	// {since: RFC 3339, page: "" or the next of the page before}. Value: {orders: [order],
 	// next}; next is "" on the last page. Orders of which a page cannot hold all its lines
-	// are in partial: [{id, updatedAt}] instead, and readOrder has them. Where the account
+	// are in partial: [{id, updatedAt}] instead, and readOrder has them. Where one list does not
+	// have them all, pages are open, and through says up to when they are complete. Where the account
 	// lacks the right, this and the operations below are fault.Conflict with the code
 	// CodeNoRight: what else it is asked goes on. Package listing spells all of these.
 	OperationListOrders = "listOrders"

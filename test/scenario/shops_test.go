@@ -382,7 +382,23 @@ func TestWhatTwoShopsDoNotTell(t *testing.T) {
 		want["store"][id] = 4
 		break
 	}
+	// A list of orders of any status has none in the trash.
+	var trashed int64
+	for id, quantity := range want["woo"] {
+		if quantity != 2 {
+			continue
+		}
+		if _, err := woo.Trash(id); err != nil {
+			t.Fatal(err)
+		}
+		trashed = id
+		break
+	}
 	until(t, afterLease, "what was lost is there", arrived)
+	until(t, afterLease, "what was put into the trash is cancelled", func() bool {
+		order, _ := at(world, "woo", trashed)
+		return strings.HasSuffix(order.Reference, "cancelled")
+	})
 	for _, set := range []func(faults.Mishaps) error{woo.SetMishaps, store.SetMishaps} {
 		if err := set(faults.Mishaps{}); err != nil {
 			t.Fatal(err)

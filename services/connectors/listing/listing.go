@@ -29,6 +29,12 @@ type OrderPage struct {
 	Partial []Partial
 	// Next is empty on the last page.
 	Next string
+	// Open: there may be more of the time that this page is of on a later one. Whoever goes
+	// on from its newest order would miss that.
+	Open bool
+	// Through says of an open page that all which changed until then has been on it or on
+	// those before; zero says nothing.
+	Through time.Time
 }
 
 // Partial names an order and its version.
@@ -128,6 +134,12 @@ func (p OrderPage) Value() (*structpb.Struct, error) {
 		"orders": structpb.NewListValue(&structpb.ListValue{Values: orders}),
 		"next":   structpb.NewStringValue(p.Next),
 	}
+	if p.Open {
+		fields["open"] = structpb.NewBoolValue(true)
+	}
+	if !p.Through.IsZero() {
+		fields["through"] = structpb.NewStringValue(p.Through.UTC().Format(time.RFC3339Nano))
+	}
 	if len(p.Partial) > 0 {
 		partial := make([]*structpb.Value, len(p.Partial))
 		for i, o := range p.Partial {
@@ -147,7 +159,14 @@ func ParseOrderPage(value *structpb.Struct) (OrderPage, error) {
 	if !ok {
 		return OrderPage{}, errors.New("orders: want a list")
 	}
-	page := OrderPage{Next: text(value, "next")}
+	page := OrderPage{Next: text(value, "next"), Open: value.GetFields()["open"].GetBoolValue()}
+	if text(value, "through") != "" {
+		through, err := moment(value, "through")
+		if err != nil {
+			return OrderPage{}, err
+		}
+		page.Through = through
+	}
 	for i, entry := range list.ListValue.GetValues() {
 		o, err := decode(entry)
 		if err != nil {

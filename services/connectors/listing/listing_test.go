@@ -25,7 +25,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		Attributes: map[string]string{"a": "b"}, Note: "ä\n",
 	}
 	page := listing.OrderPage{
-		Orders: []*orderv1.Order{order, {Id: "2"}}, Partial: []listing.Partial{{ID: "3", UpdatedAt: at}}, Next: "n",
+		Orders: []*orderv1.Order{order, {Id: "2"}}, Partial: []listing.Partial{{ID: "3", UpdatedAt: at}}, Next: "n", Open: true, Through: at,
 	}
 	value, err := page.Value()
 	if err != nil {
@@ -46,12 +46,12 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	if diff := cmp.Diff(order, one, protocmp.Transform()); diff != "" || err != nil {
 		t.Errorf("an order, error %v (-want +got):\n%s", err, diff)
 	}
-	hook := listing.Webhook{ID: "7", Topic: "orders/create", Address: "https://a.example/v1/webhooks/shop", Active: true}
+	hook := listing.Webhook{ID: "7", Topic: "orders/create", Address: "https://a.example/v1/webhooks/shop", Active: true, Stale: true}
 	hooks, err := listing.ParseWebhookPage(listing.WebhookPage{Webhooks: []listing.Webhook{hook}, Next: "n"}.Value())
 	if diff := cmp.Diff(listing.WebhookPage{Webhooks: []listing.Webhook{hook}, Next: "n"}, hooks); diff != "" || err != nil {
 		t.Errorf("a page of webhooks, error %v (-want +got):\n%s", err, diff)
 	}
-	hook.Active = false // it is no argument
+	hook.Active, hook.Stale = false, false // they are no arguments
 	if put, err := listing.ParseWebhook(hook.Arguments()); err != nil || put != hook {
 		t.Errorf("%+v, error %v", put, err)
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // shelf answers lists of orders as a shop does: orders by id, with the second in which
-// each was changed.
+// each was changed. Those below 0 are in the trash, which is no part of a list of any.
 type shelf map[int]int
 
 const zone = "2006-01-02T15:04:05"
@@ -37,7 +37,7 @@ func (s shelf) list(t *rapid.T, path string) connectors.Reply {
 	}
 	var ids []int
 	for id, modified := range s {
-		if modified > after && modified < before {
+		if (id < 0) == (query.Get("status") == "trash") && modified > after && modified < before {
 			ids = append(ids, id)
 		}
 	}
@@ -45,7 +45,7 @@ func (s shelf) list(t *rapid.T, path string) connectors.Reply {
 		if query.Get("orderby") == "modified" && s[a] != s[b] {
 			return s[a] - s[b]
 		}
-		return a - b
+		return max(a, -a) - max(b, -b)
 	})
 	perPage, _ := strconv.Atoi(query.Get("per_page"))
 	page, _ := strconv.Atoi(query.Get("page"))
@@ -53,7 +53,7 @@ func (s shelf) list(t *rapid.T, path string) connectors.Reply {
 	from := min(len(ids), (max(page, 1)-1)*perPage)
 	var body []string
 	for _, id := range ids[from:min(len(ids), from+perPage)] {
-		body = append(body, fmt.Sprintf(`{"id":%d,"date_modified_gmt":%q,"line_items":[]}`, id, since.Add(time.Duration(s[id])*time.Second).Format(zone)))
+		body = append(body, fmt.Sprintf(`{"id":%d,"status":%q,"date_modified_gmt":%q,"line_items":[]}`, max(id, -id), query.Get("status"), since.Add(time.Duration(s[id])*time.Second).Format(zone)))
 	}
 	return connectors.Reply{
 		Status: 200, Written: true, Header: http.Header{"X-Wp-Totalpages": {strconv.Itoa(pages)}}, Body: []byte("[" + strings.Join(body, ",") + "]"),
@@ -75,9 +75,15 @@ func TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile(t *testing.T) {
 		orders := make(shelf)
 		for id := range rapid.IntRange(0, 200).Draw(t, "orders") {
 			// Few seconds, so that some have more than a page.
-			orders[id+1] = rapid.IntRange(0, 3).Draw(t, "second")
+			sign := 1
+			if rapid.IntRange(0, 3).Draw(t, "in the trash") == 0 {
+				sign = -1
+			}
+			orders[sign*(id+1)] = rapid.IntRange(0, 3).Draw(t, "second")
 		}
 		seen, now := make(map[int]int), 4
+		// through is up to when all was shown.
+		through := -1
 		var page string
 		for turned := 0; ; turned++ {
 			if turned > 400 {
@@ -98,19 +104,40 @@ func TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile(t *testing.T) {
 			}
 			for _, order := range found.Orders {
 				id, _ := strconv.Atoi(order.GetId())
-				seen[id] = max(seen[id], 1+int(order.GetUpdatedAt().AsTime().Sub(since)/time.Second))
+				at := int(order.GetUpdatedAt().AsTime().Sub(since) / time.Second)
+				if order.GetAttributes()["woocommerce_status"] == "trash" {
+					id = -id
+				}
+				seen[id] = max(seen[id], 1+at)
+			}
+			if !found.Through.IsZero() {
+				through = max(through, int(found.Through.Sub(since)/time.Second))
+			}
+			for id, modified := range orders {
+				if modified < through && seen[id] <= modified {
+					t.Fatalf("order %d, changed at %d, was on no page though they are complete up to %d", id, modified, through)
+				}
 			}
 			if page = found.Next; page == "" {
 				break
 			}
 			for range rapid.IntRange(0, 3).Draw(t, "changes") {
-				if now++; now < 12 && len(orders) > 0 {
-					orders[rapid.IntRange(1, len(orders)).Draw(t, "changed")] = now
+				if now++; now >= 12 || len(orders) == 0 {
+					continue
 				}
+				id := rapid.IntRange(1, len(orders)).Draw(t, "changed")
+				// One that is changed in the trash is out of it again.
+				delete(orders, -id)
+				delete(orders, id)
+				if rapid.Bool().Draw(t, "thrown away") {
+					id = -id
+				}
+				orders[id] = now
 			}
 		}
+		// What left the trash behind the last page is newer than all, and the next time's.
 		for id, modified := range orders {
-			if seen[id] == 0 {
+			if seen[id] == 0 && seen[-id] == 0 && modified < max(through, 4) {
 				t.Fatalf("order %d, changed at %d, was on no page", id, modified)
 			}
 		}
@@ -126,7 +153,7 @@ func TestOneOddOrderDoesNotHideTheOthers(t *testing.T) {
 	if err != nil || len(found.Orders) != 1 || len(found.Partial) != 1 || found.Partial[0].ID != "2" {
 		t.Errorf("%+v, error %v: want order 1, order 2 in part, and nothing of the basket", found, err)
 	}
-	if found.Next != "2026-11-23T14:32:00" {
+	if found.Next != "trash,2026-11-23T14:00:00,2026-11-23T14:32:00,0,2026-11-23T14:32:00" || !found.Open {
 		t.Errorf("next %q, want to go on after all three", found.Next)
 	}
 }
@@ -143,7 +170,7 @@ func TestWhatIsMoreThanAnAnswerHoldsIsLeftToTheNextPage(t *testing.T) {
 		t.Fatalf("%d orders of 10 kB each, error %v", len(found.Orders), err)
 	}
 	last := found.Orders[len(found.Orders)-1].GetUpdatedAt().AsTime().Format(zone)
-	if found.Next != last {
+	if want := "trash,2026-11-23T14:00:00," + last + ",0," + last; found.Next != want {
 		t.Errorf("next %q after the order of %s", found.Next, last)
 	}
 	huge := fmt.Sprintf(`[{"id":1,"date_modified_gmt":"2026-11-23T14:30:00","line_items":[],"customer_note":%q}]`, strings.Repeat("x", listing.MaxValueBytes))

@@ -113,23 +113,14 @@ func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
 		return reply.Unreadable(r, "no list of orders: "+reply.Excerpt(r.Header, r.Body))
 	}
 	pages, known := totalPages(r.Header)
-	found := take(list, !at.tied)
+	found := take(list, !at.tied && at.trash == nil)
 	more := found.cut || len(list) >= ordersPerPage
 	if known {
 		// A shop leaves out what the key may not see, so that a page may be short.
 		more = found.cut || pages > 1
 	}
-	switch {
-	case found.nameless:
-		return reply.Unreadable(r, "a list with something in it that has no id: "+reply.Excerpt(r.Header, r.Body))
-	case at.tied && !known:
-		return reply.Unreadable(r, "a page of orders without X-WP-TotalPages")
-	case at.tied:
-		found.page.Next = at.afterTied(pages).String()
-	case more && found.last.IsZero():
-		return reply.Unreadable(r, "a page of orders none of which has a date_modified_gmt, and there are more pages")
-	case more:
-		found.page.Next = at.after(found.last).String()
+	if problem := found.goOn(at, more, pages, known); problem != "" {
+		return reply.Unreadable(r, problem+": "+reply.Excerpt(r.Header, r.Body))
 	}
 	value, err := found.page.Value()
 	if err != nil {
@@ -188,6 +179,30 @@ func take(list []json.RawMessage, cuttable bool) taken {
 func (t *taken) partial(l listed) {
 	t.page.Partial = append(t.page.Partial, listing.Partial{ID: string(l.ID), UpdatedAt: l.Modified.Time})
 	t.nameless = t.nameless || l.ID == ""
+}
+
+// goOn writes which page comes behind this one, or says why it cannot be told.
+func (t *taken) goOn(at cursor, more bool, pages int, known bool) (problem string) {
+	t.page.Open = true
+	switch {
+	case t.nameless:
+		return "a list with something in it that has no id"
+	case (at.tied || at.trash != nil) && !known:
+		return "a page of orders without X-WP-TotalPages"
+	case at.trash != nil:
+		if t.page.Next = at.trash.after(pages); t.page.Next == at.trash.then {
+			t.page.Through = at.trash.to
+		}
+	case at.tied:
+		t.page.Next = at.behind(new(at.afterTied(pages)), t.last)
+	case more && t.last.IsZero():
+		return "a page of orders none of which has a date_modified_gmt, and there are more pages"
+	case more:
+		t.page.Next = at.behind(new(at.after(t.last)), t.last)
+	default:
+		t.page.Next = at.behind(nil, t.last)
+	}
+	return ""
 }
 
 // totalPages reads X-WP-TotalPages; false where it is not there.

@@ -70,6 +70,8 @@ func (s *source) compare(ctx context.Context) error {
 		batch   []*listed
 		bytes   int
 		problem string
+		// through is where the cursor may be moved to.
+		through time.Time
 	)
 	for {
 		answer, err := s.list(ctx, page)
@@ -83,8 +85,11 @@ func (s *source) compare(ctx context.Context) error {
 			batch = append(batch, l)
 			bytes += proto.Size(l.order)
 		}
+		if at := complete(answer, time.Now()); at.After(through) {
+			through = at
+		}
 		if len(batch) >= batchOrders || bytes >= batchBytes || answer.Next == "" {
-			skipped, err := s.settle(ctx, batch)
+			skipped, err := s.settle(ctx, batch, through)
 			if err != nil {
 				return err
 			}
@@ -105,6 +110,21 @@ func (s *source) compare(ctx context.Context) error {
 	next.Problem = problem
 	delete(s.warned, notCompared)
 	return s.put(ctx, next)
+}
+
+// complete is up to when all was on a page or on those before, as far as its times tell.
+func complete(page listing.OrderPage, now time.Time) time.Time {
+	times := []time.Time{page.Through}
+	if !page.Open {
+		for _, o := range page.Orders {
+			times = append(times, o.GetUpdatedAt().AsTime())
+		}
+		for _, o := range page.Partial {
+			times = append(times, o.UpdatedAt)
+		}
+	}
+	times = slices.DeleteFunc(times, func(at time.Time) bool { return !reconcile.Tells(at, now) })
+	return slices.MaxFunc(append(times, time.Time{}), time.Time.Compare)
 }
 
 // between is how long to leave before a page.
@@ -147,15 +167,12 @@ func (s *source) listed(page listing.OrderPage, now time.Time) []*listed {
 }
 
 // settle compares orders, tells of those that are missing, and moves the cursor when
-// that is durable. skipped says what could not be told, and never will.
-func (s *source) settle(ctx context.Context, batch []*listed) (skipped string, err error) {
-	compared, now := reconcile.Compared{}, time.Now()
+// that is durable; zero leaves it. skipped says what could not be told, and never will.
+func (s *source) settle(ctx context.Context, batch []*listed, cursor time.Time) (skipped string, err error) {
+	compared := reconcile.Compared{Cursor: cursor}
 	for _, l := range batch {
 		if l.updated.After(s.base) && s.count(l) {
 			compared.Orders++
-		}
-		if l.updated.After(compared.Cursor) && reconcile.Tells(l.updated, now) {
-			compared.Cursor = l.updated
 		}
 	}
 	suspects, err := s.judge(ctx, batch)

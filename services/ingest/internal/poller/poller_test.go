@@ -411,3 +411,20 @@ func TestAWebhookIsSealedAnew(t *testing.T) {
 		t.Errorf("%v", record)
 	}
 }
+
+// What a page shows that is open moves the cursor only so far as the pages are complete:
+// more of the same time may come on a later one.
+func TestAnOpenPageMovesTheCursorNoFurtherThanItIsComplete(t *testing.T) {
+	w := newWorld(t)
+	through := time.Now().Add(-500 * time.Second).Truncate(time.Second)
+	w.open, w.through = true, through
+	for i := range 3 * pageSize {
+		w.sell(fmt.Sprint(i), time.Duration(1000-i)*time.Second)
+	}
+	w.sell("newest", time.Second)
+	w.start()
+	w.await("all are told", func() bool { return len(w.topics("0")) > 0 && len(w.topics("newest")) > 0 })
+	if at := w.compared().GetCursor().AsTime(); !at.Equal(through) {
+		t.Errorf("the cursor is at %v, want %v", at, through)
+	}
+}

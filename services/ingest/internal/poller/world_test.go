@@ -54,6 +54,9 @@ type world struct {
 	hooks   []listing.Webhook
 	// big orders are listed in part.
 	big map[string]bool
+	// open: the pages are, and complete through that time when all are read.
+	open    bool
+	through time.Time
 	// refuse is why the shop refuses each operation.
 	refuse map[string]string
 	// asked counts calls by operation, events those that the gate has read.
@@ -374,7 +377,7 @@ func (w *world) list(asked listing.Orders) listing.OrderPage {
 	found = slices.DeleteFunc(found, func(o *orderv1.Order) bool { return o.GetUpdatedAt().AsTime().Before(asked.Since) })
 	skip := 0
 	_, _ = fmt.Sscan(asked.Page, &skip) // none is 0
-	page := listing.OrderPage{}
+	page := listing.OrderPage{Open: w.open}
 	for _, o := range found[min(skip, len(found)):min(skip+pageSize, len(found))] {
 		if w.big[o.GetId()] {
 			page.Partial = append(page.Partial, listing.Partial{ID: o.GetId(), UpdatedAt: o.GetUpdatedAt().AsTime()})
@@ -384,6 +387,8 @@ func (w *world) list(asked listing.Orders) listing.OrderPage {
 	}
 	if skip+pageSize < len(found) {
 		page.Next = fmt.Sprint(skip + pageSize)
+	} else {
+		page.Through = w.through
 	}
 	return page
 }
