@@ -23,7 +23,7 @@ import (
 // and nothing comes twice.
 func TestLiveOrdersOvertakeAReplay(t *testing.T) {
 	const old, live = 300, 12
-	world, product := startShops(t)
+	world, product := startShops(t, map[string]string{"secret": storeToken})
 	if err := world.WooCommerce.SetTarget(product.WebhookURL("woo")); err != nil {
 		t.Fatal(err)
 	}
