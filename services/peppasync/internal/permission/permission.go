@@ -100,7 +100,10 @@ func Of(user User) Subjects {
 		s.command("CONSUMER.NAMES", one(dispatch))
 		s.command("CONSUMER.LIST", one(dispatch))
 		s.backlog(one(dispatch), "*")
-		s.read(one(dispatch, waiting, ledger, hold, lease))
+		// It tells how much of each connector waits and is held, and which of the held
+		// have arrived since.
+		s.read(orders(), one(dispatch, waiting, ledger, lease))
+		s.follow(one(hold))
 	case Admin:
 		s.administer()
 		// A release and a replay go the way of an event, and no other.

@@ -71,14 +71,18 @@ var who = map[string][]permission.User{
 	"$JS.API.CONSUMER.MSG.NEXT.ERRHOLD.notifier":               {permission.Notifier},
 	"$JS.API.CONSUMER.MSG.NEXT.RESULT.inventory-reconciler":    {permission.Reconciler},
 	"$JS.API.CONSUMER.MSG.NEXT.RESULT.logic-gate":              {permission.Gate},
-	"$JS.API.CONSUMER.DURABLE.CREATE.INGEST_0.x":               {},
-	"$JS.ACK.INGEST_0.logic-gate.1.2.3.4.5":                    {permission.Gate},
-	"$JS.ACK.domain.account.DISPATCH.dispatch_erp_bulk.1.2":    {permission.Dispatcher},
-	"$JS.API.STREAM.MSG.GET.LEDGER":                            {permission.Dispatcher, permission.Operator},
-	"$JS.API.STREAM.LEADER.STEPDOWN.INGEST_1":                  {permission.Ingest},
-	"$JS.API.ACCOUNT.PURGE.X":                                  {},
-	"$SYS.REQ.SERVER.PING":                                     {},
-	"anything.else":                                            {},
+	"$JS.API.CONSUMER.CREATE.ERRHOLD.anybody.hold.v1.>":        {permission.Operator, permission.Admin},
+	"$JS.API.STREAM.MSG.GET.ORDER_63": {
+		permission.Ingest, permission.Gate, permission.Dispatcher, permission.Reconciler, permission.Notifier, permission.Operator, permission.Admin,
+	},
+	"$JS.API.CONSUMER.DURABLE.CREATE.INGEST_0.x":            {},
+	"$JS.ACK.INGEST_0.logic-gate.1.2.3.4.5":                 {permission.Gate},
+	"$JS.ACK.domain.account.DISPATCH.dispatch_erp_bulk.1.2": {permission.Dispatcher},
+	"$JS.API.STREAM.MSG.GET.LEDGER":                         {permission.Dispatcher, permission.Operator},
+	"$JS.API.STREAM.LEADER.STEPDOWN.INGEST_1":               {permission.Ingest},
+	"$JS.API.ACCOUNT.PURGE.X":                               {},
+	"$SYS.REQ.SERVER.PING":                                  {},
+	"anything.else":                                         {},
 }
 
 func TestEachSubjectBelongsToWhoNeedsIt(t *testing.T) {
