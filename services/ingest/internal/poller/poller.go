@@ -46,8 +46,8 @@ type Poller struct {
 	run   string
 	grace time.Duration
 	// sealAfter is how long after a secret was seen to have changed webhooks are made with it:
-	// every replica of ingest has to know it by then, and each reads it again within a
-	// second.
+	// every replica of ingest has to know it by then, and each reads it again within ten
+	// seconds, from Kubernetes, or one, from files.
 	sealAfter time.Duration
 	meters    meters
 	received  received
@@ -55,7 +55,7 @@ type Poller struct {
 
 // New returns a poller that asks nobody until Run.
 func New(config Config) (*Poller, error) {
-	p := &Poller{config: config, run: rand.Text(), grace: reconcile.Grace, sealAfter: 5 * time.Second}
+	p := &Poller{config: config, run: rand.Text(), grace: reconcile.Grace, sealAfter: 15 * time.Second}
 	p.received.byConnector = map[string]int64{}
 	var err error
 	p.meters, err = newMeters(config.Meter)

@@ -2,12 +2,14 @@ package poller
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -373,7 +375,10 @@ func (w *world) answer(operation string, arguments *structpb.Struct) (*structpb.
 }
 
 func (w *world) list(asked listing.Orders) listing.OrderPage {
-	found := slices.SortedFunc(maps.Values(w.orders), func(a, b *orderv1.Order) int { return a.GetUpdatedAt().AsTime().Compare(b.GetUpdatedAt().AsTime()) })
+	found := slices.SortedFunc(maps.Values(w.orders), func(a, b *orderv1.Order) int {
+		// Those of one moment have their places too, or a page would miss what another had.
+		return cmp.Or(a.GetUpdatedAt().AsTime().Compare(b.GetUpdatedAt().AsTime()), strings.Compare(a.GetId(), b.GetId()))
+	})
 	found = slices.DeleteFunc(found, func(o *orderv1.Order) bool { return o.GetUpdatedAt().AsTime().Before(asked.Since) })
 	skip := 0
 	_, _ = fmt.Sscan(asked.Page, &skip) // none is 0
