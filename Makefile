@@ -47,6 +47,18 @@ BASE ?= $(shell git rev-parse --quiet --verify HEAD~1)
 chaos: ## Kill, stop, slow and mislead the product for half an hour, judged by the outside world
 	go test -timeout 90m -count=1 -v ./test/chaos -long
 
+# On a real Kubernetes node, which has programs of its own and is a module of its own.
+# The first time it builds these programs; the Debian packages that are missing are installed.
+.PHONY: e2e
+e2e: ## Start a real Kubernetes node, as root, and run what is tested on one
+	cd test/cluster && GOWORK=off go build -o $(BIN)/ ./peppasync-cluster
+	@missing=$$($(BIN)/peppasync-cluster needs); if [[ -n $$missing ]]; then \
+		echo "installing $$missing"; export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+	cd test/cluster && $(BIN)/peppasync-cluster build
+	cd test/cluster && GOWORK=off go test -count=1 -v -timeout 30m ./...
+
 .PHONY: lint
 lint: bin/golangci-lint bin/buf ## Lint every module and the schema, and refuse a change that breaks stored messages
 	@failed=; for module in $(MODULES); do \

@@ -205,8 +205,9 @@ func (i *identity) askReady(ctx context.Context, client *http.Client, address st
 	return nil
 }
 
-// claim makes the folder and returns its full path; a folder that holds
-// something may be a running cluster's.
+// claim makes the folder and returns its full path. Of a cluster that ended only
+// logs are left, which make room; a folder that holds anything else may be a
+// running one's.
 func claim(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -218,6 +219,9 @@ func claim(dir string) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return "", err
+	}
+	if len(entries) == 1 && entries[0].Name() == logFolder {
+		return dir, os.RemoveAll(filepath.Join(dir, logFolder))
 	}
 	if len(entries) > 0 {
 		return "", fmt.Errorf("%s is not empty: stop what runs in it and remove it, or name another folder", dir)

@@ -124,6 +124,15 @@ func (i *identity) issueServer(name string, dns []string, addresses ...string) e
 	return i.issue(name, template)
 }
 
+// issueClient makes NAME.crt and NAME.key for a user of a group.
+func (i *identity) issueClient(name, group string) error {
+	return i.issue(name, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: name, Organization: []string{group}},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+}
+
 func (i *identity) issue(name string, template *x509.Certificate) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

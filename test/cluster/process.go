@@ -19,6 +19,7 @@ const (
 	// shownLines is how much of a log is shown with a failure.
 	shownLines = 15
 	poll       = 100 * time.Millisecond
+	logFolder  = "logs"
 )
 
 // component is one started program of the node. err may be read when ended is
@@ -31,10 +32,10 @@ type component struct {
 	err     error
 }
 
-// startComponent runs the command with its output in logs/NAME.log. Unless it
+// startComponent runs the command with its output in its log folder. Unless it
 // is detached the system kills it when this process ends, however that ends.
 func startComponent(dir, name string, detached bool, command *exec.Cmd) (*component, error) {
-	c := &component{name: name, log: filepath.Join(dir, "logs", name+".log"), command: command, ended: make(chan struct{})}
+	c := &component{name: name, log: filepath.Join(dir, logFolder, name+".log"), command: command, ended: make(chan struct{})}
 	if err := os.MkdirAll(filepath.Dir(c.log), 0o755); err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newAPICommand(), newBuildCommand())
+	root.AddCommand(newAPICommand(), newBuildCommand(), newUpCommand(), newDownCommand(), newRunCommand(), newImportCommand(), newNeedsCommand())
 	return root
 }
 
