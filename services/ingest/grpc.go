@@ -45,7 +45,7 @@ func (in *Ingest) serveGRPC(ctx context.Context) error {
 	crowd := newCrowd(in.config.GRPC, in.bounds.callers)
 	gate := &gate{bounds: in.bounds, crowd: crowd, standing: in.programs.Standing}
 	server := grpc.NewServer(
-		grpc.InTapHandle(gate.tap), grpc.StatsHandler(gate), grpc.WaitForHandlers(true),
+		grpc.InTapHandle(gate.tap), grpc.ForceServerCodecV2(newCodec()), grpc.StatsHandler(gate), grpc.WaitForHandlers(true),
 		grpc.MaxRecvMsgSize(in.bounds.eventBytes+messageFrame), grpc.MaxConcurrentStreams(callsPerConnection),
 		grpc.MaxHeaderListSize(uint32(in.bounds.headerBytes)), //nolint:gosec // 32 KiB
 		grpc.StaticStreamWindowSize(callWindow), grpc.StaticConnWindowSize(connectionWindow),

@@ -18,8 +18,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
@@ -141,6 +143,7 @@ func TestWhatAProgramIsRefused(t *testing.T) {
 	client := f.program(t)
 	long := whole("feed", "1", func(o *orderv1.Order) { o.Note = strings.Repeat("x", 1<<20) })
 	huge := whole("feed", "1", func(o *orderv1.Order) { o.Note = strings.Repeat("x", 2<<20) })
+	many := whole("feed", "1", func(o *orderv1.Order) { o.Tags = make([]string, 300_000) })
 	for name, test := range map[string]struct {
 		token      string
 		submission *ingestv1.Submission
@@ -157,6 +160,8 @@ func TestWhatAProgramIsRefused(t *testing.T) {
 		"nothing":                          {secret, &ingestv1.Submission{Connector: "feed", Topic: "t"}, codes.InvalidArgument, "submission.order", false},
 		"an order that is none":            {secret, whole("feed", "", nil), codes.InvalidArgument, "submission.order.id", false},
 		"an order that is too large":       {secret, long, codes.InvalidArgument, "submission.order", false},
+		"an order of too many parts":       {secret, many, codes.InvalidArgument, "submission.order", false},
+		"the same for another's connector": {secret, whole("other", "1", func(o *orderv1.Order) { o.Tags = make([]string, 300_000) }), codes.NotFound, "", false},
 		"an order that is far too large":   {secret, huge, codes.ResourceExhausted, "", false},
 		"a body that nobody reads":         {secret, raw("feed", "t", "{}"), codes.InvalidArgument, "submission.body", false},
 		"a body that is no JSON":           {secret, raw("shop", "orders/create", "{"), codes.InvalidArgument, "submission.body", false},
@@ -186,6 +191,40 @@ func TestWhatAProgramIsRefused(t *testing.T) {
 	}
 	if text := f.logs.String(); strings.Contains(text, secret) || strings.Contains(text, "guess") {
 		t.Errorf("the log shows credentials:\n%s", text)
+	}
+}
+
+// A message of many empty parts, which took sixty times its bytes to be read, takes a few,
+// alone and in a stream, and the others of the stream go on.
+func TestAMessageOfManyEmptyPartsTakesLittle(t *testing.T) {
+	f := start(t, bustest.Start(t), nil).ready(t)
+	full := whole("feed", "2", func(o *orderv1.Order) {
+		o.Lines = make([]*orderv1.Line, 340_000)
+		for i := range o.Lines {
+			o.Lines[i] = &orderv1.Line{}
+		}
+	})
+	data, err := proto.Marshal(&ingestv1.SubmitRequest{Submission: full})
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := testing.Benchmark(func(b *testing.B) {
+		b.Helper()
+		for b.Loop() {
+			if err := newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(data)}, new(ingestv1.SubmitRequest)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}).AllocedBytesPerOp()
+	if most := int64(8 * len(data)); took > most {
+		t.Errorf("reading %d bytes takes %d, want %d at most", len(data), took, most)
+	}
+	got, err := stream(as(t.Context(), secret), f.program(t), whole("feed", "1", nil), full, whole("feed", "3", nil))
+	if err != nil || got.GetStored() != 2 || len(got.GetRejected()) != 1 || got.GetRejected()[0].GetIndex() != 1 {
+		t.Fatalf("answered %v, %v", got, err)
+	}
+	if v := got.GetRejected()[0].GetViolations(); len(v) != 1 || !strings.HasPrefix(v[0].GetDescription(), "has 340000 lines, properties") {
+		t.Errorf("violations %v", v)
 	}
 }
 
