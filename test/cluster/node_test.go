@@ -30,7 +30,7 @@ func TestNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(names) != "[peppasync.test/answer:1]" {
+	if fmt.Sprint(names) != "[peppasync.test/answer-all:1]" {
 		t.Errorf("imported %v", names)
 	}
 	manifests, err := os.ReadFile("testdata/answer.yaml")
@@ -67,7 +67,7 @@ func TestNode(t *testing.T) {
 		}
 	})
 	t.Run("a pod that is not restricted is refused", func(t *testing.T) {
-		_, err := node.Kubectl(t.Context(), "run", "loose", "-n", "strict", "--image", "peppasync.test/answer:1")
+		_, err := node.Kubectl(t.Context(), "run", "loose", "-n", "strict", "--image", "peppasync.test/answer-all:1")
 		if err == nil || !strings.Contains(err.Error(), "violates PodSecurity") {
 			t.Errorf("got %v", err)
 		}
@@ -196,7 +196,7 @@ func answerImage(t *testing.T) string {
 	if said, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
-	image := cluster.Image{Name: "peppasync.test/answer:1", Program: program, User: "10001"}
+	image := cluster.Image{Name: "peppasync.test/answer-all:1", Program: program, User: "10001"}
 	if err := image.Write(archive); err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ spec:
   securityContext: {runAsNonRoot: true, runAsUser: 10001, seccompProfile: {type: RuntimeDefault}}
   containers:
   - name: writer
-    image: peppasync.test/answer:1
+    image: peppasync.test/answer-all:1
     args: [write, /shelf/note]
     volumeMounts: [{name: shelf, mountPath: /shelf}]
     securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
@@ -260,7 +260,7 @@ spec:
   securityContext: {runAsNonRoot: true, runAsUser: 10001, seccompProfile: {type: RuntimeDefault}}
   containers:
   - name: ask
-    image: peppasync.test/answer:1
+    image: peppasync.test/answer-all:1
     args: [%s, "http://answer.strict.svc.cluster.local/"]
     securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
 `, pod.name, pod.labels, pod.does)); err != nil {

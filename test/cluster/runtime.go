@@ -130,25 +130,34 @@ func (n *Node) Import(ctx context.Context, archive string) ([]string, error) {
 
 // Import does so for the node of a folder, with the program ctr of containerd.
 func Import(ctx context.Context, dir, ctr, archive string) ([]string, error) {
-	command, err := Attach(ctx, dir, ctr,
-		"--address", filepath.Join(dir, "containerd.sock"), "--namespace", "k8s.io", "images", "import", archive)
-	if err != nil {
-		return nil, err
+	images := func(arguments ...string) (string, error) {
+		command, err := Attach(ctx, dir, ctr, append([]string{
+			"--address", filepath.Join(dir, "containerd.sock"), "--namespace", "k8s.io", "images",
+		}, arguments...)...)
+		if err != nil {
+			return "", err
+		}
+		return ask(command)
 	}
-	said, err := ask(command)
+	said, err := images("import", archive)
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", archive, err)
 	}
-	return importedNames(archive, said)
+	known, err := images("list", "--quiet")
+	if err != nil {
+		return nil, err
+	}
+	return importedNames(archive, said, strings.Fields(known))
 }
 
 // importedNames fails for an archive that brought nothing: containerd leaves
 // out, without a word, an image whose configuration lacks os and architecture.
-func importedNames(archive, said string) ([]string, error) {
+// What ctr says about an import has blanks in the place of hyphens.
+func importedNames(archive, said string, known []string) ([]string, error) {
 	var names []string
-	for line := range strings.Lines(said) {
-		if fields := strings.Fields(line); len(fields) > 0 && strings.Contains(fields[0], ":") {
-			names = append(names, fields[0])
+	for _, name := range known {
+		if strings.Contains(said, strings.ReplaceAll(name, "-", " ")) || strings.Contains(said, name) {
+			names = append(names, name)
 		}
 	}
 	if len(names) == 0 {
