@@ -65,7 +65,9 @@ func Of(user User) Subjects {
 		// Of DISPATCH it has but one key, under which it asks shops what their
 		// webhooks missed: no order's delivery is under it.
 		s.publish("ingest.v1.*", "$KV.source.>", "dispatch.v1.*.*.reconcile.*")
-		s.read(ingests(), orders(), one(dispatch, result))
+		// An order that a webhook has only named may be on its way to be read: in DISPATCH
+		// or, where its next attempt is far off, in WAITING.
+		s.read(ingests(), orders(), one(dispatch, waiting, result))
 		s.follow(one(catalog, source))
 		s.command("STREAM.LEADER.STEPDOWN", ingests())
 		s.backlog(ingests(), string(Gate))

@@ -79,10 +79,13 @@ var who = map[string][]permission.User{
 	"$JS.ACK.INGEST_0.logic-gate.1.2.3.4.5":                 {permission.Gate},
 	"$JS.ACK.domain.account.DISPATCH.dispatch_erp_bulk.1.2": {permission.Dispatcher},
 	"$JS.API.STREAM.MSG.GET.LEDGER":                         {permission.Dispatcher, permission.Operator},
-	"$JS.API.STREAM.LEADER.STEPDOWN.INGEST_1":               {permission.Ingest},
-	"$JS.API.ACCOUNT.PURGE.X":                               {},
-	"$SYS.REQ.SERVER.PING":                                  {},
-	"anything.else":                                         {},
+	"$JS.API.STREAM.MSG.GET.WAITING": {
+		permission.Ingest, permission.Dispatcher, permission.Notifier, permission.Operator, permission.Admin,
+	},
+	"$JS.API.STREAM.LEADER.STEPDOWN.INGEST_1": {permission.Ingest},
+	"$JS.API.ACCOUNT.PURGE.X":                 {},
+	"$SYS.REQ.SERVER.PING":                    {},
+	"anything.else":                           {},
 }
 
 func TestEachSubjectBelongsToWhoNeedsIt(t *testing.T) {
