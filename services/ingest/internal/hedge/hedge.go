@@ -69,10 +69,12 @@ type try struct {
 	// were asked and have not answered.
 	left, open []int
 	last       time.Time // when one was asked
+	again      bool      // all were asked a second time though the first is open
 }
 
 // Write returns nil once a shard has the pack, which is home where that answers in
-// time. Every shard is asked at most once, and again only after all have failed. After
+// time. Every shard is asked at most once, and again only after all have failed, or once
+// where none answers for as long as an outage may take. After
 // an error the pack may be stored all the same. Nobody uses the pack after it returned.
 func (h *Hedge) Write(ctx context.Context, home int, pack []byte) error {
 	writing, cancel := context.WithCancel(ctx)
@@ -97,8 +99,13 @@ func (h *Hedge) Write(ctx context.Context, home int, pack []byte) error {
 				return err
 			}
 		case <-tick.C:
-			if len(t.open) == 0 {
+			switch {
+			case len(t.open) == 0:
 				t.left = h.order(home) // all have failed: again
+			case len(t.left) == 0 && !t.again && time.Since(t.last) >= h.options.Outage:
+				// What answers a request is lost with the connection on which it was asked,
+				// also where the pack is stored, and that may be another one by now.
+				t.left, t.again = h.order(home), true
 			}
 			if h.silent(t.open, time.Since(t.last)) {
 				beside.Go(func() {

@@ -114,14 +114,14 @@ func TestWrite(t *testing.T) {
 	}{
 		"one that works":                      {[]shard{ok, ok}, []int{0}, time.Millisecond, nil},
 		"one by itself that is slow":          {[]shard{slow}, []int{0}, 150 * time.Millisecond, nil},
-		"one by itself that is silent":        {[]shard{silent}, []int{0}, most, context.DeadlineExceeded},
+		"one by itself that is silent":        {[]shard{silent}, []int{0, 0}, most, context.DeadlineExceeded},
 		"the next, where one is silent":       {[]shard{silent, ok, ok}, []int{0, 1}, after + time.Millisecond, nil},
 		"the one that was only slow":          {[]shard{slow, silent}, []int{0, 1}, 150 * time.Millisecond, nil},
 		"the last, where two are silent":      {[]shard{silent, silent, ok}, []int{0, 1, 2}, 2*after + time.Millisecond, nil},
 		"the next at once, where one is away": {[]shard{away, ok}, []int{0, 1}, time.Millisecond, nil},
 		"the next at once, where one is full": {[]shard{full, ok}, []int{0, 1}, time.Millisecond, nil},
 		"all are full":                        {[]shard{full, full}, []int{0, 1}, 0, errLasting},
-		"full, and silent":                    {[]shard{silent, full}, []int{0, 1}, most, context.DeadlineExceeded},
+		"full, and silent":                    {[]shard{silent, full}, []int{0, 1, 0, 1}, most, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -136,6 +136,20 @@ func TestWrite(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The answers to what was asked on a connection that is gone do not come, though each
+// shard works and may have the pack.
+func TestAPackWhoseAnswersAreLostIsWrittenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ok, silent := shard{takes: time.Millisecond}, shard{takes: never}
+		h, d := newHedge(t, silent, silent)
+		time.AfterFunc(3*after, func() { d.set(ok, ok) })
+		took, err := written(t, h, 0)
+		if asked := d.taken(); err != nil || took > outage+3*after || !slices.Equal(asked, []int{0, 1, 0}) && !slices.Equal(asked, []int{0, 1, 1}) {
+			t.Errorf("ended after %v with %v, asked %v; want both asked, and one of them again", took, err, asked)
+		}
+	})
 }
 
 // While a shard is lost, one pack in a while waits for it, and the others do not.
