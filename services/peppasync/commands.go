@@ -40,7 +40,8 @@ One process a role: peppasync apply -f DIR --nats URL, then each role with --nat
 		SilenceUsage: true, SilenceErrors: true, Version: version(),
 	}
 	root.AddCommand(
-		newUp(), newApply(), newValidate(), newNATS(), newConnectors(), newHolds(), newRelease(), newReplay(), newImport(), newSources(), newBootstrap(),
+		newUp(), newApply(), newValidate(), newNATS(), newConnectors(), newHolds(), newRelease(), newReplay(), newImport(), newSources(),
+		newCRD(), newBootstrap(),
 	)
 	for _, role := range up.Roles() {
 		root.AddCommand(newRole(role))

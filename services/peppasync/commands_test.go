@@ -49,6 +49,48 @@ func TestEveryCommandTeachesItsUse(t *testing.T) {
 	}
 }
 
+func TestCRDCommandsRunAsTheirExamplesSay(t *testing.T) {
+	t.Chdir("../..")
+	for _, command := range newCRD().Commands() {
+		if command.Short == "" || command.Long == "" {
+			t.Errorf("crd %s does not say what it does", command.Name())
+		}
+		for line := range strings.Lines(command.Example) {
+			_, arguments, ok := strings.Cut(strings.TrimSpace(line), "peppasync ")
+			if !ok || strings.Contains(line, "|") {
+				continue
+			}
+			// The words of an example are those of a folder here.
+			folder := map[string]string{"validate": "deploy/demo", "diff": "charts/peppasync/files"}[command.Name()]
+			out, err := execute(t.Context(), strings.Fields(strings.Replace(arguments, "./manifests", folder, 1))...)
+			if err != nil {
+				t.Errorf("%s: %v\n%s", line, err, out)
+			}
+		}
+	}
+}
+
+func TestCRDFails(t *testing.T) {
+	folder := t.TempDir()
+	content := "apiVersion: peppasync.io/v1alpha1\nkind: Connector\nmetadata: {name: erp}\nspec: {system: NetSuite, limits: []}\n"
+	if err := os.WriteFile(filepath.Join(folder, "a.yaml"), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, output := range []string{"text", "json", "yaml"} {
+		out, err := execute(t.Context(), "crd", "validate", "-f", folder, "-o", output)
+		if err == nil || !strings.Contains(out, "spec.limits") || !strings.Contains(out, "a.yaml") {
+			t.Errorf("-o %s: %v\n%s", output, err, out)
+		}
+	}
+	out, err := execute(t.Context(), "crd", "diff", "-f", folder)
+	if err == nil || !strings.Contains(out, "Missing") {
+		t.Errorf("diff: %v\n%s", err, out)
+	}
+	if _, err := execute(t.Context(), "crd", "diff", "-f", folder, "-o", "xml"); err == nil || !strings.Contains(err.Error(), "it must be text, json or yaml") {
+		t.Errorf("-o xml: %v", err)
+	}
+}
+
 func TestMistakesOnTheCommandLine(t *testing.T) {
 	for name, test := range map[string]struct {
 		arguments []string

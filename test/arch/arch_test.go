@@ -147,6 +147,14 @@ var refusals = map[string]struct{ files, want []string }{
 		},
 		want: []string{"services/internal/secrets/secrets.go imports k8s.io/client-go/kubernetes"},
 	},
+	"only the check of manifests judges as the API server does": {
+		files: []string{
+			`services/peppasync/internal/crd/admit.go: import "k8s.io/apiextensions-apiserver/pkg/apiserver/validation"`,
+			`services/operator/operator.go: import "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"`,
+			`services/peppasync/crd.go: import "k8s.io/apiserver/pkg/apis/cel"`,
+		},
+		want: []string{"services/peppasync/crd.go imports k8s.io/apiserver/pkg/apis/cel"},
+	},
 	"services/api imports apimachinery only": {
 		files: []string{
 			`services/api/v1alpha1/types.go: import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"`,

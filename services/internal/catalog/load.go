@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 const (
@@ -79,6 +81,13 @@ func readFile(path string) file {
 		f.data = data
 	}
 	return f
+}
+
+// DecodeDocument reads one document of a file that the caller has read and split; nil
+// where nothing could be made of it. The nodes say the lines, and so the places of all
+// problems.
+func DecodeDocument(file string, document *yaml.Node) (*Resource, Problems) {
+	return decodeDocument(file, document)
 }
 
 func load(dir string, files []file) ([]Resource, Problems) {
