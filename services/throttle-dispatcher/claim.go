@@ -199,7 +199,7 @@ func holdWithoutCall(j *job, state *orderv1.State, cause fault.Cause) prepared {
 func newResult(d *dispatchv1.Delivery, outcome dispatchv1.Outcome) *dispatchv1.Result {
 	return &dispatchv1.Result{
 		DeliveryId: d.GetId(), Connector: d.GetConnector(), Key: d.GetKey(),
-		Operation: d.GetOperation(), Requester: d.GetRequester(), Outcome: outcome, Event: d.GetEvent(),
+		Operation: d.GetOperation(), Requester: d.GetRequester(), Outcome: outcome, Event: d.GetEvent(), Ttl: d.GetResultTtl(),
 	}
 }
 
@@ -207,6 +207,8 @@ func heldBy(claim *ledgerv1.Claim, cause fault.Cause, attempts int, inDoubt bool
 	d := claim.GetDelivery()
 	why := causeOf(d, cause)
 	result := newResult(d, dispatchv1.Outcome_OUTCOME_HELD)
+	// Where a hold was released since, the result says so for as long as any.
+	result.Ttl = nil
 	result.Cause, result.Attempts, result.Revision = why, int32(attempts), claim.GetOrderRevision() //nolint:gosec // attempts are bounded by spec.retry
 	return result, &dispatchv1.Hold{
 		Delivery: d, Cause: why, OrderName: claim.GetOrderName(), OrderRevision: claim.GetOrderRevision(),

@@ -173,6 +173,10 @@ func (w *worker) publishResult(ctx context.Context, result *dispatchv1.Result) e
 	if err != nil {
 		return err
 	}
+	m.TTL = max(0, result.GetTtl().AsDuration())
+	if m.TTL < time.Second {
+		m.TTL = 0 // less is no time that the bus knows
+	}
 	if err = w.results.publish(ctx, m); bus.IsConflict(err) {
 		// A whole batch asks, if its answer was lost.
 		w.finishing <- struct{}{}

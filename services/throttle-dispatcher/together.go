@@ -126,6 +126,11 @@ func (t *together) write(ctx context.Context, all []*publication) {
 	for _, p := range all {
 		group.Go(func() error {
 			_, err := t.records.Publish(ctx, p.message)
+			if bus.IsTTLRefused(err) {
+				// Kept for longer than anybody reads it, until the stream is brought up to date.
+				p.message.TTL = 0
+				_, err = t.records.Publish(ctx, p.message)
+			}
 			p.done <- err
 			return nil
 		})

@@ -25,6 +25,7 @@ const (
 	codeInsufficientResources     jetstream.ErrorCode = 10023
 	codeStorageExceeded           jetstream.ErrorCode = 10047
 	codeStreamStoreFailed         jetstream.ErrorCode = 10077
+	codeTTLDisabled               jetstream.ErrorCode = 10166
 	codeLastSequenceNotReady      jetstream.ErrorCode = 10163
 	codeWrongLastSequenceConstant jetstream.ErrorCode = 10164
 )
@@ -50,6 +51,10 @@ func IsConflict(err error) bool {
 func IsFull(err error) bool {
 	return hasCode(err, codeStreamStoreFailed, codeInsufficientResources, codeStorageExceeded)
 }
+
+// IsTTLRefused reports whether the stream takes no message with a TTL, as one does that an
+// older Apply has made: nothing was written.
+func IsTTLRefused(err error) bool { return hasCode(err, codeTTLDisabled) }
 
 // IsUnavailable reports whether the bus did not answer, or asked to come back
 // later. What was asked may have been done all the same; asking again is right,

@@ -249,6 +249,8 @@ func (t Topology) streams() []jetstream.StreamConfig {
 	ledger := bounded(base(StreamLedger, "ledger.v1.>"), 30*day, t.LedgerMaxBytes)
 	result := bounded(base(StreamResult, "result.v1.>"), 7*day, t.ResultMaxBytes)
 	result.AllowAtomicPublish = true
+	// Pages of orders are read within minutes, and would be most of what is in it.
+	result.AllowMsgTTL = true
 	hold := bounded(base(StreamErrorHold, "hold.v1.>"), 0, t.ErrorHoldMaxBytes)
 	journal := bounded(base(StreamJournal, "journal.v1.>"), 0, t.JournalMaxBytes)
 	configs = append(configs, dispatch, waiting, ledger, result, hold, journal)

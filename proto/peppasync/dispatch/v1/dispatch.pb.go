@@ -12,6 +12,7 @@ import (
 	v1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -118,7 +119,11 @@ type Delivery struct {
 	Renewals int32 `protobuf:"varint,11,opt,name=renewals,proto3" json:"renewals,omitempty"`
 	// The event that the call is made for: one that only names its order, which is read
 	// by it. It comes back with the result, and is held where the call is.
-	Event         *v1.Event `protobuf:"bytes,12,opt,name=event,proto3" json:"event,omitempty"`
+	Event *v1.Event `protobuf:"bytes,12,opt,name=event,proto3" json:"event,omitempty"`
+	// How long somebody may read its result, from when that is there on; absent for as long
+	// as RESULT keeps results. With it goes that the delivery was asked for, so it is longer
+	// than until expires_at. What is held keeps its result.
+	ResultTtl     *durationpb.Duration `protobuf:"bytes,13,opt,name=result_ttl,json=resultTtl,proto3" json:"result_ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -248,6 +253,13 @@ func (x *Delivery) GetEvent() *v1.Event {
 	return nil
 }
 
+func (x *Delivery) GetResultTtl() *durationpb.Duration {
+	if x != nil {
+		return x.ResultTtl
+	}
+	return nil
+}
+
 type isDelivery_Content interface {
 	isDelivery_Content()
 }
@@ -350,7 +362,9 @@ type Result struct {
 	// What a query asked for.
 	Value *structpb.Struct `protobuf:"bytes,13,opt,name=value,proto3" json:"value,omitempty"`
 	// The event that the call was made for.
-	Event         *v1.Event `protobuf:"bytes,14,opt,name=event,proto3" json:"event,omitempty"`
+	Event *v1.Event `protobuf:"bytes,14,opt,name=event,proto3" json:"event,omitempty"`
+	// How long somebody may read it; absent for as long as RESULT keeps results.
+	Ttl           *durationpb.Duration `protobuf:"bytes,15,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -479,6 +493,13 @@ func (x *Result) GetValue() *structpb.Struct {
 func (x *Result) GetEvent() *v1.Event {
 	if x != nil {
 		return x.Event
+	}
+	return nil
+}
+
+func (x *Result) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
 	}
 	return nil
 }
@@ -776,7 +797,7 @@ var File_peppasync_dispatch_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"$peppasync/dispatch/v1/dispatch.proto\x12\x15peppasync.dispatch.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epeppasync/event/v1/event.proto\"\xe4\x03\n" +
+	"$peppasync/dispatch/v1/dispatch.proto\x12\x15peppasync.dispatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epeppasync/event/v1/event.proto\"\x9e\x04\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tconnector\x18\x02 \x01(\tR\tconnector\x12\x12\n" +
@@ -793,12 +814,14 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\targuments\x18\n" +
 	" \x01(\v2\x17.google.protobuf.StructH\x00R\targuments\x12\x1a\n" +
 	"\brenewals\x18\v \x01(\x05R\brenewals\x12/\n" +
-	"\x05event\x18\f \x01(\v2\x19.peppasync.event.v1.EventR\x05eventB\t\n" +
+	"\x05event\x18\f \x01(\v2\x19.peppasync.event.v1.EventR\x05event\x128\n" +
+	"\n" +
+	"result_ttl\x18\r \x01(\v2\x19.google.protobuf.DurationR\tresultTtlB\t\n" +
 	"\acontent\"O\n" +
 	"\tOrderStep\x12\x12\n" +
 	"\x04flow\x18\x01 \x01(\tR\x04flow\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"\xad\x04\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\"\xda\x04\n" +
 	"\x06Result\x12\x1f\n" +
 	"\vdelivery_id\x18\x01 \x01(\tR\n" +
 	"deliveryId\x12\x1c\n" +
@@ -816,7 +839,8 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\treference\x18\v \x01(\tR\treference\x122\n" +
 	"\x05cause\x18\f \x01(\v2\x1c.peppasync.dispatch.v1.CauseR\x05cause\x12-\n" +
 	"\x05value\x18\r \x01(\v2\x17.google.protobuf.StructR\x05value\x12/\n" +
-	"\x05event\x18\x0e \x01(\v2\x19.peppasync.event.v1.EventR\x05event\"\xf6\x01\n" +
+	"\x05event\x18\x0e \x01(\v2\x19.peppasync.event.v1.EventR\x05event\x12+\n" +
+	"\x03ttl\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\xf6\x01\n" +
 	"\aWaiting\x12;\n" +
 	"\bdelivery\x18\x01 \x01(\v2\x1f.peppasync.dispatch.v1.DeliveryR\bdelivery\x12\x1a\n" +
 	"\battempts\x18\x02 \x01(\x05R\battempts\x12B\n" +
@@ -875,7 +899,8 @@ var file_peppasync_dispatch_v1_dispatch_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 	(*structpb.Struct)(nil),       // 8: google.protobuf.Struct
 	(*v1.Event)(nil),              // 9: peppasync.event.v1.Event
-	(*v1.Release)(nil),            // 10: peppasync.event.v1.Release
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*v1.Release)(nil),            // 11: peppasync.event.v1.Release
 }
 var file_peppasync_dispatch_v1_dispatch_proto_depIdxs = []int32{
 	7,  // 0: peppasync.dispatch.v1.Delivery.created_at:type_name -> google.protobuf.Timestamp
@@ -883,25 +908,27 @@ var file_peppasync_dispatch_v1_dispatch_proto_depIdxs = []int32{
 	2,  // 2: peppasync.dispatch.v1.Delivery.order_step:type_name -> peppasync.dispatch.v1.OrderStep
 	8,  // 3: peppasync.dispatch.v1.Delivery.arguments:type_name -> google.protobuf.Struct
 	9,  // 4: peppasync.dispatch.v1.Delivery.event:type_name -> peppasync.event.v1.Event
-	0,  // 5: peppasync.dispatch.v1.Result.outcome:type_name -> peppasync.dispatch.v1.Outcome
-	7,  // 6: peppasync.dispatch.v1.Result.issued_at:type_name -> google.protobuf.Timestamp
-	7,  // 7: peppasync.dispatch.v1.Result.settled_at:type_name -> google.protobuf.Timestamp
-	5,  // 8: peppasync.dispatch.v1.Result.cause:type_name -> peppasync.dispatch.v1.Cause
-	8,  // 9: peppasync.dispatch.v1.Result.value:type_name -> google.protobuf.Struct
-	9,  // 10: peppasync.dispatch.v1.Result.event:type_name -> peppasync.event.v1.Event
-	1,  // 11: peppasync.dispatch.v1.Waiting.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	7,  // 12: peppasync.dispatch.v1.Waiting.next_attempt_at:type_name -> google.protobuf.Timestamp
-	5,  // 13: peppasync.dispatch.v1.Waiting.cause:type_name -> peppasync.dispatch.v1.Cause
-	1,  // 14: peppasync.dispatch.v1.Hold.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	5,  // 15: peppasync.dispatch.v1.Hold.cause:type_name -> peppasync.dispatch.v1.Cause
-	7,  // 16: peppasync.dispatch.v1.Hold.held_at:type_name -> google.protobuf.Timestamp
-	9,  // 17: peppasync.dispatch.v1.Hold.event:type_name -> peppasync.event.v1.Event
-	10, // 18: peppasync.dispatch.v1.Hold.release:type_name -> peppasync.event.v1.Release
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	10, // 5: peppasync.dispatch.v1.Delivery.result_ttl:type_name -> google.protobuf.Duration
+	0,  // 6: peppasync.dispatch.v1.Result.outcome:type_name -> peppasync.dispatch.v1.Outcome
+	7,  // 7: peppasync.dispatch.v1.Result.issued_at:type_name -> google.protobuf.Timestamp
+	7,  // 8: peppasync.dispatch.v1.Result.settled_at:type_name -> google.protobuf.Timestamp
+	5,  // 9: peppasync.dispatch.v1.Result.cause:type_name -> peppasync.dispatch.v1.Cause
+	8,  // 10: peppasync.dispatch.v1.Result.value:type_name -> google.protobuf.Struct
+	9,  // 11: peppasync.dispatch.v1.Result.event:type_name -> peppasync.event.v1.Event
+	10, // 12: peppasync.dispatch.v1.Result.ttl:type_name -> google.protobuf.Duration
+	1,  // 13: peppasync.dispatch.v1.Waiting.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	7,  // 14: peppasync.dispatch.v1.Waiting.next_attempt_at:type_name -> google.protobuf.Timestamp
+	5,  // 15: peppasync.dispatch.v1.Waiting.cause:type_name -> peppasync.dispatch.v1.Cause
+	1,  // 16: peppasync.dispatch.v1.Hold.delivery:type_name -> peppasync.dispatch.v1.Delivery
+	5,  // 17: peppasync.dispatch.v1.Hold.cause:type_name -> peppasync.dispatch.v1.Cause
+	7,  // 18: peppasync.dispatch.v1.Hold.held_at:type_name -> google.protobuf.Timestamp
+	9,  // 19: peppasync.dispatch.v1.Hold.event:type_name -> peppasync.event.v1.Event
+	11, // 20: peppasync.dispatch.v1.Hold.release:type_name -> peppasync.event.v1.Release
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_dispatch_v1_dispatch_proto_init() }
