@@ -177,26 +177,11 @@ func readState(ctx context.Context, b *bus.Bus, shards int, key string, state *o
 	return nil
 }
 
-// settled reports whether the order has moved on from the hold: its delivery goes
-// under another id, was closed, or is forgotten since. An event is settled once it
-// was let go.
-func (h held) settled(state *orderv1.State) bool {
-	if h.isEvent() {
-		return h.hold.GetRelease() != nil
-	}
-	if state.GetKey() == "" {
-		return false
-	}
-	switch h.in(state).GetStatus() {
-	case orderv1.DeliveryStatus_DELIVERY_STATUS_HELD, orderv1.DeliveryStatus_DELIVERY_STATUS_OPEN:
-		return false
-	default:
-		return true
-	}
-}
+// settled reports whether the order has moved on from the hold.
+func (h held) settled(state *orderv1.State) bool { return order.HoldSettled(h.hold, state) }
 
 func (h held) with(state *orderv1.State) held {
-	h.goes = h.in(state).GetStatus() == orderv1.DeliveryStatus_DELIVERY_STATUS_HELD
+	h.goes = order.HeldIn(h.hold, state).GetStatus() == orderv1.DeliveryStatus_DELIVERY_STATUS_HELD
 	if h.isEvent() {
 		h.goes = h.hold.GetEvent() != nil
 	}
@@ -208,17 +193,7 @@ func (h held) with(state *orderv1.State) held {
 
 // isEvent says that no call is held but an event that could not be applied, or
 // another role's call, which no order asked for.
-func (h held) isEvent() bool { return h.hold.GetDelivery().GetOrderStep() == nil }
-
-// in returns the delivery in its order's state, nil where it is not there.
-func (h held) in(state *orderv1.State) *orderv1.Delivery {
-	for _, d := range state.GetDeliveries() {
-		if order.DispatchIDOf(state.GetKey(), d) == h.Delivery {
-			return d
-		}
-	}
-	return nil
-}
+func (h held) isEvent() bool { return order.HoldsEvent(h.hold) }
 
 // writerOf returns what writes a list in a format.
 func writerOf(format string) (func(io.Writer, []held) error, error) {

@@ -17,6 +17,7 @@ import (
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/order"
 	logicgate "github.com/peppasync/peppasync/services/logic-gate"
 )
 
@@ -313,7 +314,7 @@ func (h held) gone(ctx context.Context, b *bus.Bus, shards int) (bool, error) {
 	if !h.isEvent() {
 		state := &orderv1.State{}
 		err := readState(ctx, b, shards, h.Key, state)
-		return err == nil && h.in(state) == nil, err
+		return err == nil && order.HeldIn(h.hold, state) == nil, err
 	}
 	hold := &dispatchv1.Hold{}
 	record, err := b.Last(ctx, bus.StreamErrorHold, bus.HoldSubject(h.Connector, h.Key, h.Delivery))

@@ -263,3 +263,9 @@ func Text(token string) (string, error) {
 	}
 	return b.String(), nil
 }
+
+// DispatchConnectorFilter selects all deliveries in the lanes of a connector.
+func DispatchConnectorFilter(connector string) string { return join("dispatch.v1", connector) + ".>" }
+
+// HoldConnectorFilter selects what is on hold for a connector.
+func HoldConnectorFilter(connector string) string { return join("hold.v1", connector) + ".>" }

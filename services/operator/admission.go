@@ -1,0 +1,169 @@
+package operator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors/systems"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+)
+
+// sentences is how many problems an answer lists: a person mends a few and applies again.
+const sentences = 10
+
+// admit answers whether a resource may be written, or deleted.
+func (o *operator) admit(ctx context.Context, r admission.Request) admission.Response {
+	if r.Operation == admissionv1.Delete {
+		return o.admitDeletion(ctx, r)
+	}
+	written := newObject(r.Kind.Kind)
+	if written == nil {
+		return admission.Allowed("")
+	}
+	if err := json.Unmarshal(r.Object.Raw, written); err != nil {
+		return admission.Errored(http.StatusBadRequest, fmt.Errorf("read the %s: %w", r.Kind.Kind, err))
+	}
+	if r.Operation == admissionv1.Update && !changes(r, written) {
+		return admission.Allowed("")
+	}
+	all, err := o.resources(ctx)
+	if err != nil {
+		return admission.Errored(http.StatusServiceUnavailable, err)
+	}
+	refused, missing := judge(all.catalog(), resource(r.Kind.Kind, written))
+	if len(refused) > 0 {
+		return admission.Denied(strings.Join(refused, "; "))
+	}
+	return admission.Allowed("").WithWarnings(missing...)
+}
+
+// changes reports whether an update changes what the roles would work by. What does not is
+// let through whatever it holds: a finalizer has to go from a resource that is wrong, too.
+func changes(r admission.Request, written object) bool {
+	if !written.GetDeletionTimestamp().IsZero() {
+		return false
+	}
+	before := newObject(r.Kind.Kind)
+	if err := json.Unmarshal(r.OldObject.Raw, before); err != nil {
+		return true
+	}
+	before.SetDefaults()
+	after, ok := written.DeepCopyObject().(object)
+	if !ok {
+		return true
+	}
+	after.SetDefaults()
+	switch x := after.(type) {
+	case *v1alpha1.Connector:
+		y, ok := before.(*v1alpha1.Connector)
+		return !ok || !equality.Semantic.DeepEqual(x.Spec, y.Spec)
+	case *v1alpha1.Flow:
+		y, ok := before.(*v1alpha1.Flow)
+		return !ok || !equality.Semantic.DeepEqual(x.Spec, y.Spec)
+	case *v1alpha1.StockPool:
+		y, ok := before.(*v1alpha1.StockPool)
+		return !ok || !equality.Semantic.DeepEqual(x.Spec, y.Spec)
+	case *v1alpha1.NotificationPolicy:
+		y, ok := before.(*v1alpha1.NotificationPolicy)
+		return !ok || !equality.Semantic.DeepEqual(x.Spec, y.Spec)
+	}
+	return true
+}
+
+// judge returns what is wrong with a resource beside the others, or what it makes wrong with
+// them; and what only is not there yet: a Flow may be applied before its Connectors.
+func judge(others []catalog.Resource, written catalog.Resource) (refused, missing []string) {
+	before := slices.Clone(others)
+	after := append(slices.DeleteFunc(slices.Clone(others), func(r catalog.Resource) bool { return r.File == written.File }), written)
+	known := map[string]bool{}
+	for _, p := range compiled(before) {
+		if p.File != written.File {
+			known[p.Error()] = true
+		}
+	}
+	fatal := map[string]bool{}
+	// An unknown resource beside them may be any Connector that is missing.
+	for _, p := range compiled(append(slices.Clone(after), catalog.Resource{})) {
+		if known[p.Error()] {
+			continue
+		}
+		fatal[p.Error()] = true
+		refused = append(refused, sentence(p, written.File))
+	}
+	for _, p := range compiled(after) {
+		if p.File == written.File && !fatal[p.Error()] {
+			missing = append(missing, sentence(p, written.File)+"; it is not in use until there is")
+		}
+	}
+	return refused[:min(len(refused), sentences)], missing[:min(len(missing), sentences)]
+}
+
+func compiled(resources []catalog.Resource) catalog.Problems {
+	_, problems := catalog.Compile(resources, systems.Set())
+	return problems
+}
+
+func sentence(p catalog.Problem, about string) string {
+	text := p.Message
+	if p.Field != "" {
+		text = p.Field + ": " + text
+	}
+	if p.File != about {
+		text = p.File + " would not compile any more: " + text
+	}
+	return text
+}
+
+// admitDeletion refuses to delete a Connector that orders are queued for.
+func (o *operator) admitDeletion(ctx context.Context, r admission.Request) admission.Response {
+	if r.Kind.Kind != v1alpha1.KindConnector {
+		return admission.Allowed("")
+	}
+	// With a namespace goes all that is in it; the finalizer still sees to what is queued.
+	var namespace corev1.Namespace
+	if err := o.reader.Get(ctx, types.NamespacedName{Name: r.Namespace}, &namespace); err != nil {
+		return admission.Errored(http.StatusServiceUnavailable, fmt.Errorf("read namespace %s: %w", r.Namespace, err))
+	}
+	if !namespace.DeletionTimestamp.IsZero() {
+		return admission.Allowed("")
+	}
+	all, err := o.resources(ctx)
+	if err != nil {
+		return admission.Errored(http.StatusServiceUnavailable, err)
+	}
+	obstacles, err := o.obstacles(ctx, r.Name, &all)
+	if err != nil {
+		return admission.Denied(fmt.Sprintf("whether orders are queued for Connector %s cannot be seen now, try again: %v", r.Name, err))
+	}
+	if len(obstacles) > 0 {
+		return admission.Denied(fmt.Sprintf("Connector %s cannot be deleted: %s", r.Name, strings.Join(obstacles, "; ")))
+	}
+	return admission.Allowed("")
+}
+
+func newObject(kind string) object {
+	switch kind {
+	case v1alpha1.KindConnector:
+		return &v1alpha1.Connector{}
+	case v1alpha1.KindFlow:
+		return &v1alpha1.Flow{}
+	case v1alpha1.KindStockPool:
+		return &v1alpha1.StockPool{}
+	case v1alpha1.KindNotificationPolicy:
+		return &v1alpha1.NotificationPolicy{}
+	}
+	return nil
+}
+
+func contains(names []string, name string) bool { return slices.Contains(names, name) }

@@ -1,0 +1,229 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/connectors/systems"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/operator/internal/access"
+	"github.com/peppasync/peppasync/services/operator/internal/selection"
+	"github.com/peppasync/peppasync/services/operator/internal/status"
+)
+
+const (
+	// settle lets several resources that are applied at once become one catalog.
+	settle = 50 * time.Millisecond
+	// againAfter is how soon what failed is tried again.
+	againAfter = time.Second
+	// resync finds what was changed behind the operator's back: a Role, a stream.
+	resync = 30 * time.Second
+	// streamsEvery is how often the streams are looked at.
+	streamsEvery = 5 * time.Minute
+)
+
+// verdicts are what became of each resource, as the leader found it last.
+type verdicts struct {
+	mu    sync.Mutex
+	known bool
+	by    map[string]selection.Verdict
+	// trouble is why nothing could be written to the bus.
+	trouble error
+}
+
+func (v *verdicts) set(by map[string]selection.Verdict, trouble error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.trouble = trouble
+	if by != nil {
+		v.by, v.known = by, true
+	}
+}
+
+// of returns the verdict on a resource; false where it was not looked at yet.
+func (v *verdicts) of(key string) (status.Ready, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	verdict, known := v.by[key]
+	switch {
+	case v.trouble != nil:
+		return status.Ready{Reason: v1alpha1.ReasonBus, Message: v.trouble.Error()}, true
+	case !v.known || !known:
+		return status.Ready{}, false
+	case verdict.InUse:
+		return status.Ready{OK: true, Reason: v1alpha1.ReasonCompiled, Message: "the roles work by it"}, true
+	case verdict.Older:
+		return status.Ready{Reason: v1alpha1.ReasonStale, Message: "the roles work by what it was before: " + verdict.Message}, true
+	}
+	return status.Ready{Reason: v1alpha1.ReasonInvalid, Message: verdict.Message}, true
+}
+
+// configure keeps the streams, the catalog and the roles' rights as the resources say. It
+// is the leader's.
+func (o *operator) configure(ctx context.Context) error {
+	return o.supervised(ctx, "making the resources the catalog", func(ctx context.Context) error {
+		tick := time.NewTicker(resync)
+		defer tick.Stop()
+		var streams time.Time
+		var said string
+		for {
+			err := o.configured(ctx, &streams)
+			if ctx.Err() != nil {
+				return nil
+			}
+			wake(o.look)
+			var again <-chan time.Time
+			if err != nil {
+				if text := err.Error(); text != said {
+					o.log.ErrorContext(ctx, "the resources are not taken; it is tried again", "error", err)
+					said = text
+				}
+				again = time.After(againAfter)
+			} else {
+				said = ""
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-again:
+			case <-tick.C:
+			case <-o.changed:
+				if !wait(ctx, settle) {
+					return nil
+				}
+			}
+		}
+	})
+}
+
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// configured does it once.
+func (o *operator) configured(ctx context.Context, streams *time.Time) error {
+	all, err := o.resources(ctx)
+	if err != nil {
+		return err
+	}
+	guarded := o.guard(ctx, all.connectors)
+	if err := o.streams(ctx, streams); err != nil {
+		o.verdicts.set(nil, err)
+		return errors.Join(guarded, err, o.tellOthers(ctx, all.others()))
+	}
+	chosen, by, err := o.published(ctx, all.catalog())
+	o.verdicts.set(by, err)
+	if err != nil {
+		return errors.Join(guarded, err, o.tellOthers(ctx, all.others()))
+	}
+	return errors.Join(guarded, o.rights(ctx, chosen), o.tellOthers(ctx, all.others()))
+}
+
+// streams makes the streams, and refuses to go on with those that could lose what they
+// acknowledge.
+func (o *operator) streams(ctx context.Context, last *time.Time) error {
+	if time.Since(*last) < streamsEvery {
+		return nil
+	}
+	if err := o.config.Bus.Refused(o.config.Topology); err != nil {
+		return err
+	}
+	if err := o.config.Bus.Apply(ctx, o.config.Topology); err != nil {
+		return fmt.Errorf("make the streams: %w", err)
+	}
+	unsafe, err := o.config.Bus.Unsafe(ctx, o.config.Topology)
+	if err != nil {
+		return err
+	}
+	if len(unsafe) > 0 {
+		return fmt.Errorf("the streams are not safe, and nothing is changed until they are: %s", strings.Join(unsafe, "; "))
+	}
+	*last = time.Now()
+	return nil
+}
+
+// published makes what compiles the catalog.
+func (o *operator) published(ctx context.Context, wanted []catalog.Resource) ([]catalog.Resource, map[string]selection.Verdict, error) {
+	before, err := catalog.Published(ctx, o.config.Bus)
+	if err != nil {
+		return nil, nil, err
+	}
+	chosen, by, err := selection.Choose(wanted, before, func(r []catalog.Resource) catalog.Problems {
+		_, problems := catalog.Compile(r, systems.Set())
+		return problems
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("compile the resources: %w", err)
+	}
+	if err := catalog.Publish(ctx, o.config.Bus, chosen...); err != nil {
+		return nil, nil, fmt.Errorf("write the catalog: %w", err)
+	}
+	return chosen, by, nil
+}
+
+// guard puts the finalizer on each Connector, so that one that was deleted past admission
+// stays until what is queued for it has arrived.
+func (o *operator) guard(ctx context.Context, connectors []v1alpha1.Connector) error {
+	var failed error
+	for i := range connectors {
+		c := &connectors[i]
+		if !c.DeletionTimestamp.IsZero() || controllerutil.ContainsFinalizer(c, v1alpha1.FinalizerUndelivered) {
+			continue
+		}
+		base := c.DeepCopy()
+		controllerutil.AddFinalizer(c, v1alpha1.FinalizerUndelivered)
+		patch := client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})
+		if err := client.IgnoreNotFound(o.client.Patch(ctx, c, patch)); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("put the finalizer on Connector %s: %w", c.Name, err))
+		}
+	}
+	return failed
+}
+
+// rights keeps the two Roles.
+func (o *operator) rights(ctx context.Context, chosen []catalog.Resource) error {
+	var specs []*v1alpha1.ConnectorSpec
+	for _, r := range chosen {
+		if c, ok := r.Object.(*v1alpha1.Connector); ok {
+			specs = append(specs, &c.Spec)
+		}
+	}
+	secrets := access.Of(specs)
+	return errors.Join(o.role(ctx, o.config.IngestRole, secrets.Ingest), o.role(ctx, o.config.DispatcherRole, secrets.Dispatcher))
+}
+
+func (o *operator) role(ctx context.Context, name string, secrets []string) error {
+	var role rbacv1.Role
+	if err := o.reader.Get(ctx, types.NamespacedName{Namespace: o.config.Namespace, Name: name}, &role); err != nil {
+		return fmt.Errorf("read Role %s, which the chart makes: %w", name, err)
+	}
+	rules := access.Rules(secrets)
+	if equality.Semantic.DeepEqual(role.Rules, rules) {
+		return nil
+	}
+	role.Rules = rules
+	if err := o.client.Update(ctx, &role); err != nil {
+		return fmt.Errorf("write the rules of Role %s: %w", name, err)
+	}
+	o.log.InfoContext(ctx, "a role may read these Secrets and no others", "role", name, "secrets", secrets)
+	return nil
+}

@@ -1,0 +1,148 @@
+package backlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/order"
+	logicgate "github.com/peppasync/peppasync/services/logic-gate"
+)
+
+const (
+	// statesAtOnce is how many orders are looked up side by side.
+	statesAtOnce = 16
+	// looksAtOnce bounds how many of those on hold are looked at again in one count; the
+	// others have their turn in the next.
+	looksAtOnce = 500
+)
+
+// holds follows the Error Hold: what is there, less what was settled since, which only the
+// order's state tells.
+type holds struct {
+	bus    *bus.Bus
+	filter string
+	read   uint64
+	open   map[string]*dispatchv1.Hold
+	// looked is the last subject that was looked at again.
+	looked string
+}
+
+func newHolds(b *bus.Bus, filter string) *holds {
+	return &holds{bus: b, filter: filter, open: map[string]*dispatchv1.Hold{}}
+}
+
+func (h *holds) count(ctx context.Context) (map[string]int64, error) {
+	if err := h.news(ctx); err != nil {
+		return nil, err
+	}
+	if err := h.settle(ctx); err != nil {
+		return nil, err
+	}
+	by := map[string]int64{}
+	for _, hold := range h.open {
+		by[hold.GetDelivery().GetConnector()]++
+	}
+	return by, nil
+}
+
+// news reads what was put on hold since the last count.
+func (h *holds) news(ctx context.Context) error {
+	extent, err := h.bus.Extent(ctx, bus.StreamErrorHold)
+	if err != nil {
+		return err
+	}
+	if extent.Last <= h.read {
+		return nil
+	}
+	for record, err := range h.bus.Read(ctx, bus.StreamErrorHold, h.filter, h.read+1) {
+		if err != nil {
+			return fmt.Errorf("read the Error Hold: %w", err)
+		}
+		hold := &dispatchv1.Hold{}
+		// One that cannot be read waits for a person too, but for nobody knows which Connector.
+		if err := proto.Unmarshal(record.Data, hold); err != nil {
+			continue
+		}
+		h.read = max(h.read, record.Sequence)
+		// Calls that no order asked for are asked for anew by their roles.
+		if hold.GetDelivery().GetRequester() != logicgate.Role {
+			continue
+		}
+		h.open[record.Subject] = hold
+	}
+	h.read = max(h.read, extent.Last)
+	return nil
+}
+
+// settle forgets what was settled since, of a part of those that are open.
+func (h *holds) settle(ctx context.Context) error {
+	if len(h.open) == 0 {
+		return nil
+	}
+	shards, err := h.bus.Shards(ctx, bus.PrefixOrder)
+	if err != nil {
+		return err
+	}
+	turn := h.turn()
+	settled := make([]bool, len(turn))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(statesAtOnce)
+	for i, subject := range turn {
+		group.Go(func() error {
+			state, err := h.state(ctx, shards, h.open[subject])
+			settled[i] = err == nil && order.HoldSettled(h.open[subject], state)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, subject := range turn {
+		if settled[i] {
+			delete(h.open, subject)
+		}
+	}
+	return nil
+}
+
+// turn returns the subjects whose turn it is.
+func (h *holds) turn() []string {
+	all := slices.Sorted(maps.Keys(h.open))
+	first, found := slices.BinarySearch(all, h.looked)
+	if found {
+		first++
+	}
+	all = append(all[first:], all[:first]...)
+	turn := all[:min(len(all), looksAtOnce)]
+	h.looked = turn[len(turn)-1]
+	return turn
+}
+
+// state reads an order's state; an empty one where there is none, or none that can be read.
+func (h *holds) state(ctx context.Context, shards int, hold *dispatchv1.Hold) (*orderv1.State, error) {
+	state := &orderv1.State{}
+	if order.HoldsEvent(hold) {
+		return state, nil
+	}
+	key := hold.GetDelivery().GetKey()
+	record, err := h.bus.Last(ctx, bus.OrderStream(bus.OrderShard(key, shards)), bus.OrderStateSubject(key))
+	if errors.Is(err, bus.ErrNotFound) {
+		return state, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read order %s: %w", key, err)
+	}
+	if err := proto.Unmarshal(record.Data, state); err != nil {
+		return &orderv1.State{}, nil //nolint:nilerr // what cannot be read is not settled
+	}
+	return state, nil
+}

@@ -1,0 +1,188 @@
+// Package status says what a Connector's status is, from what the roles tell. It is
+// pure: values in, values out.
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	dispatcherv1 "github.com/peppasync/peppasync/proto/peppasync/dispatcher/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+)
+
+// none is what a column shows where there is nothing to say.
+const none = "-"
+
+// Settle is how long good news must hold until it is believed, and how long nobody may
+// tell of a Connector until that is said: an account that is throttled twice a minute is
+// throttled, and a replica that starts again is no news.
+const Settle = 10 * time.Second
+
+// Ready is what became of the resource in the catalog.
+type Ready struct {
+	OK              bool
+	Reason, Message string
+}
+
+// Counts are what NATS holds for the Connector.
+type Counts struct {
+	// Queued is what lies in its lanes, Deferred what waits for its next attempt, Held
+	// what is on hold.
+	Queued, Deferred, Held int64
+}
+
+// Undelivered is all of it.
+func (c Counts) Undelivered() int64 { return c.Queued + c.Deferred + c.Held }
+
+// Input is what is known of a Connector at one moment.
+type Input struct {
+	Connector *v1alpha1.Connector
+	Ready     Ready
+	// Told is what the replica tells that feeds it; nil where none does.
+	Told *dispatcherv1.Connector
+	// Counts is nil where NATS could not be asked.
+	Counts *Counts
+	// Obstacles are why it cannot go yet, where it is being deleted.
+	Obstacles []string
+	Now       time.Time
+}
+
+// Memory is what has to be remembered from one call to the next. It may be lost: good
+// news is then late once.
+type Memory struct {
+	// Better holds since when a condition would be better than it says.
+	Better map[string]time.Time
+}
+
+// Next returns the status after old. It changes nothing that has not changed.
+func Next(old *v1alpha1.ConnectorStatus, in Input, memory Memory) (v1alpha1.ConnectorStatus, Memory) {
+	next := *old.DeepCopy()
+	next.ObservedGeneration = in.Connector.Generation
+	figures(&next, in)
+	better := map[string]time.Time{}
+	for _, wanted := range conditions(in) {
+		wanted.ObservedGeneration = in.Connector.Generation
+		before := meta.FindStatusCondition(next.Conditions, wanted.Type)
+		if before != nil && !news(wanted, before) {
+			since, known := memory.Better[wanted.Type]
+			if !known {
+				since = in.Now
+			}
+			if in.Now.Sub(since) < Settle {
+				better[wanted.Type] = since
+				continue
+			}
+		}
+		wanted.LastTransitionTime = metav1.NewTime(in.Now.Truncate(time.Second))
+		meta.SetStatusCondition(&next.Conditions, wanted)
+	}
+	slices.SortFunc(next.Conditions, func(a, b metav1.Condition) int { return cmp.Compare(rank(a.Type), rank(b.Type)) })
+	return next, Memory{Better: better}
+}
+
+// rank keeps the conditions in the order in which people read them.
+func rank(condition string) int {
+	return slices.Index([]string{
+		v1alpha1.ConditionReady, v1alpha1.ConditionReachable, v1alpha1.ConditionThrottled, v1alpha1.ConditionPaused, v1alpha1.ConditionDraining,
+	}, condition)
+}
+
+// news reports whether a condition is to be believed at once: what does not change it, what
+// a person did, and bad news. What gets better, or is not known any more, has to hold.
+func news(wanted metav1.Condition, before *metav1.Condition) bool {
+	if wanted.Status == before.Status && wanted.Reason == before.Reason {
+		return true
+	}
+	switch wanted.Type {
+	case v1alpha1.ConditionReachable:
+		return wanted.Status == metav1.ConditionFalse || before.Status == metav1.ConditionUnknown && wanted.Status == metav1.ConditionTrue
+	case v1alpha1.ConditionThrottled:
+		return wanted.Status == metav1.ConditionTrue
+	}
+	return true
+}
+
+func conditions(in Input) []metav1.Condition {
+	all := []metav1.Condition{condition(v1alpha1.ConditionReady, in.Ready.OK, in.Ready.Reason, in.Ready.Message)}
+	all = append(all, reachable(in), throttled(in), paused(in))
+	if in.Connector.DeletionTimestamp == nil {
+		return append(all, condition(v1alpha1.ConditionDraining, false, v1alpha1.ReasonInUse, "it is not being deleted"))
+	}
+	message := "it goes now"
+	if len(in.Obstacles) > 0 {
+		message = "it was deleted, and stays until this is over: " + strings.Join(in.Obstacles, "; ")
+	}
+	return append(all, condition(v1alpha1.ConditionDraining, true, v1alpha1.ReasonDeleted, message))
+}
+
+func condition(name string, holds bool, reason, message string) metav1.Condition {
+	status := metav1.ConditionFalse
+	if holds {
+		status = metav1.ConditionTrue
+	}
+	return metav1.Condition{Type: name, Status: status, Reason: reason, Message: message}
+}
+
+// uncalled is Reachable where no call tells.
+func uncalled(reason, message string) metav1.Condition {
+	return metav1.Condition{Type: v1alpha1.ConditionReachable, Status: metav1.ConditionUnknown, Reason: reason, Message: message}
+}
+
+func reachable(in Input) metav1.Condition {
+	const name = v1alpha1.ConditionReachable
+	if in.Connector.Spec.OnlySends() {
+		return uncalled(v1alpha1.ReasonNotCalled, "it takes events in and is never called")
+	}
+	switch in.Told.GetState() {
+	case dispatcherv1.State_STATE_DOWN:
+		return condition(name, false, v1alpha1.ReasonDown, fmt.Sprintf("it does not answer since %s; it is asked again and again, and what waits is kept",
+			clock(in.Told.GetDownSince().AsTime())))
+	case dispatcherv1.State_STATE_WAITING_FOR_CREDENTIALS:
+		return condition(name, false, v1alpha1.ReasonCredentials, fmt.Sprintf("there are no credentials that work: "+
+			"look at the Secret that spec.auth.secretRef names (%s); what waits is kept", secretOf(in.Connector)))
+	case dispatcherv1.State_STATE_RUNNING, dispatcherv1.State_STATE_THROTTLED:
+		return condition(name, true, v1alpha1.ReasonAnswering, "no call says otherwise")
+	case dispatcherv1.State_STATE_PAUSED, dispatcherv1.State_STATE_MAINTENANCE:
+		return uncalled(v1alpha1.ReasonNotCalled, "it is not called while it is paused")
+	case dispatcherv1.State_STATE_STARTING:
+		return uncalled(v1alpha1.ReasonStarting, "the throttle-dispatcher is about to take it")
+	case dispatcherv1.State_STATE_ELSEWHERE, dispatcherv1.State_STATE_UNSPECIFIED:
+	}
+	return uncalled(v1alpha1.ReasonUnknown, "no replica of the throttle-dispatcher tells of it")
+}
+
+func secretOf(c *v1alpha1.Connector) string {
+	if c.Spec.Auth == nil {
+		return "none is named"
+	}
+	return c.Spec.Auth.SecretRef.Name
+}
+
+func throttled(in Input) metav1.Condition {
+	const name = v1alpha1.ConditionThrottled
+	if in.Told.GetState() == dispatcherv1.State_STATE_THROTTLED {
+		because := cmp.Or(strings.TrimSuffix(in.Told.GetClosedBecause(), "."), "it asked for a pause")
+		return condition(name, true, v1alpha1.ReasonPauseAsked, because)
+	}
+	return condition(name, false, v1alpha1.ReasonWithin, "it has not asked for a pause")
+}
+
+func paused(in Input) metav1.Condition {
+	const name = v1alpha1.ConditionPaused
+	switch {
+	case in.Connector.Spec.Paused:
+		return condition(name, true, v1alpha1.ReasonAsWritten, "spec.paused: everything is kept and nothing is sent")
+	case in.Told.GetState() == dispatcherv1.State_STATE_MAINTENANCE:
+		return condition(name, true, v1alpha1.ReasonMaintenance, fmt.Sprintf("a window of spec.maintenance is near or open, until %s",
+			clock(in.Told.GetClosedUntil().AsTime())))
+	}
+	return condition(name, false, v1alpha1.ReasonFeeding, "it is fed")
+}
+
+func clock(at time.Time) string { return at.UTC().Format("2006-01-02 15:04 MST") }

@@ -1,0 +1,134 @@
+package status
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+
+	dispatcherv1 "github.com/peppasync/peppasync/proto/peppasync/dispatcher/v1"
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+)
+
+var start = time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func erp() *v1alpha1.Connector {
+	c := &v1alpha1.Connector{Spec: v1alpha1.ConnectorSpec{
+		System: v1alpha1.SystemNetSuite, Endpoint: "https://erp.example.com",
+		Limits: []v1alpha1.Limit{{Name: "per-minute", RollingWindow: &v1alpha1.RollingWindow{Calls: 100, Per: metav1.Duration{Duration: time.Minute}}}},
+	}}
+	c.Name, c.Generation = "erp", 3
+	return c
+}
+
+func TestFigures(t *testing.T) {
+	t.Parallel()
+	told := &dispatcherv1.Connector{
+		State: dispatcherv1.State_STATE_RUNNING, Owner: "dispatcher-0", PacePerMinute: 98.97, Waiting: 990,
+		Eta: timestamppb.New(start.Add(9*time.Minute + 50*time.Second + 400*time.Millisecond)),
+		Limits: []*dispatcherv1.Limit{{
+			Name: "per-minute", Calls: 100, Per: durationpb.New(time.Minute), LargestWindowCount: 100, Since: timestamppb.New(start.Add(-time.Hour)),
+		}},
+	}
+	got, _ := Next(&v1alpha1.ConnectorStatus{}, Input{
+		Connector: erp(), Ready: Ready{OK: true, Reason: "Compiled"}, Told: told, Counts: &Counts{Queued: 990, Deferred: 2, Held: 1}, Now: start,
+	}, Memory{})
+	since := metav1.NewTime(start.Add(-time.Hour))
+	want := v1alpha1.ConnectorStatus{
+		ObservedGeneration: 3, Limit: "100 per 1m", Pace: "99.0/min", Queue: 992, Held: 1, Undelivered: 993, ETA: "9m50s", Owner: "dispatcher-0",
+		Largest: "100 of 100 in 1m",
+		Limits:  []v1alpha1.LimitStatus{{Name: "per-minute", Calls: 100, Per: "1m", LargestWindowCount: 100, Since: &since}},
+	}
+	got.Conditions = nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}
+
+// A figure that was 0 is 0 and not absent, and one that nobody can tell stays.
+func TestFiguresThatNobodyTells(t *testing.T) {
+	t.Parallel()
+	old := v1alpha1.ConnectorStatus{Queue: 7, Held: 1, Undelivered: 8, Pace: "99.0/min", ETA: "5m", Owner: "dispatcher-0"}
+	got, _ := Next(&old, Input{Connector: erp(), Now: start}, Memory{})
+	if got.Queue != 7 || got.Undelivered != 8 || got.Pace != "-" || got.ETA != "-" || got.Owner != "dispatcher-0" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// state draws what a dispatcher may tell.
+func state(t *rapid.T) *dispatcherv1.Connector {
+	if rapid.IntRange(0, 4).Draw(t, "told") == 0 {
+		return nil
+	}
+	return &dispatcherv1.Connector{State: dispatcherv1.State(rapid.IntRange(0, 8).Draw(t, "state"))}
+}
+
+// However the dispatcher wavers, no condition changes its status more than three times
+// (not known, good, bad) within the time that good news has to hold, bad news is told at once, and the same input twice
+// changes nothing.
+func TestConditionsDoNotFlap(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var current v1alpha1.ConnectorStatus
+		var memory Memory
+		changes := map[string][]time.Time{}
+		now := start
+		for range rapid.IntRange(1, 80).Draw(t, "looks") {
+			now = now.Add(time.Second)
+			in := Input{Connector: erp(), Ready: Ready{OK: true, Reason: "Compiled"}, Told: state(t), Counts: &Counts{}, Now: now}
+			next, after := Next(&current, in, memory)
+			again, _ := Next(&next, in, after)
+			if diff := cmp.Diff(next, again); diff != "" {
+				t.Fatalf("the same again changes (-first +second):\n%s", diff)
+			}
+			for _, c := range next.Conditions {
+				if before := meta.FindStatusCondition(current.Conditions, c.Type); before != nil && before.Status != c.Status {
+					changes[c.Type] = append(changes[c.Type], now)
+				}
+			}
+			if in.Told.GetState() == dispatcherv1.State_STATE_DOWN && !meta.IsStatusConditionFalse(next.Conditions, v1alpha1.ConditionReachable) {
+				t.Fatal("it is down, and Reachable does not say so")
+			}
+			if in.Told.GetState() == dispatcherv1.State_STATE_THROTTLED && !meta.IsStatusConditionTrue(next.Conditions, v1alpha1.ConditionThrottled) {
+				t.Fatal("it is throttled, and Throttled does not say so")
+			}
+			current, memory = next, after
+		}
+		for _, name := range []string{v1alpha1.ConditionReachable, v1alpha1.ConditionThrottled} {
+			for i := 3; i < len(changes[name]); i++ {
+				if changes[name][i].Sub(changes[name][i-3]) < Settle {
+					t.Fatalf("%s changed four times from %v to %v", name, changes[name][i-3], changes[name][i])
+				}
+			}
+		}
+	})
+}
+
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	down := []metav1.Condition{{Type: "Reachable", Status: metav1.ConditionFalse, Reason: "Down", Message: "it does not answer"}}
+	up := []metav1.Condition{{Type: "Reachable", Status: metav1.ConditionTrue, Reason: "Answering", Message: "it answers"}}
+	for name, test := range map[string]struct {
+		before, after []metav1.Condition
+		want          []Event
+	}{
+		"good at first sight":   {nil, up, nil},
+		"bad at first sight":    {nil, down, []Event{{true, "Down", "Reachable: it does not answer"}}},
+		"gets bad":              {up, down, []Event{{true, "Down", "Reachable: it does not answer"}}},
+		"gets good":             {down, up, []Event{{false, "Answering", "Reachable: it answers"}}},
+		"stays bad":             {down, down, nil},
+		"nobody tells any more": {up, []metav1.Condition{{Type: "Reachable", Status: metav1.ConditionUnknown, Reason: "Unknown"}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(test.want, Events(test.before, test.after)); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

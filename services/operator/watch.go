@@ -1,0 +1,113 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/peppasync/peppasync/services/api/v1alpha1"
+	"github.com/peppasync/peppasync/services/internal/catalog"
+)
+
+// watch wakes the leader when a resource changes in a way that matters: its status is
+// written by the leader itself.
+func (o *operator) watch(ctx context.Context, c cache.Cache) error {
+	for _, kind := range []client.Object{&v1alpha1.Connector{}, &v1alpha1.Flow{}, &v1alpha1.StockPool{}, &v1alpha1.NotificationPolicy{}} {
+		informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("operator: watch %T: %w", kind, err)
+		}
+		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+			AddFunc:    func(any) { wake(o.changed) },
+			DeleteFunc: func(any) { wake(o.changed) },
+			UpdateFunc: func(before, after any) {
+				x, okX := before.(client.Object)
+				y, okY := after.(client.Object)
+				if !okX || !okY || x.GetGeneration() != y.GetGeneration() || len(x.GetFinalizers()) != len(y.GetFinalizers()) ||
+					x.GetDeletionTimestamp().IsZero() != y.GetDeletionTimestamp().IsZero() {
+					wake(o.changed)
+				}
+			},
+		})
+		if err != nil {
+			return fmt.Errorf("operator: watch %T: %w", kind, err)
+		}
+	}
+	return nil
+}
+
+// resources are all of the namespace, as the cache has them; they are copies.
+type resources struct {
+	connectors []v1alpha1.Connector
+	flows      []v1alpha1.Flow
+	pools      []v1alpha1.StockPool
+	policies   []v1alpha1.NotificationPolicy
+}
+
+func (o *operator) resources(ctx context.Context) (resources, error) {
+	var connectors v1alpha1.ConnectorList
+	var flows v1alpha1.FlowList
+	var pools v1alpha1.StockPoolList
+	var policies v1alpha1.NotificationPolicyList
+	for _, list := range []client.ObjectList{&connectors, &flows, &pools, &policies} {
+		if err := o.client.List(ctx, list, client.InNamespace(o.config.Namespace)); err != nil {
+			return resources{}, fmt.Errorf("list %T: %w", list, err)
+		}
+	}
+	return resources{connectors.Items, flows.Items, pools.Items, policies.Items}, nil
+}
+
+// catalog returns them as the catalog takes them. What is being deleted has gone already,
+// but for a Connector, which stays until what is queued for it has arrived.
+func (r *resources) catalog() []catalog.Resource {
+	var all []catalog.Resource
+	for i := range r.connectors {
+		all = append(all, resource(v1alpha1.KindConnector, &r.connectors[i]))
+	}
+	for _, object := range r.others() {
+		if object.GetDeletionTimestamp().IsZero() {
+			all = append(all, resource(kindOf(object), object))
+		}
+	}
+	return all
+}
+
+// others are those that are no Connectors.
+func (r *resources) others() []object {
+	var all []object
+	for i := range r.flows {
+		all = append(all, &r.flows[i])
+	}
+	for i := range r.pools {
+		all = append(all, &r.pools[i])
+	}
+	for i := range r.policies {
+		all = append(all, &r.policies[i])
+	}
+	return all
+}
+
+// object is a resource for the client and the catalog alike.
+type object interface {
+	client.Object
+	catalog.Object
+}
+
+func resource(kind string, o catalog.Object) catalog.Resource {
+	return catalog.Resource{Object: o, File: kind + "/" + o.GetName()}
+}
+
+func kindOf(o catalog.Object) string {
+	switch o.(type) {
+	case *v1alpha1.Flow:
+		return v1alpha1.KindFlow
+	case *v1alpha1.StockPool:
+		return v1alpha1.KindStockPool
+	case *v1alpha1.NotificationPolicy:
+		return v1alpha1.KindNotificationPolicy
+	}
+	return v1alpha1.KindConnector
+}
