@@ -31,7 +31,9 @@ test: ## Vet and run all tests with the race detector: unit, property, embedded 
 	@echo '== vet'
 	go vet work
 	@echo '== unit, property and embedded JetStream tests'
-	go test -race -timeout 30m $$(go list work | grep -v '^github.com/peppasync/peppasync/test/')
+	go test -race -timeout 30m $$(go list work | grep -Ev '^github.com/peppasync/peppasync/(test/|services/operator$$)')
+	@echo '== the operator, against a real Kubernetes API server'
+	go test -race -timeout 30m github.com/peppasync/peppasync/services/operator
 	@echo '== from outside: the simulated world, the structure, the scenarios'
 	go test -race -timeout 30m -count=1 -p 1 $$(go list work | grep '^github.com/peppasync/peppasync/test/')
 	@echo '== the container images'
