@@ -318,12 +318,13 @@ func bind(ctx context.Context, role up.Role, e *up.Environment, listen, rpc stri
 // over a backlog spread over 200 connectors the process took 390 MB, and with this 260.
 const dispatcherMemory = 200 << 20
 
-// ingestMemory is the same for ingest, which is to stay under 200 MB, and ingestGarbage the
+// ingestMemory is the same for ingest, which is to stay under 200 MB with its program and
+// 512 senders (170 MB with a bound of 190, and a third less without any), and ingestGarbage the
 // percentage of what lives that may be garbage before it is looked at, 100 by default. What
 // lives is a few MB until the index of ids is full, and was looked at all the time in
 // a spike, for a twentieth of the work of taking a webhook.
 const (
-	ingestMemory  = 190 << 20
+	ingestMemory  = 150 << 20
 	ingestGarbage = 400
 )
 
