@@ -27,7 +27,15 @@ const (
 // something else of a version than the state does, and neither is known to be what the
 // source says last.
 func disputes(state *orderv1.State, o *orderv1.Order, event Event) bool {
-	return event.ReadAt.IsZero() && SameVersion(state.GetOrder(), o) && !sameContent(state.GetOrder(), o) && !isFinal(state)
+	return event.ReadAt.IsZero() && SameVersion(state.GetOrder(), o) && !sameContent(state.GetOrder(), o) &&
+		(!isFinal(state) || receivedSince(state, event))
+}
+
+// receivedSince says whether an event was received after the source was asked. Most of
+// those are late. But plugins of shops change orders without the time of change, and the
+// edit would be lost for good. A replay's were received before.
+func receivedSince(state *orderv1.State, event Event) bool {
+	return event.ReceivedAt.After(state.GetReadAt().AsTime().Add(clockMargin))
 }
 
 // SameVersion says whether two orders have the very same time of change, and have one.

@@ -95,6 +95,15 @@ func TestEventsOfOneVersionThatDisagreeAreAskedAbout(t *testing.T) {
 			new(play).event(a, told("1", 0)).event(b, told("2", 0)).answer(1, b, 1).event(c, told("3", 2)), []order.Change{applied, applied, same, stale}, "b", 2, []string{"orders/3"}},
 		"once nothing can happen in that second any more it is the last word": {
 			new(play).event(a, told("1", 0)).event(b, told("2", 0)).answer(1, b, 60).event(c, told("3", 61)), []order.Change{applied, applied, same, stale}, "b", 0, nil},
+		"what is received well after the last word is asked about, because some shops change an order without its time": {
+			new(play).event(a, told("1", 0)).event(b, told("2", 0)).answer(1, b, 60).event(c, told("3", 120)), []order.Change{applied, applied, same, stale}, "b", 2, []string{"orders/3"}},
+		"and then counts": {
+			new(play).event(a, told("1", 0)).event(b, told("2", 0)).answer(1, b, 60).event(c, told("3", 120)).answer(2, c, 121),
+			[]order.Change{applied, applied, same, stale, applied}, "c", 0, nil},
+		"a replay of what was received before asks nothing": {
+			new(play).event(a, told("1", 0)).event(b, told("2", 0)).answer(1, b, 60).event(c, order.Event{
+				ID: "3", ReceivedAt: after(3), Now: after(9000), Ask: &orderv1.Reading{Lane: "bulk"},
+			}), []order.Change{applied, applied, same, stale}, "b", 0, nil},
 		"a newer version has been told by nobody but its sender": {
 			new(play).event(a, told("1", 0)).event(b, told("2", 0)).answer(1, b, 60).event(at(1, note("b")), told("3", 61)).event(at(1, note("c")), told("4", 61)),
 			[]order.Change{applied, applied, same, same, applied}, "c", 2, []string{"orders/4"}},
