@@ -1,12 +1,16 @@
 package cluster
 
 import (
+	"archive/tar"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -139,31 +143,73 @@ func Import(ctx context.Context, dir, ctr, archive string) ([]string, error) {
 		}
 		return ask(command)
 	}
-	said, err := images("import", archive)
+	named, err := namesIn(archive)
 	if err != nil {
+		return nil, fmt.Errorf("import %s: %w", archive, err)
+	}
+	if _, err := images("import", archive); err != nil {
 		return nil, fmt.Errorf("import %s: %w", archive, err)
 	}
 	known, err := images("list", "--quiet")
 	if err != nil {
 		return nil, err
 	}
-	return importedNames(archive, said, strings.Fields(known))
-}
-
-// importedNames fails for an archive that brought nothing: containerd leaves
-// out, without a word, an image whose configuration lacks os and architecture.
-// What ctr says about an import has blanks in the place of hyphens.
-func importedNames(archive, said string, known []string) ([]string, error) {
 	var names []string
-	for _, name := range known {
-		if strings.Contains(said, strings.ReplaceAll(name, "-", " ")) || strings.Contains(said, name) {
+	for name := range strings.FieldsSeq(known) {
+		if slices.Contains(named, name) || slices.Contains(named, strings.TrimPrefix(name, "docker.io/")) {
 			names = append(names, name)
 		}
 	}
+	// containerd leaves out, without a word, an image whose configuration lacks os and
+	// architecture.
 	if len(names) == 0 {
-		return nil, fmt.Errorf("%s brought no image for this platform; do its configurations name os and architecture? ctr said %q", archive, said)
+		return nil, fmt.Errorf("%s brought no image for this platform; do its configurations name os and architecture? It names %q", archive, named)
 	}
 	return names, nil
+}
+
+// namesIn returns what an archive calls its images, as an OCI layout or as docker does.
+// What ctr says about an import is for people: it cuts names, and puts blanks into them.
+func namesIn(archive string) ([]string, error) {
+	file, err := os.Open(archive)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	var (
+		names  []string
+		layout struct {
+			Manifests []struct {
+				Annotations map[string]string `json:"annotations"`
+			} `json:"manifests"`
+		}
+		docker []struct {
+			RepoTags []string `json:"RepoTags"`
+		}
+	)
+	for content := tar.NewReader(file); ; {
+		header, err := content.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return names, nil
+		case err != nil:
+			return nil, err
+		case header.Name == "index.json":
+			if err := json.NewDecoder(content).Decode(&layout); err != nil {
+				return nil, fmt.Errorf("index.json: %w", err)
+			}
+			for _, manifest := range layout.Manifests {
+				names = append(names, manifest.Annotations["io.containerd.image.name"])
+			}
+		case header.Name == "manifest.json":
+			if err := json.NewDecoder(content).Decode(&docker); err != nil {
+				return nil, fmt.Errorf("manifest.json: %w", err)
+			}
+			for _, image := range docker {
+				names = append(names, image.RepoTags...)
+			}
+		}
+	}
 }
 
 func (n *Node) path(name string) string { return filepath.Join(n.remains.Dir, name) }
