@@ -27,7 +27,7 @@ build: ## Build bin/peppasync and bin/peppasync-sim, the outside world
 # themselves (-p 1), and they judge binaries and files of other modules, which
 # the test cache does not see (-count=1).
 .PHONY: test
-test: ## Vet and run all tests with the race detector: unit, property, embedded JetStream, then the scenarios
+test: apiserver ## Vet and run all tests with the race detector: unit, property, embedded JetStream, then the scenarios
 	@echo '== vet'
 	go vet work
 	@echo '== unit, property and embedded JetStream tests'
@@ -82,9 +82,15 @@ generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen ##
 	cd services/api && $(BIN)/controller-gen crd paths=./v1alpha1 output:crd:dir=crd
 	mkdir -p charts/peppasync/files/crds && cp services/api/crd/*.yaml charts/peppasync/files/crds/
 
+# What tests need of Kubernetes, built once and kept outside the repository: for longer
+# than a test may take.
+.PHONY: apiserver
+apiserver:
+	cd test/cluster && GOWORK=off go run ./peppasync-cluster build etcd kube-apiserver
+
 # Its module has the graph of Kubernetes, which must not choose the product's versions.
 .PHONY: chart
-chart: bin/helm build ## Check the Helm chart: lint, and what it renders against three versions of Kubernetes and Pod Security
+chart: bin/helm build apiserver ## Check the Helm chart: lint, and what it renders against three versions of Kubernetes and Pod Security
 	cd test/chart && GOWORK=off go vet ./... && GOWORK=off go test -count=1 ./...
 
 .PHONY: verify
