@@ -27,7 +27,7 @@ func (o *operator) admit(ctx context.Context, r admission.Request) admission.Res
 	if r.Operation == admissionv1.Delete {
 		return o.admitDeletion(ctx, r)
 	}
-	written := newObject(r.Kind.Kind)
+	written := catalog.NewObject(r.Kind.Kind)
 	if written == nil {
 		return admission.Allowed("")
 	}
@@ -54,7 +54,7 @@ func changes(r admission.Request, written object) bool {
 	if !written.GetDeletionTimestamp().IsZero() {
 		return false
 	}
-	before := newObject(r.Kind.Kind)
+	before := catalog.NewObject(r.Kind.Kind)
 	if err := json.Unmarshal(r.OldObject.Raw, before); err != nil {
 		return true
 	}
@@ -151,19 +151,3 @@ func (o *operator) admitDeletion(ctx context.Context, r admission.Request) admis
 	}
 	return admission.Allowed("")
 }
-
-func newObject(kind string) object {
-	switch kind {
-	case v1alpha1.KindConnector:
-		return &v1alpha1.Connector{}
-	case v1alpha1.KindFlow:
-		return &v1alpha1.Flow{}
-	case v1alpha1.KindStockPool:
-		return &v1alpha1.StockPool{}
-	case v1alpha1.KindNotificationPolicy:
-		return &v1alpha1.NotificationPolicy{}
-	}
-	return nil
-}
-
-func contains(names []string, name string) bool { return slices.Contains(names, name) }

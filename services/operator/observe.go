@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -177,7 +178,7 @@ func (o *operator) obstacles(ctx context.Context, connector string, all *resourc
 	}
 	var names []string
 	for _, object := range all.others() {
-		if object.GetDeletionTimestamp().IsZero() && contains(selection.References(object), connector) {
+		if object.GetDeletionTimestamp().IsZero() && slices.Contains(selection.References(object), connector) {
 			names = append(names, resource(kindOf(object), object).File)
 		}
 	}

@@ -74,7 +74,7 @@ func (d *decoder) header(root *yaml.Node) Object {
 	if kindNode == nil || versionNode == nil {
 		return nil
 	}
-	object := newObject(kind)
+	object := NewObject(kind)
 	if object == nil {
 		hint := ""
 		if near := nearest(kind, kindNames()); near != "" {

@@ -40,9 +40,8 @@ type place struct {
 	block bool
 }
 
-// kinds returns a new object of each kind, in the order in which people meet
-// them.
-func newObject(kind string) Object {
+// NewObject returns an empty object of a kind, nil for a kind that is none of v1alpha1's.
+func NewObject(kind string) Object {
 	switch kind {
 	case v1alpha1.KindConnector:
 		return &v1alpha1.Connector{}
