@@ -173,6 +173,30 @@ func TestARestartGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
+// TestAReplicaThatStopsLeavesItsTurnToAnother, which need not wait until the lease is over:
+// that is later than this test waits.
+func TestAReplicaThatStopsLeavesItsTurnToAnother(t *testing.T) {
+	w := newWorld(t)
+	w.change(func() { w.asleep = true }) // so that a turn has no end
+	w.webhook(w.sell("taken in and not read", time.Hour))
+	first := w.prepare()
+	stop := w.run(first)
+	w.await("the first is at it", func() bool { return w.record().GetOwner() == first.run })
+	second := w.prepare()
+	w.run(second)
+	owned := w.record()
+	if owned.GetOwner() != first.run {
+		t.Fatalf("a turn of %s was ended by %s", first.run, owned.GetOwner())
+	}
+	stop()
+	w.await("the second goes on", func() bool { return w.record().GetOwner() == second.run })
+	if began := w.record().GetOwnedUntil().AsTime().Add(-lease); !began.Before(owned.GetOwnedUntil().AsTime()) {
+		t.Errorf("it went on at %s, and the lease ended at %s", began, owned.GetOwnedUntil().AsTime())
+	}
+	w.change(func() { w.asleep = false })
+	w.compared()
+}
+
 // TestOldOrdersAreNotMadeAgain: an order that another program has handled changes, and so
 // does one that no flow has anything to do with.
 func TestOldOrdersAreNotMadeAgain(t *testing.T) {

@@ -21,6 +21,11 @@ const (
 	// renewAfter when it says something again.
 	lease      = time.Minute
 	renewAfter = 20 * time.Second
+	// standbyEvery is how often it is looked whether another replica is still at a source:
+	// one that stops says so, and what it leaves need not wait for the end of its lease.
+	standbyEvery = 2 * time.Second
+	// releaseTimeout bounds what a stop may take longer for that word.
+	releaseTimeout = 2 * time.Second
 )
 
 // errLost ends a turn: another replica asks now.
@@ -91,7 +96,10 @@ func (s *source) work(ctx context.Context, cured bool) error {
 		due := reconcile.Due(s.record, s.spec.Reconcile, now)
 		switch {
 		case !reconcile.Free(s.record, s.run, now):
-			due = s.record.GetOwnedUntil().AsTime()
+			if err := pause(ctx, min(standbyEvery, s.record.GetOwnedUntil().AsTime().Sub(now))); err != nil {
+				return err
+			}
+			continue
 		case cured && s.record.GetFailures() > 0:
 			due = now
 		}
@@ -115,6 +123,7 @@ func (s *source) turn(ctx context.Context) error {
 	if s.revision != before && (!reconcile.Free(s.record, s.run, now) || reconcile.Due(s.record, s.spec.Reconcile, now).After(now)) {
 		return nil
 	}
+	defer s.release(ctx)
 	err := s.put(ctx, reconcile.Take(s.record, s.name, s.run, now, lease))
 	if err == nil {
 		// First, so that what is sent from here on comes by itself.
@@ -128,6 +137,32 @@ func (s *source) turn(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// release leaves the source to other replicas where ctx ended during a turn.
+func (s *source) release(ctx context.Context) {
+	if ctx.Err() == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	for {
+		// Read again, since the newest write may be done whose answer was not waited for.
+		err := s.load(ctx)
+		if err == nil && s.record.GetOwner() != s.run {
+			return
+		}
+		if err == nil {
+			err = s.put(ctx, reconcile.Release(s.record))
+		}
+		if !errors.Is(err, errLost) {
+			if err != nil {
+				s.log.WarnContext(ctx, "other replicas are not told that this one has stopped to look for what webhooks miss; "+
+					"one of them goes on when its time is over", "within", lease.String(), "error", err)
+			}
+			return
+		}
+	}
 }
 
 // load reads the record.

@@ -152,14 +152,17 @@ func (w *world) prepare() *Poller {
 	return p
 }
 
-func (w *world) run(p *Poller) {
-	ctx, stop := context.WithCancel(context.Background())
+// run runs a poller until the test ends, or until stop, which waits for its end.
+func (w *world) run(p *Poller) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { p.Run(ctx) })
-	w.t.Cleanup(func() {
-		stop()
+	stop = func() {
+		cancel()
 		running.Wait()
-	})
+	}
+	w.t.Cleanup(stop)
+	return stop
 }
 
 // commit is ingest's.

@@ -222,6 +222,14 @@ func Free(s *sourcev1.Source, owner string, now time.Time) bool {
 	return s.GetOwner() == "" || s.GetOwner() == owner || !now.Before(s.GetOwnedUntil().AsTime())
 }
 
+// Release returns the record without an owner, where one stops before its comparison has
+// come to an end: the next goes on at the cursor.
+func Release(s *sourcev1.Source) *sourcev1.Source {
+	next := clone(s)
+	next.Owner, next.OwnedUntil = "", nil
+	return next
+}
+
 // Compared are the figures of some orders.
 type Compared struct {
 	Orders, Missing, Stale int64
