@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -121,6 +123,104 @@ func TestKubernetesAsksSeldomAndOutlastsItsAPIServer(t *testing.T) {
 		time.Sleep(clusterFresh)
 		if _, err := r.Secret(t.Context(), "erp"); err == nil {
 			t.Error("a secret whose grant was taken away is still used")
+		}
+	})
+}
+
+// Webhooks come with little time. One that gives up must neither wait for the question of
+// another nor take its answer away.
+func TestKubernetesWaitsNoLongerThanItsCaller(t *testing.T) {
+	arrived, answer := make(chan struct{}, 8), make(chan struct{})
+	cluster := api(t, func(w http.ResponseWriter, _ *http.Request) {
+		arrived <- struct{}{}
+		<-answer
+		_, _ = w.Write([]byte(`{"kind":"Secret","metadata":{"name":"erp"},"data":{"key":"dDE="}}`))
+	})
+	release := sync.OnceFunc(func() { close(answer) })
+	t.Cleanup(release) // before the server is closed
+	r := Kubernetes(cluster)
+	type reading struct {
+		secret map[string]string
+		err    error
+	}
+	patient, hasty := make(chan reading, 1), make(chan error, 2)
+	ctx, giveUp := context.WithCancel(t.Context())
+	ask := func() {
+		_, err := r.Secret(ctx, "erp")
+		hasty <- err
+	}
+	go ask()
+	<-arrived
+	go ask()
+	go func() {
+		secret, err := r.Secret(t.Context(), "erp")
+		patient <- reading{secret, err}
+	}()
+	giveUp()
+	for range 2 {
+		select {
+		case err := <-hasty:
+			if !errors.Is(err, context.Canceled) || errors.Is(err, ErrNotFound) {
+				t.Errorf("who gave up got %v", err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("who gave up still waits for the API server")
+		}
+	}
+	release()
+	got := <-patient
+	if got.err != nil {
+		t.Fatalf("who was patient got %v", got.err)
+	}
+	equal(t, got.secret, map[string]string{"key": "t1"})
+	equal(t, secret(t, r, "erp"), map[string]string{"key": "t1"})
+	if n := len(arrived); n != 0 {
+		t.Errorf("the API server was asked %d times more than once", n)
+	}
+}
+
+func TestKubernetesRemembersThatThereIsNone(t *testing.T) {
+	for name, refusal := range map[string]error{"not there": notFound("erp"), "not granted": &apiError{code: http.StatusForbidden}} {
+		synctest.Test(t, func(t *testing.T) {
+			cluster := &served{err: refusal}
+			r := Kubernetes(cluster)
+			refused := func(asked int) {
+				for range 1000 {
+					if _, err := r.Secret(t.Context(), "erp"); !errors.Is(err, refusal) {
+						t.Fatalf("%s: %v", name, err)
+					}
+				}
+				if cluster.asked != asked {
+					t.Errorf("%s: it was asked %d times, want %d", name, cluster.asked, asked)
+				}
+			}
+			refused(1)
+			time.Sleep(clusterAbsent)
+			refused(2)
+			cluster.data, cluster.err = map[string][]byte{"key": []byte("made")}, nil
+			time.Sleep(clusterAbsent)
+			equal(t, secret(t, r, "erp"), map[string]string{"key": "made"})
+		})
+	}
+}
+
+func TestKubernetesForgetsTheNamesOfWhatIsNotThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := &served{data: map[string][]byte{"key": []byte("used")}}
+		r := Kubernetes(cluster)
+		secret(t, r, "used")
+		cluster.err = notFound("gone")
+		for i := range 3 * maxClusterKnown {
+			if _, err := r.Secret(t.Context(), "gone-"+strconv.Itoa(i)); err == nil {
+				t.Fatal("there is none")
+			}
+			if i%maxClusterKnown == 0 {
+				time.Sleep(clusterAbsent)
+			}
+		}
+		known := r.(*kubernetes).known
+		if len(known) > 2*maxClusterKnown || known["used"] == nil {
+			t.Errorf("%d names are kept, that of the one in use: %v", len(known), known["used"] != nil)
 		}
 	})
 }
