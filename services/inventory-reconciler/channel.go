@@ -137,6 +137,12 @@ func (c *channelWorker) align(ctx context.Context, p *part) error {
 	case expired:
 		return nil
 	}
+	if slices.ContainsFunc(figures, func(f stock.Figure) bool { return f.Committed == nil }) {
+		// Nothing but the orders tells what such a channel has sold.
+		if err := c.pool.orders.sync(ctx); err != nil {
+			return c.pauses.wait(ctx, "read what the channel sold", err)
+		}
+	}
 	p.missing.report(ctx, p.skus, figures)
 	p.sold = c.pool.orders.open(c.others, p.skus)
 	items := c.differences(ctx, figures, known)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -279,6 +280,43 @@ func TestOrdersAreCompleteAfterSync(t *testing.T) {
 		if err := <-followers; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// The order is in the stream when the shop is read, and the reconciler has not got
+// to it yet.
+func TestWhatAShopThatDoesNotCountHasSoldIsWaitedFor(t *testing.T) {
+	w := newWorld(t, 20, "shop")
+	w.shops["shop"].counts = false
+	w.hear(w.sold("shop", 1))
+	pools := w.store.Current().StockPools
+	config := Config{Bus: w.bus, Catalog: w.store, Logger: w.log}
+	var err error
+	if config.Telemetry, err = telemetry.Setup(t.Context(), telemetry.Options{Service: Role}); err != nil {
+		t.Fatal(err)
+	}
+	o, a := newOrders(config, 2, pools), newAsker(config)
+	worker := newPoolWorker(config, "main", pools["main"], o, a, newAllowances(w.store))
+	if err := worker.take(&reading{issued: time.Now(), settled: time.Now(), available: map[string]int64{mug: 20}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	defer cancel()
+	parts.Go(func() { _ = a.listen(ctx, o.accept) })
+	aligned := make(chan error, 1)
+	channel := newChannelWorker(worker, pools["main"].Spec.Channels[0])
+	go func() { aligned <- channel.align(ctx, channel.parts[0]) }()
+	w.eventually("the answer of the shop", func() bool { return w.accounts["shop"].reads == 1 && w.accounts["shop"].outstanding == 0 })
+	for shard := range 2 {
+		parts.Go(func() { _ = o.follow(ctx, shard) })
+	}
+	if err := <-aligned; err != nil {
+		t.Fatal(err)
+	}
+	if written := w.written("shop"); len(written) > 0 {
+		t.Errorf("written %v beside an order that was in the stream", written)
 	}
 }
 
