@@ -100,18 +100,22 @@ func openShops(t *testing.T) (*sim.World, *runner.Product) {
 }
 
 // startShops starts them without a webhook; those of the store are known by the secret.
-func startShops(t *testing.T, secret map[string]string) (*sim.World, *runner.Product) {
+func startShops(t *testing.T, secret map[string]string, change ...func(*bigcommerce.Config)) (*sim.World, *runner.Product) {
 	t.Helper()
 	items := []retail.Item{{SKU: "VIRAL-1"}}
+	store := bigcommerce.Config{
+		Items: items, CheckoutUpdates: true,
+		// A window of its own would begin anywhere in one of ours.
+		Quota: bigcommerce.Quota{Requests: 30, Window: jsontime.Duration(2 * time.Second)},
+		// Sent again soon, so that a kill of the product does not cost a minute.
+		Retries: []jsontime.Duration{seconds(0.3), seconds(1), seconds(3), seconds(10)}, Blocklist: bigcommerce.Blocklist{Minimum: -1},
+		Activation: seconds(0.1),
+	}
+	for _, c := range change {
+		c(&store)
+	}
 	world, err := sim.Start(sim.Config{
-		BigCommerce: bigcommerce.Config{
-			Items: items, CheckoutUpdates: true,
-			// A window of its own would begin anywhere in one of ours.
-			Quota: bigcommerce.Quota{Requests: 30, Window: jsontime.Duration(2 * time.Second)},
-			// Sent again soon, so that a kill of the product does not cost a minute.
-			Retries: []jsontime.Duration{seconds(0.3), seconds(1), seconds(3), seconds(10)}, Blocklist: bigcommerce.Blocklist{Minimum: -1},
-			Activation: seconds(0.1),
-		},
+		BigCommerce: store,
 		WooCommerce: woocommerce.Config{Items: items, GMTOffset: "+09:30"},
 	})
 	if err != nil {
@@ -494,5 +498,35 @@ func TestTheSecretOfAStoreChanges(t *testing.T) {
 	})
 	if report := store.Report(); report.Webhooks.Failures != 0 || report.Missed != 0 || len(report.Hooks) != scopes {
 		t.Errorf("%d webhooks were refused, %d orders missed; want none: %+v", report.Webhooks.Failures, report.Missed, report.Hooks)
+	}
+}
+
+// TestAStoreCoversWhatItsWebhooksShow looks again and again after webhooks of which nobody
+// can see whether they show the secret. They are made once, and left alone.
+func TestAStoreCoversWhatItsWebhooksShow(t *testing.T) {
+	world, product := startShops(t, map[string]string{"secret": storeToken}, func(c *bigcommerce.Config) { c.CoverHeaders = true })
+	store := world.BigCommerce
+	lookAfterWebhooks(t, product)
+	if err := product.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const afterLease, scopes, looks = 2 * time.Minute, 3, 2 // one each 5 s, the least that a Connector may say
+	calls := func() map[string]int { return store.Report().ByOperation }
+	until(t, afterLease, "the webhooks are made", func() bool { return calls()[bigcommerce.OpCreateWebhook] == scopes })
+	before := calls()[bigcommerce.OpListWebhooks]
+	until(t, afterLease, "they are looked at", func() bool { return calls()[bigcommerce.OpListWebhooks] >= before+looks })
+	if made, put := calls()[bigcommerce.OpCreateWebhook], calls()[bigcommerce.OpUpdateWebhook]; made != scopes || put != 0 {
+		t.Errorf("%d webhooks were made and %d put again, though nothing has changed; want %d and none", made, put, scopes)
+	}
+	order, err := store.SellOne(retail.Spec{Lines: []retail.Line{{SKU: "VIRAL-1", Quantity: 2}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, afterLease, "the warehouse has the order", func() bool {
+		_, ok := at(world, "store", order.ID)
+		return ok
+	})
+	if report := store.Report(); report.Webhooks.Failures != 0 || report.Missed != 0 {
+		t.Errorf("%d webhooks were refused, %d orders missed; want none", report.Webhooks.Failures, report.Missed)
 	}
 }

@@ -401,6 +401,12 @@ func TestAListSaysWhichSecretItsWebhooksShow(t *testing.T) {
 		"one that nobody asks for":                   {`{"X-Peppasync-Token":"older"}`, client, true, false},
 		"headers of another form":                    {`"none"`, both, true, false},
 		"one of another form":                        {`{"X-Peppasync-Token":5}`, both, false, false},
+		"one that is covered":                        {`{"X-Peppasync-Token":"********"}`, both, true, false},
+		"one of which the end is left":               {`{"X-Peppasync-Token":"••••••day"}`, both, true, false},
+		"a word in place of it":                      {`{"X-Peppasync-Token":"[REDACTED]"}`, both, true, false},
+		"one that looks covered and is today's":      {`{"X-Peppasync-Token":"****"}`, connectors.Secret{"secret": "****"}, true, false},
+		"one that looks covered and is yesterday's":  {`{"X-Peppasync-Token":"****"}`, connectors.Secret{"secret": "s", "previousSecret": "****"}, true, true},
+		"one that has a dot in it":                   {`{"X-Peppasync-Token":"older.one*"}`, both, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := `{"data":[{"id":9,"scope":"store/order/*","destination":"https://in.example/","headers":` + test.headers + `,"is_active":true}],"meta":{"pagination":{"current_page":1,"total_pages":2}}}`

@@ -207,7 +207,7 @@ func (w *webhook) works() bool {
 	switch w.Seal {
 	case sealNone:
 		return false
-	case sealToday, sealBefore, sealBeforeAmongOthers:
+	case sealToday, sealBefore, sealBeforeAmongOthers, sealHidden:
 		return bool(w.IsActive)
 	}
 	headers := map[string]json.RawMessage{}

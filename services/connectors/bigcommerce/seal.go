@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
@@ -61,6 +62,9 @@ const (
 	// sealBeforeAmongOthers: and has headers beside it, such as for a gateway, which a new
 	// list of headers would take away: whoever made it has to put in the new one.
 	sealBeforeAmongOthers seal = "before-among-others"
+	// sealHidden: the store covers what it shows. To put it again would change nothing that
+	// could be seen, so it would be put at each look for ever.
+	sealHidden seal = "hidden"
 	// sealNone: what it sends is refused.
 	sealNone seal = "none"
 )
@@ -119,14 +123,36 @@ func sealOf(headers map[string]json.RawMessage, webhook connectors.Secret) seal 
 		switch {
 		case signature.Shown([]string{webhook[keyShown]}, token):
 			return sealToday
-		case !signature.Shown([]string{webhook[keyShownBefore]}, token):
+		case signature.Shown([]string{webhook[keyShownBefore]}, token):
+		case covered(token):
+			return sealHidden
+		default:
 			return sealNone
-		case len(headers) > 1:
+		}
+		if len(headers) > 1 {
 			return sealBeforeAmongOthers
 		}
 		return sealBefore
 	}
 	return sealNone
+}
+
+// covers are what a value is covered with.
+const covers = "*•●·#xX.-_"
+
+// covered reports whether a value has no part of a secret, or only its beginning and end:
+// it is one sign many times over, has a row of asterisks or dots, or says so in a word.
+// The documentation shows the values and says of no cover; a gateway or a plan may have one.
+func covered(value string) bool {
+	switch strings.ToLower(strings.Trim(value, "[]<>() ")) {
+	case "redacted", "masked", "hidden", "filtered", "removed":
+		return true
+	}
+	first, _ := utf8.DecodeRuneInString(value)
+	if utf8.RuneCountInString(value) >= 3 && strings.ContainsRune(covers, first) && strings.Trim(value, string(first)) == "" {
+		return true
+	}
+	return strings.Contains(value, "****") || strings.Contains(value, "••••") || strings.Contains(value, "●●●●")
 }
 
 // shown is the webhook's secret as the store shows it with a webhook: it lists the

@@ -61,10 +61,15 @@ func (s *Store) hookByID(id int64) *hook {
 	return s.hooks[i]
 }
 
-// document is the webhook as the API tells it.
-func (h *hook) document() Hook {
+// toldHook is the webhook as the API tells it.
+func (s *Store) toldHook(h *hook) Hook {
 	d := h.Hook
 	d.Headers = maps.Clone(h.Headers)
+	if s.cfg.CoverHeaders {
+		for name := range d.Headers {
+			d.Headers[name] = "********"
+		}
+	}
 	return d
 }
 

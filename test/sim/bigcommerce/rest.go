@@ -122,7 +122,7 @@ func (s *Store) serve(c account.Call, r *http.Request, body []byte) account.Repl
 	case OpListWebhooks:
 		return s.listWebhooks(query)
 	case OpReadWebhook:
-		return s.withHook(id, hookReply)
+		return s.withHook(id, s.hookReply)
 	case OpCreateWebhook:
 		return s.createWebhook(body)
 	case OpUpdateWebhook:
@@ -130,7 +130,7 @@ func (s *Store) serve(c account.Call, r *http.Request, body []byte) account.Repl
 	case OpDeleteWebhook:
 		return s.withHook(id, func(h *hook) account.Reply {
 			s.hooks = slices.DeleteFunc(s.hooks, func(other *hook) bool { return other == h })
-			out := hookReply(h)
+			out := s.hookReply(h)
 			out.Write = true
 			return out
 		})
@@ -194,7 +194,7 @@ func (s *Store) listWebhooks(query url.Values) account.Reply {
 			destination != "" && destination != h.Destination {
 			continue
 		}
-		found = append(found, h.document())
+		found = append(found, s.toldHook(h))
 	}
 	shown := cut(found, p)
 	return reply(http.StatusOK, map[string]any{"data": shown, "meta": map[string]any{"pagination": map[string]any{
@@ -266,7 +266,7 @@ func (s *Store) createWebhook(body []byte) account.Reply {
 	defer s.mu.Unlock()
 	h := Hook{IsActive: true}
 	in.apply(&h)
-	out := hookReply(s.addHook(h, time.Now()))
+	out := s.hookReply(s.addHook(h, time.Now()))
 	out.Write = true
 	return out
 }
@@ -280,7 +280,7 @@ func (s *Store) updateWebhook(id int64, body []byte) account.Reply {
 	return s.withHook(id, func(h *hook) account.Reply {
 		in.apply(&h.Hook)
 		h.UpdatedAt = time.Now().Unix()
-		out := hookReply(h)
+		out := s.hookReply(h)
 		out.Write = true
 		return out
 	})
@@ -296,8 +296,8 @@ func (s *Store) withHook(id int64, do func(h *hook) account.Reply) account.Reply
 	return do(h)
 }
 
-func hookReply(h *hook) account.Reply {
-	return reply(http.StatusOK, map[string]any{"data": h.document(), "meta": map[string]any{}})
+func (s *Store) hookReply(h *hook) account.Reply {
+	return reply(http.StatusOK, map[string]any{"data": s.toldHook(h), "meta": map[string]any{}})
 }
 
 func reply(status int, value any) account.Reply {

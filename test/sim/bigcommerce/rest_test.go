@@ -288,6 +288,25 @@ func TestWebhooksAreManaged(t *testing.T) {
 	a.call(http.MethodPut, path, map[string]any{"is_active": true}, http.StatusNotFound, nil)
 }
 
+func TestHeadersOfWebhooksAreCovered(t *testing.T) {
+	s := newStore(t, bigcommerce.Config{CoverHeaders: true})
+	a := newAPI(t, s)
+	var made struct{ Data bigcommerce.Hook }
+	a.call(http.MethodPost, "v3/hooks", map[string]any{
+		"scope": "store/order/created", "destination": "http://127.0.0.1:1/x", "headers": map[string]string{"Authorization": "Basic x"},
+	}, http.StatusOK, &made)
+	var list struct{ Data []bigcommerce.Hook }
+	a.call(http.MethodGet, "v3/hooks", nil, http.StatusOK, &list)
+	for _, h := range append(list.Data, made.Data) {
+		if got := h.Headers["Authorization"]; got != "********" {
+			t.Errorf("the API shows %q", got)
+		}
+	}
+	if hooks := s.Report().Hooks; len(hooks) != 1 || hooks[0].Headers["Authorization"] != "Basic x" {
+		t.Errorf("it sends along %+v", hooks)
+	}
+}
+
 func TestNewWebhookWorksAfterAWhile(t *testing.T) {
 	r := newReceiver(t, nil)
 	s := newStore(t, bigcommerce.Config{Activation: jsontime.Duration(time.Hour)})

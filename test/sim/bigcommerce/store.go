@@ -68,6 +68,8 @@ type Config struct {
 	CheckoutUpdates bool `json:"checkoutUpdates,omitempty"`
 	// Activation is how long a new webhook does not work yet. The documentation says up to a minute; 0 by default.
 	Activation jsontime.Duration `json:"activation,omitempty"`
+	// CoverHeaders has the API show asterisks in place of the values of a webhook's headers. The documentation shows the values.
+	CoverHeaders bool `json:"coverHeaders,omitempty"`
 	// Workers is how many webhooks are in delivery at once; 32 by default.
 	Workers int `json:"workers,omitempty"`
 	// Retries are the waits before each repetition of a failed delivery. When the last has failed too, the webhook is
