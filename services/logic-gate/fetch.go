@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 
@@ -191,8 +192,10 @@ func (s *settler) takeFetched(ctx context.Context, m *bus.Incoming, result *disp
 		if code != connectors.CodeNoSuchOrder {
 			break
 		}
-		s.log.InfoContext(ctx, "an event names an order that is not there any more; there is nothing to do about it",
-			"order", result.GetKey(), "topic", result.GetEvent().GetTopic(), "event", result.GetEvent().GetId(), "detail", result.GetCause().GetDetail())
+		// Whoever empties the trash of a shop deletes thousands.
+		s.notices.Post(slog.LevelInfo, "gone "+result.GetConnector(), "an event names an order that is not there any more; there is nothing to do about it",
+			slog.String("connector", result.GetConnector()), slog.String("order", result.GetKey()), slog.String("topic", result.GetEvent().GetTopic()),
+			slog.String("event", result.GetEvent().GetId()), slog.String("detail", result.GetCause().GetDetail()))
 		s.counters.events.Add(1)
 		s.counters.gone.Add(1)
 		return nil
@@ -232,8 +235,10 @@ func (s *settler) applyFetched(ctx context.Context, answer bus.Record, result *d
 // holdFetch puts the event of a fetch into the Error Hold, where the dispatcher has
 // not. Let go, it asks again.
 func (s *settler) holdFetch(ctx context.Context, result *dispatchv1.Result, cause fault.Cause) error {
-	s.log.WarnContext(ctx, "an event is put into the Error Hold, because its order could not be fetched", "order", result.GetKey(),
-		"delivery", result.GetDeliveryId(), "cause", cause.Code, "detail", cause.Detail)
+	// A shop that refuses to tell of its orders refuses each of a spike.
+	s.notices.Post(slog.LevelWarn, "fetch "+result.GetConnector()+" "+cause.Code, "an event is put into the Error Hold, because its order could not be fetched",
+		slog.String("connector", result.GetConnector()), slog.String("order", result.GetKey()), slog.String("delivery", result.GetDeliveryId()),
+		slog.String("cause", cause.Code), slog.String("detail", cause.Detail))
 	s.counters.events.Add(1)
 	return s.hold(ctx, &dispatchv1.Hold{
 		Delivery: &dispatchv1.Delivery{

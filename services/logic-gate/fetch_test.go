@@ -2,10 +2,13 @@ package logicgate
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -229,6 +232,36 @@ func TestAFetchThatNobodyHeldIsHeldWithItsEvent(t *testing.T) {
 			w.mended(d)
 			w.asked(2, "-r1")
 		})
+	}
+}
+
+// A shop that refuses to tell of its orders does so for each event of a spike: each is
+// held, and the log says it once with the number of the others.
+func TestFetchesThatFailAlikeAreOneLine(t *testing.T) {
+	kept := &logs{}
+	w := thinWorld(t)
+	s := newSettler(w.bus, configuration{catalog: w.store}, slog.New(kept), noop.NewTracerProvider().Tracer(""))
+	const events = 20
+	for i := range events {
+		refused := &dispatchv1.Result{
+			DeliveryId: fmt.Sprint("fetch-", i), Connector: "woo", Key: fmt.Sprint("woo_", i), Operation: connectors.OperationReadOrder, Requester: Role,
+			Outcome: dispatchv1.Outcome_OUTCOME_CONFLICT, Cause: &dispatchv1.Cause{Code: connectors.CodeNoRight}, Event: w.thin(),
+		}
+		gone := proto.CloneOf(refused)
+		gone.Cause.Code = connectors.CodeNoSuchOrder
+		for _, result := range []*dispatchv1.Result{refused, gone} {
+			if err := s.takeFetched(t.Context(), nil, result); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := len(w.holds()); n != events {
+		t.Errorf("%d events are held, want %d", n, events)
+	}
+	for _, text := range []string{"could not be fetched", "not there any more"} {
+		if n := kept.count(text); n != 1 {
+			t.Errorf("%d lines say %q of %d events, want one: %q", n, text, events, kept.lines())
+		}
 	}
 }
 
