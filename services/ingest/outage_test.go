@@ -92,7 +92,7 @@ func TestIngestLeavesRoomForWhatFollows(t *testing.T) {
 	go func() {
 		worked <- f.bus.Consume(ctx, bus.ConsumerOptions{Stream: bus.IngestStream(0), Durable: "gate"}, func(ctx context.Context, m *bus.Incoming) {
 			_ = m.Ack(ctx)
-			_, _ = f.bus.Trim(ctx, bus.IngestStream(0), "gate", 0)
+			_, _ = f.bus.Trim(ctx, bus.IngestStream(0), "gate", m.Sequence, 0)
 		})
 	}()
 	f.ready(t)

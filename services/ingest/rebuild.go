@@ -51,8 +51,8 @@ func (in *Ingest) readBack(ctx context.Context) {
 
 // forget asks for an index of what the streams hold now.
 func (in *Ingest) forget(ctx context.Context) {
-	in.config.Logger.ErrorContext(ctx, "the streams of events hold less than they acknowledged: somebody made them anew or put back "+
-		"an older copy; what senders and sources tell again is stored again")
+	in.config.Logger.ErrorContext(ctx, "the streams of events hold less than they acknowledged: somebody made them anew, put back "+
+		"an older copy or purged what logic-gate has not read; what senders and sources tell again is stored again")
 	select {
 	case in.anew <- struct{}{}:
 	default: // it is asked for

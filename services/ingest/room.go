@@ -3,11 +3,13 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/peppasync/peppasync/services/ingest/internal/keep"
+	"github.com/peppasync/peppasync/services/ingest/internal/poller"
 	"github.com/peppasync/peppasync/services/internal/bus"
 )
 
@@ -139,14 +141,18 @@ func (in *Ingest) watchRoom(ctx context.Context, shards int) {
 	tick := time.NewTicker(roomEvery)
 	defer tick.Stop()
 	var leaders leaders
+	// worked is up to where the gate had read each shard at the look before.
+	worked := make([]uint64, shards)
 	for {
 		acknowledged := in.newest.of(shards)
+		working := in.worked(ctx, worked)
 		// Where nobody answers the last answer stands; writes tell what else there is.
 		if stored, err := in.config.Bus.IngestRoom(ctx, shards); err == nil {
 			in.room.seen(stored, time.Now())
-			if in.newest.lost(acknowledged, stored.Streams) {
+			if in.newest.lost(acknowledged, worked, stored.Streams) {
 				in.forget(ctx)
 			}
+			worked = working
 			in.spread(ctx, &leaders, stored)
 		}
 		select {
@@ -155,4 +161,18 @@ func (in *Ingest) watchRoom(ctx context.Context, shards int) {
 		case <-tick.C:
 		}
 	}
+}
+
+// worked returns up to where the gate has worked each shard off now: as before where nobody
+// tells.
+func (in *Ingest) worked(ctx context.Context, before []uint64) []uint64 {
+	now := slices.Clone(before)
+	for shard := range now {
+		backlog, err := in.config.Bus.Backlog(ctx, bus.IngestStream(shard), bus.Consumer(poller.Gate))
+		if err != nil {
+			break // while nobody answers each question takes its time
+		}
+		now[shard] = backlog.Acknowledged
+	}
+	return now
 }

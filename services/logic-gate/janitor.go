@@ -12,8 +12,11 @@ const tidyEvery = 2 * time.Second
 
 // tidy makes room until ctx is done. Events stay for a week so that people can
 // look at them; where the disk fills up, those that are worked off go earlier,
-// and what waits gets their place.
+// and what waits gets their place. Only those go that had been worked off at the look
+// before: whoever looks as often as that, as ingest does, has seen so of all that goes, and
+// knows by it what somebody has purged.
 func (g *Gate) tidy(ctx context.Context) {
+	worked := make(map[int]uint64)
 	for pause(ctx, tidyEvery) == nil {
 		shards, err := g.bus.Shards(ctx, bus.PrefixIngest)
 		if err != nil {
@@ -24,11 +27,17 @@ func (g *Gate) tidy(ctx context.Context) {
 			continue
 		}
 		for shard, stream := range room.Streams {
+			seen := worked[shard]
+			backlog, err := g.bus.Backlog(ctx, bus.IngestStream(shard), bus.Consumer(Role))
+			if err != nil {
+				continue // looked at again
+			}
+			worked[shard] = backlog.Acknowledged
 			keep, tooMuch := excess(room, stream, g.settler.patience.full())
 			if !tooMuch {
 				continue
 			}
-			removed, err := g.bus.Trim(ctx, bus.IngestStream(shard), bus.Consumer(Role), keep)
+			removed, err := g.bus.Trim(ctx, bus.IngestStream(shard), bus.Consumer(Role), seen, keep)
 			switch {
 			case err != nil && ctx.Err() == nil:
 				g.settler.log.WarnContext(ctx, "room for new events could not be made", "stream", bus.IngestStream(shard), "error", err)

@@ -66,12 +66,13 @@ func (r Room) needed() int64 {
 }
 
 // StreamRoom is how much of its bound a stream has taken, in bytes; Most is 0
-// where it has none. Last is the sequence of the newest record that it ever had.
+// where it has none. First is the sequence of its oldest record, the one after Last where it
+// has none; Last is that of the newest record that it ever had.
 // Copies are those of each message, on servers of their own, and Leader is the server
 // that acknowledges them, empty where there is none or only one.
 type StreamRoom struct {
 	Bytes, Most int64
-	Last        uint64
+	First, Last uint64
 	Copies      int
 	Leader      string
 }
@@ -91,8 +92,12 @@ func (b *Bus) IngestRoom(ctx context.Context, shards int) (Room, error) {
 		stream := StreamRoom{
 			Bytes:  int64(info.State.Bytes), //nolint:gosec // no disk has 2^63 bytes
 			Most:   max(0, info.Config.MaxBytes),
+			First:  info.State.LastSeq + 1,
 			Last:   info.State.LastSeq,
 			Copies: max(1, info.Config.Replicas),
+		}
+		if info.State.Msgs > 0 {
+			stream.First = info.State.FirstSeq
 		}
 		if info.Cluster != nil {
 			room.Cluster, stream.Leader = info.Cluster.Name, info.Cluster.Leader
@@ -136,11 +141,11 @@ func storeOf(config jetstream.StreamConfig) int64 {
 	return bytes
 }
 
-// Trim removes the oldest messages of a stream that the durable consumer has
-// acknowledged, with all before them, until at most keep bytes are left, and
+// Trim removes the oldest messages of a stream, none behind seen, that the durable
+// consumer has acknowledged, with all before them, until at most keep bytes are left, and
 // returns how many it removed. What is not acknowledged stays, and so does all
 // that is newer than it. No consumer, or an empty stream, is no error.
-func (b *Bus) Trim(ctx context.Context, stream, durable string, keep int64) (uint64, error) {
+func (b *Bus) Trim(ctx context.Context, stream, durable string, seen uint64, keep int64) (uint64, error) {
 	bounded, cancel := b.bound(ctx)
 	defer cancel()
 	s, err := b.js.Stream(bounded, stream)
@@ -161,7 +166,7 @@ func (b *Bus) Trim(ctx context.Context, stream, durable string, keep int64) (uin
 	// Messages are of about one size, and what is too many or too few is seen the
 	// next time. Sequences have no gaps where nobody deletes.
 	share := (float64(state.Bytes) - float64(max(0, keep))) / float64(state.Bytes)
-	until := min(state.FirstSeq+uint64(share*float64(state.Msgs))+1, consumer.CachedInfo().AckFloor.Stream+1)
+	until := min(state.FirstSeq+uint64(share*float64(state.Msgs))+1, min(consumer.CachedInfo().AckFloor.Stream, seen)+1)
 	if until <= state.FirstSeq {
 		return 0, nil
 	}

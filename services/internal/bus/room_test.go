@@ -38,7 +38,7 @@ func TestTrimLeavesWhatIsNotAcknowledged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n, err := b.Trim(t.Context(), stream, "gate", 0); n != 0 || err != nil {
+	if n, err := b.Trim(t.Context(), stream, "gate", 10, 0); n != 0 || err != nil {
 		t.Errorf("%d removed, %v, before anybody has consumed", n, err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -56,9 +56,10 @@ func TestTrimLeavesWhatIsNotAcknowledged(t *testing.T) {
 	}
 	for _, step := range []struct {
 		keep int64
+		seen uint64
 		want uint64
-	}{{1 << 20, 0}, {9000, 2}, {0, 4}, {0, 0}} {
-		if n, err := b.Trim(t.Context(), stream, "gate", step.keep); n != step.want || err != nil {
+	}{{1 << 20, 10, 0}, {9000, 10, 2}, {0, 2, 0}, {0, 5, 3}, {0, 10, 1}, {0, 10, 0}} {
+		if n, err := b.Trim(t.Context(), stream, "gate", step.seen, step.keep); n != step.want || err != nil {
 			t.Errorf("%d removed, %v, want %d to keep %d bytes", n, err, step.want, step.keep)
 		}
 	}

@@ -33,7 +33,6 @@ const (
 	commitTimeout = 10 * time.Second
 	// gateEvery is how often it is looked whether the gate has read what came in.
 	gateEvery = 250 * time.Millisecond
-	gate      = "logic-gate"
 	// fewMissed are told like live orders in each comparison, because somebody waits for
 	// them. More are the rest of an outage, or of a first look back, and waited for hours:
 	// live orders overtake those.
@@ -256,7 +255,7 @@ func (s *source) awaitGate(ctx context.Context) error {
 	for shard := range shards {
 		newest, marked := uint64(0), false
 		for {
-			backlog, err := s.config.Bus.Backlog(ctx, bus.IngestStream(shard), bus.Consumer(gate))
+			backlog, err := s.config.Bus.Backlog(ctx, bus.IngestStream(shard), bus.Consumer(Gate))
 			if err != nil && !errors.Is(err, bus.ErrNotFound) && !bus.IsUnavailable(err) {
 				return err
 			}

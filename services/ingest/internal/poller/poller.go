@@ -26,6 +26,9 @@ import (
 // Requester is whose results the answers are: the role's.
 const Requester = "ingest"
 
+// Gate is who reads what ingest stores: the role by which its consumers are named.
+const Gate = "logic-gate"
+
 // Config is what a Poller needs. All fields are required.
 type Config struct {
 	Bus     *bus.Bus

@@ -258,7 +258,7 @@ func (w *world) topics(id string) []string {
 
 // gate reads a shard of INGEST as the logic-gate does.
 func (w *world) gate(ctx context.Context, shard int) {
-	err := w.bus.Consume(ctx, bus.ConsumerOptions{Stream: bus.IngestStream(shard), Durable: bus.Consumer(gate)}, func(ctx context.Context, m *bus.Incoming) {
+	err := w.bus.Consume(ctx, bus.ConsumerOptions{Stream: bus.IngestStream(shard), Durable: bus.Consumer(Gate)}, func(ctx context.Context, m *bus.Incoming) {
 		for {
 			w.mu.Lock()
 			asleep, changed := w.asleep, w.changed
