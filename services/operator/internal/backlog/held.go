@@ -32,21 +32,33 @@ type holds struct {
 	filter string
 	read   uint64
 	open   map[string]*dispatchv1.Hold
-	// looked is the last subject that was looked at again.
+	// looks bounds how many are looked at again in one turn; looked is the last of them.
+	looks  int
 	looked string
+	// complete says that each was looked at once. Before that, what was settled weeks ago
+	// would be counted as if it were on hold, and no Connector could be deleted that ever
+	// had more than one turn of them.
+	complete bool
 }
 
 func newHolds(b *bus.Bus, filter string) *holds {
-	return &holds{bus: b, filter: filter, open: map[string]*dispatchv1.Hold{}}
+	return &holds{bus: b, filter: filter, looks: looksAtOnce, open: map[string]*dispatchv1.Hold{}}
 }
 
 func (h *holds) count(ctx context.Context) (map[string]int64, error) {
 	if err := h.news(ctx); err != nil {
 		return nil, err
 	}
-	if err := h.settle(ctx); err != nil {
-		return nil, err
+	turns := 1
+	if !h.complete {
+		turns = len(h.open)/h.looks + 1
 	}
+	for range turns {
+		if err := h.settle(ctx); err != nil {
+			return nil, err
+		}
+	}
+	h.complete = true
 	by := map[string]int64{}
 	for _, hold := range h.open {
 		by[hold.GetDelivery().GetConnector()]++
@@ -122,7 +134,7 @@ func (h *holds) turn() []string {
 		first++
 	}
 	all = append(all[first:], all[:first]...)
-	turn := all[:min(len(all), looksAtOnce)]
+	turn := all[:min(len(all), h.looks)]
 	h.looked = turn[len(turn)-1]
 	return turn
 }
