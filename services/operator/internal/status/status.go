@@ -58,12 +58,28 @@ type Input struct {
 type Memory struct {
 	// Better holds since when a condition would be better than it says.
 	Better map[string]time.Time
+	// Told is what was told last, and At when: one answer that is late is no news.
+	Told *dispatcherv1.Connector
+	At   time.Time
+}
+
+// heard returns what is to be believed of the dispatcher now, and what to remember of it.
+func (m Memory) heard(told *dispatcherv1.Connector, now time.Time) (*dispatcherv1.Connector, Memory) {
+	switch {
+	case told != nil:
+		return told, Memory{Told: told, At: now}
+	case m.Told != nil && now.Sub(m.At) < Settle:
+		return m.Told, Memory{Told: m.Told, At: m.At}
+	}
+	return nil, Memory{}
 }
 
 // Next returns the status after old. It changes nothing that has not changed.
 func Next(old *v1alpha1.ConnectorStatus, in Input, memory Memory) (v1alpha1.ConnectorStatus, Memory) {
 	next := *old.DeepCopy()
 	next.ObservedGeneration = in.Connector.Generation
+	var remembered Memory
+	in.Told, remembered = memory.heard(in.Told, in.Now)
 	figures(&next, in)
 	better := map[string]time.Time{}
 	for _, wanted := range conditions(in) {
@@ -83,7 +99,8 @@ func Next(old *v1alpha1.ConnectorStatus, in Input, memory Memory) (v1alpha1.Conn
 		meta.SetStatusCondition(&next.Conditions, wanted)
 	}
 	slices.SortFunc(next.Conditions, func(a, b metav1.Condition) int { return cmp.Compare(rank(a.Type), rank(b.Type)) })
-	return next, Memory{Better: better}
+	remembered.Better = better
+	return next, remembered
 }
 
 // rank keeps the conditions in the order in which people read them.
@@ -104,6 +121,9 @@ func news(wanted metav1.Condition, before *metav1.Condition) bool {
 		return wanted.Status == metav1.ConditionFalse || before.Status == metav1.ConditionUnknown && wanted.Status == metav1.ConditionTrue
 	case v1alpha1.ConditionThrottled:
 		return wanted.Status == metav1.ConditionTrue
+	case v1alpha1.ConditionPaused:
+		// What spec.paused says counts at once, both ways.
+		return wanted.Status == metav1.ConditionTrue || before.Reason == v1alpha1.ReasonAsWritten
 	}
 	return true
 }
@@ -129,15 +149,37 @@ func condition(name string, holds bool, reason, message string) metav1.Condition
 	return metav1.Condition{Type: name, Status: status, Reason: reason, Message: message}
 }
 
+// unknown is a condition that nobody can tell.
+func unknown(name, reason, message string) metav1.Condition {
+	return metav1.Condition{Type: name, Status: metav1.ConditionUnknown, Reason: reason, Message: message}
+}
+
 // uncalled is Reachable where no call tells.
 func uncalled(reason, message string) metav1.Condition {
-	return metav1.Condition{Type: v1alpha1.ConditionReachable, Status: metav1.ConditionUnknown, Reason: reason, Message: message}
+	return unknown(v1alpha1.ConditionReachable, reason, message)
+}
+
+const (
+	onlySends = "it takes events in and is never called"
+	untold    = "no replica of the throttle-dispatcher tells of it"
+	starting  = "the throttle-dispatcher is about to take it"
+)
+
+// silent returns a condition where no replica tells of the Connector, and whether that is so.
+func silent(name string, in Input) (metav1.Condition, bool) {
+	switch in.Told.GetState() { //nolint:exhaustive // in all other states it is told of
+	case dispatcherv1.State_STATE_ELSEWHERE, dispatcherv1.State_STATE_UNSPECIFIED:
+		return unknown(name, v1alpha1.ReasonUnknown, untold), true
+	case dispatcherv1.State_STATE_STARTING:
+		return unknown(name, v1alpha1.ReasonStarting, starting), true
+	}
+	return metav1.Condition{}, false
 }
 
 func reachable(in Input) metav1.Condition {
 	const name = v1alpha1.ConditionReachable
 	if in.Connector.Spec.OnlySends() {
-		return uncalled(v1alpha1.ReasonNotCalled, "it takes events in and is never called")
+		return uncalled(v1alpha1.ReasonNotCalled, onlySends)
 	}
 	switch in.Told.GetState() {
 	case dispatcherv1.State_STATE_DOWN:
@@ -151,10 +193,10 @@ func reachable(in Input) metav1.Condition {
 	case dispatcherv1.State_STATE_PAUSED, dispatcherv1.State_STATE_MAINTENANCE:
 		return uncalled(v1alpha1.ReasonNotCalled, "it is not called while it is paused")
 	case dispatcherv1.State_STATE_STARTING:
-		return uncalled(v1alpha1.ReasonStarting, "the throttle-dispatcher is about to take it")
+		return uncalled(v1alpha1.ReasonStarting, starting)
 	case dispatcherv1.State_STATE_ELSEWHERE, dispatcherv1.State_STATE_UNSPECIFIED:
 	}
-	return uncalled(v1alpha1.ReasonUnknown, "no replica of the throttle-dispatcher tells of it")
+	return uncalled(v1alpha1.ReasonUnknown, untold)
 }
 
 func secretOf(c *v1alpha1.Connector) string {
@@ -166,9 +208,15 @@ func secretOf(c *v1alpha1.Connector) string {
 
 func throttled(in Input) metav1.Condition {
 	const name = v1alpha1.ConditionThrottled
+	if in.Connector.Spec.OnlySends() {
+		return condition(name, false, v1alpha1.ReasonNotCalled, onlySends)
+	}
 	if in.Told.GetState() == dispatcherv1.State_STATE_THROTTLED {
 		because := cmp.Or(strings.TrimSuffix(in.Told.GetClosedBecause(), "."), "it asked for a pause")
 		return condition(name, true, v1alpha1.ReasonPauseAsked, because)
+	}
+	if c, is := silent(name, in); is {
+		return c
 	}
 	return condition(name, false, v1alpha1.ReasonWithin, "it has not asked for a pause")
 }
@@ -181,8 +229,13 @@ func paused(in Input) metav1.Condition {
 	case in.Told.GetState() == dispatcherv1.State_STATE_MAINTENANCE:
 		return condition(name, true, v1alpha1.ReasonMaintenance, fmt.Sprintf("a window of spec.maintenance is near or open, until %s",
 			clock(in.Told.GetClosedUntil().AsTime())))
+	case in.Connector.Spec.OnlySends():
+		return condition(name, false, v1alpha1.ReasonNotCalled, onlySends)
 	}
-	return condition(name, false, v1alpha1.ReasonFeeding, "it is fed")
+	if c, is := silent(name, in); is {
+		return c
+	}
+	return condition(name, false, v1alpha1.ReasonFeeding, "nothing says that it is not to be fed")
 }
 
 func clock(at time.Time) string { return at.UTC().Format("2006-01-02 15:04 MST") }

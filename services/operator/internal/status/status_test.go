@@ -94,12 +94,15 @@ func TestConditionsDoNotFlap(t *testing.T) {
 			if in.Told.GetState() == dispatcherv1.State_STATE_DOWN && !meta.IsStatusConditionFalse(next.Conditions, v1alpha1.ConditionReachable) {
 				t.Fatal("it is down, and Reachable does not say so")
 			}
+			if in.Told.GetState() == dispatcherv1.State_STATE_MAINTENANCE && !meta.IsStatusConditionTrue(next.Conditions, v1alpha1.ConditionPaused) {
+				t.Fatal("a window is open, and Paused does not say so")
+			}
 			if in.Told.GetState() == dispatcherv1.State_STATE_THROTTLED && !meta.IsStatusConditionTrue(next.Conditions, v1alpha1.ConditionThrottled) {
 				t.Fatal("it is throttled, and Throttled does not say so")
 			}
 			current, memory = next, after
 		}
-		for _, name := range []string{v1alpha1.ConditionReachable, v1alpha1.ConditionThrottled} {
+		for _, name := range []string{v1alpha1.ConditionReachable, v1alpha1.ConditionThrottled, v1alpha1.ConditionPaused} {
 			for i := 3; i < len(changes[name]); i++ {
 				if changes[name][i].Sub(changes[name][i-3]) < Settle {
 					t.Fatalf("%s changed four times from %v to %v", name, changes[name][i-3], changes[name][i])
@@ -107,6 +110,49 @@ func TestConditionsDoNotFlap(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A replica that is slow to answer once is no news; one that is away is, and then nobody
+// says that the Connector is fed, or within its limits.
+func TestNobodyTells(t *testing.T) {
+	t.Parallel()
+	told := &dispatcherv1.Connector{State: dispatcherv1.State_STATE_MAINTENANCE, PacePerMinute: 99, Owner: "dispatcher-0"}
+	in := Input{Connector: erp(), Ready: Ready{OK: true, Reason: "Compiled"}, Told: told, Counts: &Counts{}, Now: start}
+	status, memory := Next(&v1alpha1.ConnectorStatus{}, in, Memory{})
+	in.Told = nil
+	for in.Now = start.Add(time.Second); in.Now.Before(start.Add(Settle)); in.Now = in.Now.Add(time.Second) {
+		next, after := Next(&status, in, memory)
+		if diff := cmp.Diff(status, next); diff != "" {
+			t.Fatalf("after %v without an answer (-before +after):\n%s", in.Now.Sub(start), diff)
+		}
+		memory = after
+	}
+	for range 30 {
+		status, memory = Next(&status, in, memory)
+		in.Now = in.Now.Add(time.Second)
+	}
+	for _, name := range []string{v1alpha1.ConditionReachable, v1alpha1.ConditionThrottled, v1alpha1.ConditionPaused} {
+		if c := meta.FindStatusCondition(status.Conditions, name); c.Status != metav1.ConditionUnknown {
+			t.Errorf("%s is %s (%s) while nobody tells", name, c.Status, c.Message)
+		}
+	}
+	if status.Pace != "-" {
+		t.Errorf("the pace is %s while nobody tells", status.Pace)
+	}
+}
+
+// What a person writes counts at once, both ways, whoever tells what.
+func TestPausedByAPerson(t *testing.T) {
+	t.Parallel()
+	in := Input{Connector: erp(), Ready: Ready{OK: true, Reason: "Compiled"}, Told: &dispatcherv1.Connector{State: dispatcherv1.State_STATE_RUNNING}, Now: start}
+	status, memory := Next(&v1alpha1.ConnectorStatus{}, in, Memory{})
+	for i, paused := range []bool{true, false, true} {
+		in.Connector.Spec.Paused, in.Now = paused, in.Now.Add(time.Second)
+		status, memory = Next(&status, in, memory)
+		if got := meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionPaused); got != paused {
+			t.Errorf("change %d: Paused is %v, want %v", i, got, paused)
+		}
+	}
 }
 
 func TestEvents(t *testing.T) {
