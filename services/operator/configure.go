@@ -10,6 +10,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -34,33 +35,51 @@ const (
 	streamsEvery = 5 * time.Minute
 )
 
+// troubleAfter is how long nothing can be written to the bus until those say so whose
+// verdict still holds: a leader of a stream that moves is no news to anybody.
+const troubleAfter = status.Settle
+
 // verdicts are what became of each resource, as the leader found it last.
 type verdicts struct {
-	mu    sync.Mutex
-	known bool
-	by    map[string]selection.Verdict
-	// trouble is why nothing could be written to the bus.
+	mu sync.Mutex
+	by map[string]judged
+	// trouble is why nothing could be written to the bus, and since when.
 	trouble error
+	since   time.Time
 }
 
-func (v *verdicts) set(by map[string]selection.Verdict, trouble error) {
+// judged is a verdict, and what it is about: one on what a resource was before says
+// nothing of what it is now, and its name may be that of another by now.
+type judged struct {
+	verdict    selection.Verdict
+	uid        types.UID
+	generation int64
+}
+
+// set keeps the verdicts, or only that they could not be come to.
+func (v *verdicts) set(by map[string]judged, trouble error, now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if trouble != nil && v.trouble == nil {
+		v.since = now
+	}
 	v.trouble = trouble
 	if by != nil {
-		v.by, v.known = by, true
+		v.by = by
 	}
 }
 
-// of returns the verdict on a resource; false where it was not looked at yet.
-func (v *verdicts) of(key string) (status.Ready, bool) {
+// of returns the verdict on a resource as it is now; false where it was not looked at yet.
+func (v *verdicts) of(key string, about metav1.Object, now time.Time) (status.Ready, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	verdict, known := v.by[key]
+	found, known := v.by[key]
+	known = known && found.uid == about.GetUID() && found.generation == about.GetGeneration()
+	verdict := found.verdict
 	switch {
-	case v.trouble != nil:
+	case v.trouble != nil && (!known || now.Sub(v.since) >= troubleAfter):
 		return status.Ready{Reason: v1alpha1.ReasonBus, Message: v.trouble.Error()}, true
-	case !v.known || !known:
+	case !known:
 		return status.Ready{}, false
 	case verdict.InUse:
 		return status.Ready{OK: true, Reason: v1alpha1.ReasonCompiled, Message: "the roles work by it"}, true
@@ -127,11 +146,11 @@ func (o *operator) configured(ctx context.Context, streams *time.Time) error {
 	}
 	guarded := o.guard(ctx, all.connectors)
 	if err := o.streams(ctx, streams); err != nil {
-		o.verdicts.set(nil, err)
+		o.verdicts.set(nil, err, time.Now())
 		return errors.Join(guarded, err, o.tellOthers(ctx, all.others()))
 	}
 	chosen, by, err := o.published(ctx, all.catalog())
-	o.verdicts.set(by, err)
+	o.verdicts.set(all.judged(by), err, time.Now())
 	if err != nil {
 		return errors.Join(guarded, err, o.tellOthers(ctx, all.others()))
 	}
@@ -183,6 +202,9 @@ func (o *operator) published(ctx context.Context, wanted []catalog.Resource) ([]
 // guard puts the finalizer on each Connector, so that one that was deleted past admission
 // stays until what is queued for it has arrived.
 func (o *operator) guard(ctx context.Context, connectors []v1alpha1.Connector) error {
+	if ending, err := o.ending(ctx); err != nil || ending {
+		return err
+	}
 	var failed error
 	for i := range connectors {
 		c := &connectors[i]

@@ -99,7 +99,8 @@ func (w *observer) once(ctx context.Context) error {
 			in.Counts = &entry
 		}
 		var known bool
-		if in.Ready, known = w.verdicts.of(resource(v1alpha1.KindConnector, c).File); !known {
+		if in.Ready, known = w.verdicts.of(resource(v1alpha1.KindConnector, c).File, c, in.Now); !known {
+			memory[c.Name] = w.memory[c.Name] // it was written a moment ago
 			continue
 		}
 		if !c.DeletionTimestamp.IsZero() {

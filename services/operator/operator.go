@@ -13,7 +13,6 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -65,7 +64,7 @@ type Config struct {
 }
 
 // operator is one process of possibly several. What the leader alone does is in
-// configure.go and observe.go, what each does in admission.go and serving.go.
+// configure.go and observe.go, what each does in admission.go, serving.go and ending.go.
 type operator struct {
 	config Config
 	log    *slog.Logger
@@ -74,10 +73,10 @@ type operator struct {
 	reader client.Reader
 	events events.EventRecorder
 
-	// changed and look wake the leader's two loops.
-	changed, look chan struct{}
-	ready         readiness
-	verdicts      verdicts
+	// changed and look wake the leader's two loops, ended the one that lets go.
+	changed, look, ended chan struct{}
+	ready                readiness
+	verdicts             verdicts
 }
 
 // Run works until ctx is done, or the lease is lost; then it returns an error, and the
@@ -96,7 +95,7 @@ func Run(ctx context.Context, c Config) error {
 	renew, retry := c.Lease*2/3, c.Lease/8
 	mgr, err := manager.New(c.REST, manager.Options{
 		Scheme: scheme, Logger: logr.FromSlogHandler(c.Logger.Handler()),
-		Cache:          cache.Options{DefaultNamespaces: map[string]cache.Config{c.Namespace: {}}},
+		Cache:          watched(c.Namespace),
 		LeaderElection: true, LeaderElectionID: Name, LeaderElectionNamespace: c.Namespace, LeaderElectionReleaseOnCancel: true,
 		LeaseDuration: &c.Lease, RenewDeadline: &renew, RetryPeriod: &retry,
 		// Probes, metrics and admission are served here, on listeners that are told.
@@ -107,14 +106,14 @@ func Run(ctx context.Context, c Config) error {
 	}
 	o := &operator{
 		config: c, log: c.Logger, client: mgr.GetClient(), reader: mgr.GetAPIReader(), events: mgr.GetEventRecorder(Name),
-		changed: make(chan struct{}, 1), look: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), look: make(chan struct{}, 1), ended: make(chan struct{}, 1),
 	}
-	if err := o.watch(ctx, mgr.GetCache()); err != nil {
+	if err := errors.Join(o.watch(ctx, mgr.GetCache()), o.watchEnd(ctx, mgr.GetCache())); err != nil {
 		return err
 	}
 	serving := newServing(o)
 	for _, part := range []manager.Runnable{
-		onLeader(o.configure), onLeader(o.observe), onAll(serving.keep), onAll(serving.serve), onAll(o.serveHealth),
+		onLeader(o.configure), onLeader(o.observe), onAll(o.letGo), onAll(serving.keep), onAll(serving.serve), onAll(o.serveHealth),
 	} {
 		if err := mgr.Add(part); err != nil {
 			return fmt.Errorf("operator: %w", err)

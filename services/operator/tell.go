@@ -20,7 +20,7 @@ import (
 func (o *operator) tellOthers(ctx context.Context, objects []object) error {
 	var failed error
 	for _, object := range objects {
-		ready, known := o.verdicts.of(resource(kindOf(object), object).File)
+		ready, known := o.verdicts.of(resource(kindOf(object), object).File, object, time.Now())
 		if !known {
 			continue
 		}

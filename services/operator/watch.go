@@ -10,6 +10,7 @@ import (
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/operator/internal/selection"
 )
 
 // watch wakes the leader when a resource changes in a way that matters: its status is
@@ -71,6 +72,27 @@ func (r *resources) catalog() []catalog.Resource {
 		if object.GetDeletionTimestamp().IsZero() {
 			all = append(all, resource(kindOf(object), object))
 		}
+	}
+	return all
+}
+
+// judged says what each verdict is about; nil where there are none.
+func (r *resources) judged(by map[string]selection.Verdict) map[string]judged {
+	if by == nil {
+		return nil
+	}
+	all := make(map[string]judged, len(by))
+	add := func(kind string, o object) {
+		key := resource(kind, o).File
+		if verdict, ok := by[key]; ok {
+			all[key] = judged{verdict: verdict, uid: o.GetUID(), generation: o.GetGeneration()}
+		}
+	}
+	for i := range r.connectors {
+		add(v1alpha1.KindConnector, &r.connectors[i])
+	}
+	for _, o := range r.others() {
+		add(kindOf(o), o)
 	}
 	return all
 }
