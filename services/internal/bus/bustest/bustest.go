@@ -97,6 +97,7 @@ func NewServer(t testing.TB, options ...Option) *Server {
 	s.address = s.settings.listen
 	s.StartAgain(t)
 	t.Cleanup(s.Stop)
+	t.Cleanup(func() { s.workedOff(t) })
 	b := s.Connect(t, bus.Options{Name: "bustest"})
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
