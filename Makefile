@@ -31,7 +31,9 @@ test: apiserver ## Vet and run all tests with the race detector: unit, property,
 	@echo '== vet'
 	go vet work
 	@echo '== unit, property and embedded JetStream tests'
-	go test -race -timeout 30m $$(go list work | grep -Ev '^github.com/peppasync/peppasync/(test/|services/operator$$)')
+	go test -race -timeout 30m $$(go list work | grep -Ev '^github.com/peppasync/peppasync/(test/|services/(operator|throttle-dispatcher)$$)')
+	@echo '== the dispatcher, whose pace and takeovers are judged, with the machine to itself'
+	go test -race -timeout 30m github.com/peppasync/peppasync/services/throttle-dispatcher
 	@echo '== the operator, against a real Kubernetes API server'
 	go test -race -timeout 30m github.com/peppasync/peppasync/services/operator
 	@echo '== from outside: the simulated world, the structure, the scenarios'

@@ -144,6 +144,7 @@ func TestServerErrorsForAllAreAPause(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			needs(t, roomToJudge)
 			w := newWorld(t, 600, time.Minute)
 			w.catalog.respec(attempts(2))
 			w.account.answer(func(rw http.ResponseWriter, r *http.Request, _ string) int {
@@ -172,6 +173,7 @@ func TestServerErrorsForAllAreAPause(t *testing.T) {
 // a login, does not keep the connector down.
 func TestAQuestionThatNeverPassesIsNotTheOnlyOne(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 600, time.Minute)
 	down := status(http.StatusServiceUnavailable)
 	w.account.answer(down)

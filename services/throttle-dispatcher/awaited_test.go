@@ -105,6 +105,7 @@ func (c *counting) Last(ctx context.Context, stream, subject string) (bus.Record
 // Deliveries that wait for the catalog do not keep the worker busy.
 func TestWaitingForTheCatalogDoesNotSpin(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 1000, time.Second)
 	w.catalog.change(func(c *catalog) { c.gone = true })
 	counted := &counting{}

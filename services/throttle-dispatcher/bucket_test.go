@@ -65,6 +65,7 @@ func (w *world) certifies(client dispatcherv1.DispatcherServiceClient, most, sla
 // reason for a pause on top.
 func TestBucketIsFedAsItDrainsAndTakesABurst(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const capacity, rate = 20, 10
 	w, m := newWorld(t, 6000, time.Minute), watch(t)
 	w.withBucket(bucketOf(capacity, v1alpha1.Refill{Calls: rate}))
@@ -124,6 +125,7 @@ func TestBucketIsFedAsItDrainsAndTakesABurst(t *testing.T) {
 // drained, nor sends what there is no room for.
 func TestBucketIsTakenOver(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const capacity, rate = 20, 2
 	w := newWorld(t, 6000, time.Minute)
 	w.withBucket(bucketOf(capacity, v1alpha1.Refill{Calls: rate}))
@@ -200,6 +202,7 @@ func TestCallsCountWithWhatTheyCost(t *testing.T) {
 // never has to refuse one, and is not read as slowly as if each cost the most.
 func TestPointsThatWereNotSpentAreGivenBack(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const capacity, rate, requested, actual = 2000, 400, 752, 9
 	w := newWorld(t, 6000, time.Minute)
 	w.secrets = secrets.Environment([]string{"PEPPASYNC_SECRET_SHOP_ACCESS_TOKEN=t1"})

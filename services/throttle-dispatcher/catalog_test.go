@@ -94,6 +94,7 @@ func TestEndpointThatMoves(t *testing.T) {
 // for good by the old one passes when it is asked for again.
 func TestCorrectedMappingHealsWhatWaits(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 40, time.Second)
 	w.account.answer(func(_ http.ResponseWriter, _ *http.Request, body string) int {
 		if strings.Contains(body, `"configuration"`) {

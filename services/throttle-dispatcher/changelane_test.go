@@ -25,6 +25,7 @@ func TestDeliveryThatIsPutIntoAnotherLane(t *testing.T) {
 	for name, many := range map[string]int{"while it is held here": 40, "while the stream has it": 560} { // 512 are held at a time
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			needs(t, roomToJudge)
 			w := newWorld(t, 20, time.Second)
 			w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.Paused = true })
 			last := many - 1

@@ -23,6 +23,7 @@ func unknownConfiguration(w http.ResponseWriter, _ *http.Request, body string) i
 
 func TestDeliversWithinTheLimitAndHoldsOnlyTheBadOne(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 40, time.Second)
 	w.account.answer(unknownConfiguration)
 	const orders = 120

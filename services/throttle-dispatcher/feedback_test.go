@@ -25,6 +25,7 @@ func lately(arrivals []arrival, span time.Duration) int {
 // shown, and the pace leaves them their share, until they are gone.
 func TestOthersAreLeftTheirShare(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const limit, others, per = 50, 20, 2 * time.Second
 	w := newWorld(t, limit, per)
 	var foreign atomic.Int64
@@ -69,6 +70,7 @@ func TestOthersAreLeftTheirShare(t *testing.T) {
 // Nothing left, by the server's word, is a pause until there is.
 func TestNothingLeftIsAPause(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 20, time.Second)
 	const before, pause = 5, 2 * time.Second
 	w.account.answer(func(reply http.ResponseWriter, _ *http.Request, _ string) int {
@@ -107,6 +109,7 @@ func TestNothingLeftIsAPause(t *testing.T) {
 // whole, and learns it again where it must.
 func TestThrottledReplyLowersThePace(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 40, time.Second)
 	w.account.answer(func(reply http.ResponseWriter, _ *http.Request, _ string) int {
 		if len(w.account.arrivals) == 10 {

@@ -50,6 +50,7 @@ func (l *leaking) reply(reply http.ResponseWriter, _ *http.Request, _ string) in
 // that does not fit, though our own calls would leave room for it.
 func TestALevelFollowsWhatOthersPutIntoTheBucket(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const capacity, rate, others, burst = 40, 10, 34, 25
 	w := newWorld(t, 6000, time.Minute)
 	w.withBucket(bucketOf(capacity, v1alpha1.Refill{Calls: rate}))

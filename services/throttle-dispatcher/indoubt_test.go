@@ -396,6 +396,7 @@ func TestALateUpsertUndoesNothing(t *testing.T) {
 	for name, restart := range map[string]bool{"one owner": false, "a restart between": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			needs(t, roomToJudge)
 			const horizon, late = 5 * time.Second, 4 * time.Second
 			w := newWorld(t, 20, 200*time.Millisecond)
 			w.catalog.respec(findable(horizon))

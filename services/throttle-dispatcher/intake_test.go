@@ -49,6 +49,7 @@ func TestManyConnectorsHoldNoMoreTogether(t *testing.T) {
 // has once run dry would never again be faster than one call to a block.
 func TestAStreamOfDeliveriesFillsBlocks(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const orders = 400
 	w := newWorld(t, 1_000_000, time.Minute)
 	var group sync.WaitGroup

@@ -13,6 +13,7 @@ import (
 // made under it; spans that end before are judged by the larger one.
 func TestLimitThatChangesWhileCallsRun(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const per = time.Second
 	w := newWorld(t, 20, per)
 	const orders = 300
@@ -63,6 +64,7 @@ func TestLimitThatChangesWhileCallsRun(t *testing.T) {
 // A throttled reply closes the whole connector for as long as it asks.
 func TestThrottledReplyClosesTheConnector(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 20, time.Second)
 	throttled := false
 	w.account.answer(func(reply http.ResponseWriter, _ *http.Request, _ string) int {

@@ -39,6 +39,7 @@ func (a *account) taken(from, to time.Time) int {
 // it the pace grows, with nothing lost.
 func TestMaintenanceWindow(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const pace, rampUp = 50, 3 * time.Second
 	w := newWorld(t, pace, time.Second)
 	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) {
@@ -108,6 +109,7 @@ func TestMaintenanceIsCalledOff(t *testing.T) {
 // After an outage the pace grows, where the connector asks for it.
 func TestPaceGrowsAfterAnOutage(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const pace = 50
 	w := newWorld(t, pace, time.Second)
 	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.Outage.RampUp = metav1.Duration{Duration: 4 * time.Second} })
@@ -139,6 +141,7 @@ func TestPaceGrowsAfterAnOutage(t *testing.T) {
 // What is promised before a window holds: it and the ramp after it are known.
 func TestPromiseKnowsTheCalendar(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const pace, rampUp, orders = 50, 4 * time.Second, 400
 	w := newWorld(t, pace, time.Second)
 	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) {

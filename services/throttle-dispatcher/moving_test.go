@@ -329,6 +329,8 @@ func TestLongWaitsOnACluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute: runs without -short, as in make test")
 	}
+	t.Parallel()
+	needs(t, roomToJudge) // of three servers more
 	const bad = 30
 	cluster := bustest.NewCluster(t)
 	w := newWorldOn(t, cluster.Connect(t, "test"), 100, time.Second)

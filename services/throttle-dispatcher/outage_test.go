@@ -14,6 +14,7 @@ import (
 // Maintenance: the system answers 503 to everything, its probe included.
 func TestOutageIsAPause(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 600, time.Minute)
 	w.account.answer(status(http.StatusServiceUnavailable))
 	w.start()
@@ -31,6 +32,7 @@ func TestOutageIsAPause(t *testing.T) {
 // A system that throttles by 503 is left alone for as long as it asks.
 func TestAnOutageThatAsksIsLeftAlone(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const rest = 4 * time.Second
 	w := newWorld(t, 600, time.Minute)
 	var free time.Time
@@ -89,6 +91,7 @@ func (w *world) resumedWithin(back time.Time, most time.Duration) {
 // its end, which comes later, is no outage.
 func TestASwallowedProbeDoesNotHoldUpTheNext(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w, m := newWorld(t, 6000, time.Minute), watch(t)
 	w.catalog.respec(brief)
 	w.account.answer(status(http.StatusServiceUnavailable))
@@ -128,6 +131,7 @@ func TestASwallowedProbeDoesNotHoldUpTheNext(t *testing.T) {
 // half a minute.
 func TestASilentSystemIsAskedAndNotFilled(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const orders, parallel = 300, 10
 	w := newWorld(t, 6000, time.Minute)
 	w.catalog.respec(inParallel(parallel))
@@ -174,6 +178,7 @@ func (a *account) orders() int {
 // no reason for questions.
 func TestASlowCallStopsNoOthers(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const orders = 4
 	w := newWorld(t, 100, time.Minute)
 	w.account.setDelay(5 * time.Millisecond)
@@ -217,6 +222,7 @@ func TestAPauseOfSecondsIsNoOutage(t *testing.T) {
 	for _, parallel := range []int64{1, 2, 4, 10} {
 		t.Run(fmt.Sprint(parallel), func(t *testing.T) {
 			t.Parallel()
+			needs(t, roomToJudge)
 			const orders = 200
 			w := newWorld(t, 6000, time.Minute)
 			w.catalog.respec(inParallel(parallel))
@@ -249,6 +255,7 @@ func TestAPauseOfSecondsIsNoOutage(t *testing.T) {
 // take the place of a call: then the call is the probe.
 func TestSlowAccountIsAskedByItsCalls(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 100, time.Minute)
 	w.account.answer(status(http.StatusServiceUnavailable))
 	w.start()

@@ -139,6 +139,7 @@ func TestACallThatHangsHoldsUpOnlyItself(t *testing.T) {
 	for _, parallel := range []int64{2, 3, 4, 10} {
 		t.Run(fmt.Sprint(parallel), func(t *testing.T) {
 			t.Parallel()
+			needs(t, roomToJudge)
 			w := newWorld(t, 60_000, time.Minute)
 			w.catalog.respec(inParallel(parallel))
 			never := make(chan struct{})
@@ -168,6 +169,7 @@ func TestACallThatHangsHoldsUpOnlyItself(t *testing.T) {
 // Calls that wait for room while the first replies are slow are no outage.
 func TestSlowFirstRepliesAreNoOutage(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const orders, parallel = 40, 4
 	w := newWorld(t, 60_000, time.Minute)
 	w.catalog.respec(inParallel(parallel))

@@ -12,6 +12,7 @@ import (
 // are calls that must not be repeated: none can take the question's place.
 func TestASlowSystemIsFoundBackWithoutACall(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const takes = 1500 * time.Millisecond
 	w := newWorld(t, 6000, time.Minute)
 	w.account.answer(status(http.StatusServiceUnavailable))

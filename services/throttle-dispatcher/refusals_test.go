@@ -13,6 +13,7 @@ func TestRefusalForNoTime(t *testing.T) {
 	for name, wait := range map[string]string{"zero": "0", "a date that has passed": "Mon, 23 Nov 2020 11:00:00 GMT"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			needs(t, roomToJudge)
 			w := newWorld(t, 50, time.Second)
 			w.account.answer(func(reply http.ResponseWriter, _ *http.Request, _ string) int {
 				if len(w.account.arrivals) > 0 {
@@ -65,6 +66,7 @@ func TestRefusalsForNoTimeFillNoLog(t *testing.T) {
 // longer; a call that passes ends that.
 func TestPausesGrowWhileEverythingIsRefused(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 50, time.Second)
 	refusedAgain := false
 	w.account.answer(func(http.ResponseWriter, *http.Request, string) int {

@@ -18,6 +18,7 @@ import (
 // A result that is read within seconds goes when its requester said; others stay.
 func TestResultThatGoes(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 100, time.Second)
 	w.account.answer(func(w http.ResponseWriter, _ *http.Request, _ string) int {
 		_, _ = io.WriteString(w, `{}`)
@@ -44,6 +45,7 @@ func TestResultThatGoes(t *testing.T) {
 // batch, so that nothing stops before it is brought up to date.
 func TestResultsOnAStreamThatTakesNoTTL(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToWait)
 	b := bustest.Start(t)
 	together := throttledispatcher.NewTogether(throttledispatcher.OnBus(b), slog.New(slog.DiscardHandler))
 	subject := "ledger.v1.any" // of a stream without it

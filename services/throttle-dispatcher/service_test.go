@@ -75,6 +75,7 @@ func limitNamed(t testing.TB, c *dispatcherv1.Connector, name string) *dispatche
 // all of them stand in one window.
 func TestCertificateEqualsTheServersCount(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 600, time.Minute)
 	const orders = 40
 	for i := range orders {
@@ -107,6 +108,7 @@ func TestCertificateEqualsTheServersCount(t *testing.T) {
 // the pace is the limit less the headroom, and the promise is kept.
 func TestCertificateAndPromiseWithABacklog(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const limit, per, orders = 50, 5 * time.Second, 240
 	w := newWorld(t, limit, per)
 	w.account.setDelay(20 * time.Millisecond)
@@ -189,6 +191,7 @@ func TestCertificateOutlivesARestart(t *testing.T) {
 // States, and no arrival time where nobody can tell.
 func TestStatesAndWhatWaits(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 600, time.Minute)
 	client, _ := w.served()
 	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) { spec.Paused = true })
@@ -317,6 +320,7 @@ func (d *deafened) Read(p []byte) (int, error) { return d.reads.Read(p) }
 // certificate and of what waited last.
 func TestASilentBusHidesNothing(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 6, time.Minute)
 	for i := range 20 {
 		w.want(i, "")

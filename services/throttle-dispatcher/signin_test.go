@@ -57,6 +57,7 @@ func signedIn(t *testing.T, token string) (*world, *vault) {
 // once; it goes on by itself when the secret is there.
 func TestMissingSecretIsAPause(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w, v := signedIn(t, "")
 	w.start()
 	const orders = 10
@@ -89,6 +90,7 @@ func TestMissingSecretIsAPause(t *testing.T) {
 // then, and at once when they change.
 func TestRefusedCredentialsArePause(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w, v := signedIn(t, "bad")
 	w.start()
 	const orders = 10

@@ -40,6 +40,7 @@ func TestOrderThatAloneIsThrottledIsHeld(t *testing.T) {
 		for asks, most := range map[string]time.Duration{"": 5 * time.Second, "1": 4 * time.Second} {
 			t.Run(fmt.Sprintf("%s, Retry-After %q", name, asks), func(t *testing.T) {
 				t.Parallel()
+				needs(t, roomToJudge)
 				w, m := newWorld(t, pace.calls, pace.per), watch(t)
 				w.catalog.respec(attempts(3))
 				w.account.answer(refusing(asks, 0))
@@ -82,6 +83,7 @@ func TestOrderThatAloneIsThrottledIsHeld(t *testing.T) {
 // after that.
 func TestANamedWaitIsServedOnce(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const wait, orders = 4 * time.Second, 120
 	w := newWorld(t, 600, time.Minute)
 	w.catalog.respec(attempts(2))

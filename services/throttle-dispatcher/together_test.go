@@ -63,6 +63,7 @@ func TestWhatComesAtTheSameTimeIsPublishedTogether(t *testing.T) {
 	for name, there := range map[string]int{"none is there": 0, "one is there": 300} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			needs(t, roomToWait)
 			b := bustest.Start(t)
 			if there > 0 {
 				if _, err := b.Publish(t.Context(), numbered(there)); err != nil {
@@ -106,6 +107,7 @@ func TestWhatComesAtTheSameTimeIsPublishedTogether(t *testing.T) {
 // one by one, and the log says once why that is slow.
 func TestWithoutBatchesResultsGoOneByOne(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToWait)
 	const count = 100
 	records := newCounted(bustest.Start(t))
 	records.refuses = errors.New("batches are not enabled")
@@ -135,6 +137,7 @@ func TestWithoutBatchesResultsGoOneByOne(t *testing.T) {
 // it had not begun.
 func TestWhoGivesUpTakesNobodyAlong(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToWait)
 	b := bustest.Start(t)
 	records := newCounted(b)
 	together := throttledispatcher.NewTogether(records, slog.New(slog.DiscardHandler))
@@ -168,6 +171,7 @@ func TestWhoGivesUpTakesNobodyAlong(t *testing.T) {
 // Each result is of its own trace, or of none.
 func TestNoResultTakesTheTraceOfAnother(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToWait)
 	b := bustest.Start(t)
 	records := newCounted(b)
 	together := throttledispatcher.NewTogether(records, slog.New(slog.DiscardHandler))
@@ -227,6 +231,7 @@ func (m *muteResults) Last(ctx context.Context, stream, subject string) (bus.Rec
 // none in time, and each is asked again.
 func TestAStartAsksAFewQuestionsAtATime(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const orders = 300
 	w := newWorld(t, 1_000_000, time.Minute)
 	var group sync.WaitGroup

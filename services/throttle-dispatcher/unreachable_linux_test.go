@@ -15,6 +15,7 @@ import (
 // back, feeding goes on within a second.
 func TestUnreachableHostIsAnOutage(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	hole := blackhole.Open(t)
 	w := newWorld(t, 40, time.Second)
 	w.catalog.respec(func(spec *v1alpha1.ConnectorSpec) {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,13 +105,19 @@ func (w *world) record(d *dispatchv1.Delivery) *dispatchv1.Waiting {
 
 // 5,000 keys in long backoff hold back nothing but themselves: fresh orders go at the full pace, and after
 // the wait each of the 5,000 arrives once. So it is where outcomes are unknown (424).
-// Before and after, the limit is wide, to be done sooner.
-func TestLongWaitsLeaveTheRestAtFullPace(t *testing.T) {
+// Before and after, the limit is wide, to be done sooner. The two are judged one after
+// the other, and then wait at the same time.
+func TestLongWaitsLeaveTheRestAtFullPace(t *testing.T) { //nolint:tparallel // the two run beside each other, and nothing else beside them
+	var judging sync.Mutex
 	for name, test := range map[string]struct {
 		code, bad int
 		after     time.Duration
 	}{"refused": {http.StatusLocked, 5000, time.Minute}, "unknown": {http.StatusFailedDependency, 1500, 30 * time.Second}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			judging.Lock()
+			judged := sync.OnceFunc(judging.Unlock)
+			t.Cleanup(judged)
 			const wide, pace, batch = 1000 / slowness, 100, 100
 			bad := test.bad / slowness
 			w, m := newWorld(t, wide, time.Second), watch(t)
@@ -143,6 +150,7 @@ func TestLongWaitsLeaveTheRestAtFullPace(t *testing.T) {
 			if m.judges(t) && best < 0.9*(pace-1) {
 				t.Errorf("fresh orders went at %.1f a second, want %d", best, pace-1)
 			}
+			judged()
 			limit(wide)
 			w.delivered(bad + fresh)
 			accepted := map[string]int{}
@@ -188,6 +196,7 @@ func (w *world) feed(from, orders int) (rate float64, first time.Duration) {
 // short they are.
 func TestManyShortWaitsDoNotBlockTheirLane(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	const pace, bad, fresh = 400 / slowness, 1000, 50
 	w := newWorld(t, pace, time.Second)
 	for i := range bad {
@@ -272,6 +281,7 @@ func TestLongWaitsAreBounded(t *testing.T) {
 // order.
 func TestFollowersWaitInOrder(t *testing.T) {
 	t.Parallel()
+	needs(t, roomToJudge)
 	w := newWorld(t, 40, time.Second)
 	opens := time.Now().Add(6 * time.Second)
 	w.account.answer(refuseUntil(http.StatusLocked, opens))

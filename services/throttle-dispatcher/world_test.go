@@ -32,6 +32,9 @@ import (
 
 func TestMain(m *testing.M) {
 	bustest.RunNode()
+	if err := manyAtOnce(); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -159,6 +162,7 @@ const plainMapping = `{"externalId": externalId, "reference": order.name, "confi
 
 func newWorld(t testing.TB, calls int64, per time.Duration) *world {
 	t.Helper()
+	needs(t, roomToWait)
 	server := bustest.NewServer(t, bustest.WithTCP())
 	w := newWorldOn(t, server.Bus(t), calls, per)
 	w.server = server
@@ -168,6 +172,7 @@ func newWorld(t testing.TB, calls int64, per time.Duration) *world {
 // newWorldOn works on a bus that is there; it has no server of its own.
 func newWorldOn(t testing.TB, b *bus.Bus, calls int64, per time.Duration) *world {
 	t.Helper()
+	needs(t, roomToWait)
 	w := &world{t: t, bus: b, account: newAccount(t), secrets: secrets.Environment(nil), owner: "test", log: &logs{out: t.Output()}}
 	w.catalog = &catalog{
 		connectors: map[string]*v1alpha1.Connector{"wms": connectorAt(w.account.URL, calls, per)},
