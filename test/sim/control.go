@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
+	"github.com/peppasync/peppasync/test/sim/arrivals"
 	"github.com/peppasync/peppasync/test/sim/faults"
 	"github.com/peppasync/peppasync/test/sim/jsontime"
 	"github.com/peppasync/peppasync/test/sim/shopify"
@@ -48,6 +50,12 @@ type ConfigurationRequest struct {
 // TargetRequest is the body of POST /shop/target.
 type TargetRequest struct {
 	URL string `json:"url"`
+}
+
+// Arrivals is the answer of GET /erp/arrivals: every call of the ERP, with times since the origin.
+type Arrivals struct {
+	Origin time.Time          `json:"origin"`
+	Log    []arrivals.Arrival `json:"log"`
 }
 
 // control is the admin API. Its calls never count as calls of a system.
@@ -111,6 +119,10 @@ func (w *World) handleQuestions(handle handleFunc) {
 	handle("GET /shop/changes", func(*http.Request) (any, error) { return w.Shop.Changes(), nil })
 	handle("GET /erp/orders", func(*http.Request) (any, error) { return w.ERP.Orders(), nil })
 	handle("GET /erp/movements", func(*http.Request) (any, error) { return w.ERP.Movements(), nil })
+	handle("GET /erp/arrivals", func(*http.Request) (any, error) {
+		log := w.ERP.Arrivals()
+		return Arrivals{log.Origin(), log.Snapshot()}, nil
+	})
 	handle("GET /wms/orders", func(*http.Request) (any, error) { return w.WMS.Orders(), nil })
 	handle("GET /erp/history", func(r *http.Request) (any, error) {
 		id := r.URL.Query().Get("externalId")

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,13 +17,15 @@ import (
 // options are the flags.
 type options struct {
 	product, manifests, folder, output string
-	real                               bool
-	script                             scene.Script
+	// world and memory are of a scene that runs elsewhere.
+	world, memory string
+	real          bool
+	limit, orders int
+	script        scene.Script
 }
 
 func newCommand(terminal bool) *cobra.Command {
 	o := options{script: scene.Saturday()}
-	var limit, orders int
 	c := &cobra.Command{
 		Use:   "peppasync-scene",
 		Short: `Play "Saturday, 2:47 PM" and judge what came of it`,
@@ -48,34 +52,60 @@ is 1 if one was broken; then the product's log and data are kept and named.`,
 			if o.output != "table" && o.output != "json" {
 				return fmt.Errorf("-o is %q, it must be table or json", o.output)
 			}
-			if o.real {
-				o.script = scene.Real()
+			if err := o.chosen(c); err != nil {
+				return err
 			}
-			if orders < 4 || limit < 2 {
-				return errors.New("--orders must be at least 4 and --limit at least 2")
+			if o.world != "" {
+				return join(c, o, terminal)
 			}
-			if c.Flags().Changed("limit") {
-				o.script.Limit = limit
-			}
-			o.script = o.script.Scaled(orders)
 			return play(c, o, terminal)
 		},
 	}
 	f := c.Flags()
-	f.BoolVar(&o.real, "real", false, "play it under a limit of 100 calls a minute, fed at 99")
-	f.IntVar(&orders, "orders", o.script.Orders,
-		"number of orders, the rest is played in proportion; of less than 500, one late call is more than the pace may lack")
-	f.IntVar(&limit, "limit", o.script.Limit, "calls that the ERP takes in any 60 seconds")
-	f.Uint64Var(&o.script.Seed, "seed", o.script.Seed, "seed of the reply times")
+	o.addScript(c)
 	f.StringVarP(&o.output, "output", "o", "table", "how to print the report: table or json; json leaves standard output to it")
 	f.StringVar(&o.product, "product", "", "the product's binary (default: peppasync beside this one)")
 	f.StringVar(&o.manifests, "manifests", "", "folder with the YAML of the demo (default: deploy/demo of this repository)")
 	f.StringVar(&o.folder, "folder", "", "empty or new folder for configuration, data and log, which is kept (default: a temporary one)")
+	f.StringVar(&o.world, "world", "",
+		"URL of the control server of a world that runs elsewhere, with a product that was given what \"prepare\" has written; nothing is started then")
+	f.StringVar(&o.memory, "memory-file", "",
+		"with --world: file with the largest resident size of the product's processes, in bytes, which somebody else keeps")
+	c.AddCommand(newPrepare())
 	return c
+}
+
+// addScript adds the flags that choose the script; chosen reads them.
+func (o *options) addScript(c *cobra.Command) {
+	f := c.Flags()
+	f.BoolVar(&o.real, "real", false, "play it under a limit of 100 calls a minute, fed at 99")
+	f.IntVar(&o.orders, "orders", o.script.Orders,
+		"number of orders, the rest is played in proportion; of less than 500, one late call is more than the pace may lack")
+	f.IntVar(&o.limit, "limit", o.script.Limit, "calls that the ERP takes in any 60 seconds")
+	f.Uint64Var(&o.script.Seed, "seed", o.script.Seed, "seed of the reply times")
+}
+
+func (o *options) chosen(c *cobra.Command) error {
+	seed := o.script.Seed
+	if o.real {
+		o.script = scene.Real()
+	}
+	o.script.Seed = seed
+	if o.orders < 4 || o.limit < 2 {
+		return errors.New("--orders must be at least 4 and --limit at least 2")
+	}
+	if c.Flags().Changed("limit") {
+		o.script.Limit = o.limit
+	}
+	o.script = o.script.Scaled(o.orders)
+	return nil
 }
 
 // locate fills in what was not said.
 func (o *options) locate() error {
+	if err := o.locateManifests(); err != nil {
+		return err
+	}
 	if o.product == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -86,6 +116,10 @@ func (o *options) locate() error {
 	if _, err := os.Stat(o.product); err != nil {
 		return fmt.Errorf("the product is not there: %w; build it with \"make build\" or name it with --product", err)
 	}
+	return nil
+}
+
+func (o *options) locateManifests() error {
 	if o.manifests == "" {
 		root, err := runner.Root()
 		if err != nil {
@@ -137,12 +171,31 @@ func play(c *cobra.Command, o options, terminal bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stage.Close()) }()
+	return judge(c, o, stage, "Product, log and data: "+folder, terminal)
+}
+
+// join plays on a world and a product that run elsewhere.
+func join(c *cobra.Command, o options, terminal bool) error {
+	var peak func() (int64, error)
+	if o.memory != "" {
+		peak = func() (int64, error) {
+			data, err := os.ReadFile(o.memory)
+			if err != nil {
+				return 0, err
+			}
+			return strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+		}
+	}
+	return judge(c, o, scene.Join(o.script, strings.TrimSuffix(o.world, "/"), peak), "The world: "+o.world, terminal)
+}
+
+// judge lets the scene happen and prints the report.
+func judge(c *cobra.Command, o options, stage *scene.Stage, where string, terminal bool) error {
 	shown := c.OutOrStdout()
 	if o.output == "json" {
 		shown = c.ErrOrStderr()
 	}
-	fmt.Fprintf(shown, "Saturday, 2:47 PM: %d orders at once, an ERP that takes %d calls a minute. Product, log and data: %s\n",
-		o.script.Orders, o.script.Limit, folder)
+	fmt.Fprintf(shown, "Saturday, 2:47 PM: %d orders at once, an ERP that takes %d calls a minute. %s\n", o.script.Orders, o.script.Limit, where)
 	view := scene.NewView(shown, terminal)
 	late := stage.Play(c.Context(), scene.Acts(), view.Watch)
 	view.End()

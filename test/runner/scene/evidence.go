@@ -1,6 +1,7 @@
 package scene
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -9,13 +10,14 @@ import (
 	"github.com/peppasync/peppasync/test/sim/shopify"
 )
 
-// Evidence gathers what there is now.
+// Evidence gathers what there is now. What a world that runs elsewhere does not tell any
+// more is as if it had not happened, and the reason is joined to late.
 func (s *Stage) Evidence(late error) Evidence {
 	s.sampleMemory()
-	e := Evidence{Script: s.Script, World: s.World.Report(), PeakMemory: s.peakMemory, Late: late}
-	e.ReceiptShown = receiptShown(s.Script, e.World.Receipts, s.World.Shop.Changes())
-	log := s.World.ERP.Arrivals()
-	return e.withFeeding(log.Origin(), log.Snapshot(), s.downtimes)
+	records, err := s.outside.records()
+	e := Evidence{Script: s.Script, World: records.report, PeakMemory: s.peakMemory, Late: errors.Join(late, err)}
+	e.ReceiptShown = receiptShown(s.Script, e.World.Receipts, records.changes)
+	return e.withFeeding(records.calls.Origin, records.calls.Log, s.downtimes)
 }
 
 // withFeeding adds what the ERP's log of arrivals says: the pace, and the returns

@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	// tick is how often the outside world is asked how far things are.
-	tick = 100 * time.Millisecond
+	// tick is how often the outside world is asked how far things are, remoteTick how
+	// often one that runs elsewhere, which sends its whole report.
+	tick       = 100 * time.Millisecond
+	remoteTick = 500 * time.Millisecond
 	// quiet is how long everything must have been settled, so that what comes
 	// once more, an order or a text, is still seen.
 	quiet = 4 * time.Second
@@ -31,10 +33,7 @@ func Burst() Act {
 	return Act{
 		Name: "the burst begins",
 		Due:  func(Progress) bool { return true },
-		Do: func(_ context.Context, s *Stage) error {
-			_, err := s.World.Shop.Sell(s.Script.burst())
-			return err
-		},
+		Do:   func(ctx context.Context, s *Stage) error { return s.outside.sell(ctx, s.Script.burst()) },
 	}
 }
 
@@ -43,9 +42,8 @@ func Receipt() Act {
 	return Act{
 		Name: "goods come in at the ERP",
 		Due:  func(p Progress) bool { return p.Fed >= p.script.ReceiptAt },
-		Do: func(_ context.Context, s *Stage) error {
-			_, err := s.World.ERP.BookReceipt(SKU, s.Script.Receipt)
-			return err
+		Do: func(ctx context.Context, s *Stage) error {
+			return s.outside.bookReceipt(ctx, SKU, s.Script.Receipt)
 		},
 	}
 }
@@ -55,15 +53,15 @@ func Maintenance() Act {
 	return Act{
 		Name: "the ERP goes into maintenance",
 		Due:  func(p Progress) bool { return p.Fed >= p.script.MaintenanceAt },
-		Do: func(_ context.Context, s *Stage) error {
-			return s.World.ERP.StartMaintenance(s.Script.Maintenance.Std())
+		Do: func(ctx context.Context, s *Stage) error {
+			return s.outside.startMaintenance(ctx, s.Script.Maintenance.Std())
 		},
 	}
 }
 
 // Sell sells so many of the orders of Later.
 func Sell(name string, due func(Progress) bool, orders int) Act {
-	return Act{Name: name, Due: due, Do: func(_ context.Context, s *Stage) error { return s.sell(orders) }}
+	return Act{Name: name, Due: due, Do: func(ctx context.Context, s *Stage) error { return s.sell(ctx, orders) }}
 }
 
 // KillAfter ends the product at once when due, and starts it again after down.
@@ -72,7 +70,7 @@ func Sell(name string, due func(Progress) bool, orders int) Act {
 // of them at first.
 func KillAfter(name string, due func(Progress) bool, down time.Duration, sold int) Act {
 	return Act{Name: name, Due: due, Do: func(ctx context.Context, s *Stage) error {
-		return killed(ctx, s, down, func() error { return s.sell(sold) })
+		return killed(ctx, s, down, func() error { return s.sell(ctx, sold) })
 	}}
 }
 
@@ -114,11 +112,10 @@ func killed(ctx context.Context, s *Stage, down time.Duration, meanwhile func() 
 }
 
 // sell starts the sale of so many orders beyond those of the burst.
-func (s *Stage) sell(orders int) error {
+func (s *Stage) sell(ctx context.Context, orders int) error {
 	more := s.Script.burst()
 	more.Count = orders
-	_, err := s.World.Shop.Sell(more)
-	return err
+	return s.outside.sell(ctx, more)
 }
 
 // Acts are those of the scene.
@@ -130,16 +127,20 @@ var errLate = errors.New("the time is over")
 // Play lets the acts happen and waits until everything is fed or held and stock
 // is settled. It ends with an error that says what is missing after three times
 // the expected time and a minute. watch, which may be nil, is told how far
-// things are, ten times a second, and of each act.
+// things are, ten times a second (where the world runs elsewhere, twice), and of
+// each act.
 func (s *Stage) Play(ctx context.Context, acts []Act, watch func(Progress)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 3*s.Script.Expected()+time.Minute, errLate)
 	defer cancel()
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(s.tick())
 	defer ticker.Stop()
 	started := time.Now()
 	var settledSince time.Time
 	for {
-		p := s.progress(started)
+		p, err := s.progress(ctx, started)
+		if err != nil {
+			return err
+		}
 		if len(acts) > 0 && acts[0].Due(p) {
 			p.Act = acts[0].Name
 			if err := acts[0].Do(ctx, s); err != nil {
@@ -150,9 +151,8 @@ func (s *Stage) Play(ctx context.Context, acts []Act, watch func(Progress)) erro
 		if watch != nil {
 			watch(p)
 		}
-		// An interrupt from the keyboard ends the product too.
-		if ended, err := s.Product.Exited(); ended && ctx.Err() == nil {
-			return fmt.Errorf("the product ended by itself: %w; its log is %s", err, s.Log())
+		if err := s.ended(); err != nil && ctx.Err() == nil { // an interrupt from the keyboard ends the product too
+			return err
 		}
 		s.sampleMemory()
 		missing := p.missing()
@@ -198,13 +198,17 @@ type Progress struct {
 // Queue is the number of orders that are captured and neither fed nor held.
 func (p Progress) Queue() int { return max(p.Captured-p.Fed-p.Held, 0) }
 
-func (s *Stage) progress(started time.Time) Progress {
-	shop, erp, warehouse := s.World.Shop.Report(), s.World.ERP.Report(), s.World.WMS.Report()
+func (s *Stage) progress(ctx context.Context, started time.Time) (Progress, error) {
+	seen, err := s.outside.look(ctx)
+	if err != nil {
+		return Progress{}, err
+	}
+	shop, erp, warehouse := seen.Shop, seen.ERP, seen.WMS
 	p := Progress{
 		Elapsed: time.Since(started), Captured: shop.Captured, AtWMS: warehouse.Accepted, Fed: erp.Orders,
 		Held: len(warehouse.Refused), Calls: erp.Calls, script: s.Script,
 	}
-	for _, text := range s.World.Twilio.Report().Texts {
+	for _, text := range seen.Twilio.Texts {
 		p.Texts = append(p.Texts, text.Body)
 	}
 	for _, stock := range shop.Stock {
@@ -217,7 +221,7 @@ func (s *Stage) progress(started time.Time) Progress {
 	if n := len(erp.Maintenance); n > 0 {
 		p.Down = erp.Maintenance[n-1].End == nil
 	}
-	return p
+	return p, nil
 }
 
 // missing says what is not settled yet.

@@ -38,12 +38,15 @@ type Downtime struct {
 }
 
 // Stage is an outside world and the product in it. It is not safe for
-// concurrent use; World is.
+// concurrent use; World is. Where both run elsewhere (Join), World and Product are nil.
 type Stage struct {
 	World   *sim.World
 	Product *runner.Product
 	Script  Script
 
+	outside outside
+	// peak returns the largest resident size of a product that runs elsewhere.
+	peak       func() (int64, error)
 	folder     string
 	log        *os.File
 	downtimes  []Downtime
@@ -57,7 +60,7 @@ func Open(ctx context.Context, o Options) (*Stage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the outside world: %w", err)
 	}
-	s := &Stage{World: world, Script: o.Script, folder: o.Folder}
+	s := &Stage{World: world, Script: o.Script, outside: here{world}, folder: o.Folder}
 	if err := s.start(ctx, o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -101,6 +104,9 @@ func (s *Stage) Log() string { return filepath.Join(s.folder, "product.log") }
 
 // Kill ends the product at once, as kill -9 does.
 func (s *Stage) Kill() error {
+	if s.Product == nil {
+		return errElsewhere
+	}
 	s.sampleMemory()
 	if err := s.Product.Kill(); err != nil {
 		return err
@@ -111,6 +117,9 @@ func (s *Stage) Kill() error {
 
 // Restart starts the product again after a Kill, on the same data and port.
 func (s *Stage) Restart(ctx context.Context) error {
+	if s.Product == nil {
+		return errElsewhere
+	}
 	if n := len(s.downtimes); n > 0 {
 		s.downtimes[n-1].To = time.Now()
 	}
@@ -120,9 +129,27 @@ func (s *Stage) Restart(ctx context.Context) error {
 // sampleMemory keeps the peak of this run of the product. One that has just
 // ended has none to tell, and that it ended is noticed elsewhere.
 func (s *Stage) sampleMemory() {
-	if peak, err := s.Product.PeakMemory(); err == nil {
+	measure := s.peak
+	if s.Product != nil {
+		measure = s.Product.PeakMemory
+	}
+	if measure == nil {
+		return
+	}
+	if peak, err := measure(); err == nil {
 		s.peakMemory = max(s.peakMemory, peak)
 	}
+}
+
+// ended returns an error if the product has ended by itself.
+func (s *Stage) ended() error {
+	if s.Product == nil {
+		return nil
+	}
+	if ended, err := s.Product.Exited(); ended {
+		return fmt.Errorf("the product ended by itself: %w; its log is %s", err, s.Log())
+	}
+	return nil
 }
 
 // Close stops the product and the outside world. The error is how the product
@@ -134,7 +161,9 @@ func (s *Stage) Close() error {
 			err = fmt.Errorf("stopping the product: %w; its log is %s", stopped, s.Log())
 		}
 	}
-	s.World.Close()
+	if s.World != nil {
+		s.World.Close()
+	}
 	if s.log != nil {
 		err = errors.Join(err, s.log.Close())
 	}

@@ -30,10 +30,11 @@ func (o Outcome) String() string { return outcomeNames[o] }
 // Write says that it was a request to change what the system holds, such as an order. Where its reply asked to be left
 // alone, it was given at Answered and asked for the time Asked.
 type Arrival struct {
-	At              time.Duration
-	Outcome         Outcome
-	Write           bool
-	Answered, Asked time.Duration
+	At       time.Duration `json:"at"`
+	Outcome  Outcome       `json:"outcome"`
+	Write    bool          `json:"write,omitempty"`
+	Answered time.Duration `json:"answered,omitempty"`
+	Asked    time.Duration `json:"asked,omitempty"`
 }
 
 // Log records arrivals in the order in which they were seen. It is safe for concurrent use. One arrival costs ten
