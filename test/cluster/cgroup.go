@@ -73,7 +73,29 @@ func (c cgroups) create() error {
 			return err
 		}
 	}
+	if err := c.weigh(); err != nil {
+		return err
+	}
 	return os.MkdirAll(c.leaf(), 0o755)
+}
+
+// weigh has the scheduler treat the node as the several dozen processes that it is. To
+// begin with a folder weighs as much as one of the processes beside it, and whatever else
+// the machine does would starve the whole cluster.
+func (c cgroups) weigh() error {
+	const processes = 8 // of them are at work at a time
+	for _, hierarchy := range c.hierarchies {
+		for file, one := range map[string]int{"cpu.shares": 1024, "cpu.weight": 100} { // of version 1, of version 2
+			name := filepath.Join(c.folder(hierarchy), file)
+			if _, err := os.Stat(name); err != nil {
+				continue
+			}
+			if err := os.WriteFile(name, []byte(strconv.Itoa(one*processes)), 0o644); err != nil {
+				return fmt.Errorf("give the node its share of the processors: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // delegate gives the folder all controllers, which version 2 hands on only

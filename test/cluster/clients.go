@@ -45,7 +45,12 @@ func client(ctx context.Context, where network, kubeconfig, program string, argu
 
 // Kubectl runs kubectl and returns what it prints.
 func (n *Node) Kubectl(ctx context.Context, arguments ...string) (string, error) {
-	return ask(n.Command(ctx, n.programs["kubectl"], arguments...))
+	return ask(n.KubectlCommand(ctx, arguments...))
+}
+
+// KubectlCommand prepares kubectl to run, for what it prints while it runs.
+func (n *Node) KubectlCommand(ctx context.Context, arguments ...string) *exec.Cmd {
+	return n.Command(ctx, n.programs["kubectl"], arguments...)
 }
 
 // Helm runs helm, built if it is not there yet, and returns what it prints.
