@@ -15,23 +15,8 @@ import (
 var connectors = []string{"netsuite", "shopify", "twilio", "wms"}
 
 func (s *scene) becomesReady(t *testing.T) {
-	demo, err := filepath.Glob(root + "/deploy/demo/*.yaml")
-	if err != nil || len(demo) == 0 {
-		t.Fatalf("manifests %v, %v", demo, err)
-	}
-	folder := t.TempDir()
-	for _, file := range demo {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		changed := strings.ReplaceAll(string(text), "http://127.0.0.1:", "http://world.orders.svc:")
-		if err := os.WriteFile(filepath.Join(folder, filepath.Base(file)), []byte(changed), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	begin := time.Now()
-	if _, err := s.apply(folder); err != nil {
+	if _, err := s.apply(filepath.Join(s.folder, "config")); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range connectors {
@@ -75,26 +60,6 @@ func (s *scene) becomes(t *testing.T, what string, within time.Duration, holds f
 			t.Fatalf("not within %v: %s; seen last: %s\n%s", within, what, seen, pods)
 		}
 	}
-}
-
-func (s *scene) showsFigures(t *testing.T) {
-	var first figures
-	s.becomes(t, "queue, pace and ETA of the ERP", time.Minute, func() (bool, string) {
-		first = s.figures(t, "netsuite")
-		return first.Queue > 0 && first.ETA != "" && strings.HasSuffix(first.Pace, "/min"), fmt.Sprintf("%+v", first)
-	})
-	s.becomes(t, "another queue", time.Minute, func() (bool, string) {
-		now := s.figures(t, "netsuite")
-		return now.Queue != first.Queue && now.Queue > 0, fmt.Sprintf("%+v", now)
-	})
-	columns := strings.Fields(kubectl(t, s.node, "get", "connectors", "-n", "orders"))
-	if got := strings.Join(columns[:9], " "); got != "NAME SYSTEM LIMIT PACE QUEUE HELD ETA READY AGE" {
-		t.Errorf("columns %s", got)
-	}
-	s.becomes(t, "the order that the warehouse refused is held", time.Minute, func() (bool, string) {
-		now := s.figures(t, "wms")
-		return now.Held == 1, fmt.Sprintf("%+v", now)
-	})
 }
 
 func (s *scene) refusesWhatIsWrong(t *testing.T) {
@@ -156,55 +121,6 @@ func (s *scene) keepsAPatchedLimit(t *testing.T) {
 	}
 }
 
-func (s *scene) keepsRolesApart(t *testing.T) {
-	for _, test := range []struct{ role, what, want string }{
-		{"ingest", "secret/shopify-webhook", "yes"},
-		{"ingest", "secret/netsuite", "no"},
-		{"throttle-dispatcher", "secret/netsuite", "yes"},
-		{"throttle-dispatcher", "secret/shopify-webhook", "no"},
-		{"logic-gate", "secret/netsuite", "no"},
-		{"notifier", "secret/twilio", "no"},
-	} {
-		// An answer of no is an error for kubectl.
-		said, _ := s.node.Kubectl(t.Context(), "auth", "can-i", "get", test.what, "-n", "orders",
-			"--as=system:serviceaccount:orders:peppasync-"+test.role)
-		if strings.TrimSpace(said) != test.want {
-			t.Errorf("%s may read %s: %s, want %s", test.role, test.what, said, test.want)
-		}
-	}
-}
-
-func (s *scene) losesEveryPod(t *testing.T) {
-	if fed := s.report(t).Fed; fed >= orders-1 {
-		t.Errorf("%d of %d orders are fed already: nothing is under way", fed, orders)
-	}
-	kubectl(t, s.node, "delete", "pods", "-n", "orders", "-l", "app.kubernetes.io/instance=peppasync", "--wait=false")
-	s.helm(t, "upgrade", "peppasync", chart, "-n", "orders", "-f", small, "-f", "testdata/values.yaml",
-		"--set", "log.level=debug", "--wait", "--timeout", "3m")
-	kubectl(t, s.node, "rollout", "restart", "deployment", "-n", "orders", "-l", "app.kubernetes.io/instance=peppasync")
-	kubectl(t, s.node, "rollout", "status", "deployment", "-n", "orders", "-l", "app.kubernetes.io/instance=peppasync", "--timeout=3m")
-}
-
-func (s *scene) arrives(t *testing.T) {
-	var r report
-	s.becomes(t, "every order but the held one is in the ERP", 5*time.Minute, func() (bool, string) {
-		r = s.report(t)
-		return r.Fed >= orders-1, fmt.Sprintf("%+v", r)
-	})
-	if r.Sold != orders || r.Captured != orders || r.Fed != orders-1 || r.WMSAccepted != orders-1 || r.Duplicates != 0 || r.Lost != 0 || r.Throttled != 0 {
-		t.Errorf("the world says %+v", r)
-	}
-	for _, l := range r.Limits {
-		if l.Largest > l.Limit {
-			t.Errorf("%s %s: %d calls in a window, limit %d", l.System, l.Name, l.Largest, l.Limit)
-		}
-	}
-	if len(r.Texts) != 1 {
-		t.Errorf("%d texts, want one about the held order: %+v", len(r.Texts), r.Texts)
-	}
-	t.Logf("%+v", r)
-}
-
 func (s *scene) uninstalls(t *testing.T) {
 	for _, kind := range []string{"flows", "stockpools", "notificationpolicies"} {
 		kubectl(t, s.node, "delete", kind, "--all", "-n", "orders", "--timeout", wait.String())
@@ -216,7 +132,10 @@ func (s *scene) uninstalls(t *testing.T) {
 	s.helm(t, "uninstall", "peppasync", "-n", "orders", "--wait", "--timeout", "2m")
 	documented := map[string]bool{
 		"pod/world": true, "service/world": true, "configmap/world": true, "configmap/kube-root-ca.crt": true, "serviceaccount/default": true,
-		"persistentvolumeclaim/data-peppasync-nats-0": true, "lease.coordination.k8s.io/peppasync-operator": true,
+		"lease.coordination.k8s.io/peppasync-operator": true,
+	}
+	for _, server := range natsServers {
+		documented["persistentvolumeclaim/data-"+server] = true
 	}
 	s.becomes(t, "nothing is left but what is documented", wait, func() (bool, string) {
 		left := strings.Fields(kubectl(t, s.node, "get", "all,configmap,role,rolebinding,serviceaccount,lease,networkpolicy,pdb,hpa,pvc", "-n", "orders", "-o", "name"))
