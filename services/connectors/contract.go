@@ -78,6 +78,13 @@ type Source interface {
 	Order(spec *v1alpha1.ConnectorSpec, topic string, body []byte) (*orderv1.Order, error)
 }
 
+// Enumerated is a Source that can name the topics which always carry an order. On others of
+// which Order knows there may be one.
+type Enumerated interface {
+	// OrderTopics returns them, sorted.
+	OrderTopics() []string
+}
+
 // Invited is a Source whose senders ask, before they send, whether they are wanted.
 type Invited interface {
 	// Invitation returns the headers that answer an OPTIONS request which asks that, nil

@@ -184,6 +184,7 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 	})
 	in.programs = rpc.New(rpc.Config{
 		Keeper:   in.keeper,
+		Topics:   func(connector string) []string { return config.Catalog.Current().Topics(connector) },
 		Sources:  config.Sources,
 		Secrets:  config.Secrets,
 		Tracer:   config.Telemetry.Tracer(Role),

@@ -75,7 +75,7 @@ The secret is that of the connector's webhooks (spec.webhook.secretRef, key secr
 	}
 	f := c.Flags()
 	f.StringVar(&asked.Connector, "connector", "", "whose orders they are (required)")
-	f.StringVar(&asked.Topic, "topic", "orders/create", "which flows take them (spec.from of the Flow)")
+	f.StringVar(&asked.Topic, "topic", "orders/create", "which flows take them (spec.from of the Flow); one that the connector's system knows")
 	f.StringVar(&asked.server, "server", "127.0.0.1:9091", "where ingest takes orders in over gRPC")
 	f.BoolVar(&asked.tls, "tls", false, "speak TLS with it: with the proxy before it")
 	f.StringVar(&asked.secretFile, "secret-file", "", "file with the connector's secret (default: $"+importSecret+")")

@@ -367,6 +367,26 @@ func TestAFileIsImportedTwice(t *testing.T) {
 	}
 }
 
+// A topic that the shop does not know is no line's fault: the import ends and says which
+// ones it may be.
+func TestATopicThatNobodyKnows(t *testing.T) {
+	o := openOffice(t)
+	t.Setenv("PEPPASYNC_IMPORT_SECRET", deskSecret)
+	path := o.write(t, "orders.csv", "order_id,sku,quantity\n1,A,1\n2,A,1\n")
+	out, err := execute(t.Context(), append(o.importing(path, "--topic", "orders/updatet"), "--connector", "shop")...)
+	if err == nil || !strings.Contains(err.Error(), `--topic: found "orders/updatet", expected`) || !strings.Contains(err.Error(), "orders/updated") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if _, err := os.Stat(path + ".rejects.csv"); err == nil {
+		if rows := rejected(t, path+".rejects.csv"); len(rows) > 1 {
+			t.Errorf("rejects %q", rows)
+		}
+	}
+	if out, err := execute(t.Context(), append(o.importing(path, "--topic", "orders/updated"), "--connector", "shop")...); err != nil {
+		t.Errorf("under another topic: %v\n%s", err, out)
+	}
+}
+
 // What a shop sends in webhooks is read by its own source.
 func TestBodiesOfASource(t *testing.T) {
 	o := openOffice(t)

@@ -10,13 +10,14 @@ import "github.com/peppasync/peppasync/services/connectors"
 type BigCommerce struct{}
 
 var (
-	_ connectors.Source   = BigCommerce{}
-	_ connectors.Thin     = BigCommerce{}
-	_ connectors.Phased   = BigCommerce{}
-	_ connectors.System   = BigCommerce{}
-	_ connectors.Finder   = BigCommerce{}
-	_ connectors.Prober   = BigCommerce{}
-	_ connectors.Unsealer = BigCommerce{}
+	_ connectors.Source     = BigCommerce{}
+	_ connectors.Enumerated = BigCommerce{}
+	_ connectors.Thin       = BigCommerce{}
+	_ connectors.Phased     = BigCommerce{}
+	_ connectors.System     = BigCommerce{}
+	_ connectors.Finder     = BigCommerce{}
+	_ connectors.Prober     = BigCommerce{}
+	_ connectors.Unsealer   = BigCommerce{}
 )
 
 const (

@@ -152,6 +152,11 @@ func named(topic string, body []byte) (string, error) {
 	return string(b.Data.ID), nil
 }
 
+// OrderTopics are those of orders themselves; what happens to a part of one has others.
+func (BigCommerce) OrderTopics() []string {
+	return []string{topicCreated, topicStatusUpdated, topicUpdated}
+}
+
 // Topic is store/order/updated for an order that is known.
 func (BigCommerce) Topic(_ *orderv1.Order, known bool) string {
 	if known {

@@ -112,6 +112,9 @@ func (s Source) Test(t *testing.T) {
 			}
 		})
 	}
+	if enumerated, ok := s.Source.(connectors.Enumerated); ok {
+		t.Run("topics of orders", func(t *testing.T) { s.testOrderTopics(t, enumerated.OrderTopics()) })
+	}
 	t.Run("topics without an order", func(t *testing.T) {
 		for _, topic := range s.Others {
 			if _, err := s.Source.Order(s.spec(), topic, []byte(`{}`)); !errors.Is(err, connectors.ErrNotAnOrder) {
@@ -119,6 +122,24 @@ func (s Source) Test(t *testing.T) {
 			}
 		}
 	})
+}
+
+// testOrderTopics: what programs are told to hand orders in under, flows can take, and the
+// suite's own cases are among it.
+func (s Source) testOrderTopics(t *testing.T, topics []string) {
+	if len(topics) == 0 || !slices.IsSorted(topics) {
+		t.Errorf("%q, want some, sorted", topics)
+	}
+	for _, topic := range topics {
+		if _, err := s.Source.Order(s.spec(), topic, nil); topic == "" || errors.Is(err, connectors.ErrNotAnOrder) {
+			t.Errorf("topic %q: error %v, of a topic that is said to carry an order", topic, err)
+		}
+	}
+	for _, topic := range s.Others {
+		if slices.Contains(topics, topic) {
+			t.Errorf("topic %q is said to carry an order, and not to", topic)
+		}
+	}
 }
 
 func (s Source) testVerify(t *testing.T, o OrderCase) {

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +23,9 @@ var whole = map[string]bool{
 	"orders/create": true, "orders/updated": true, "orders/paid": true, "orders/cancelled": true,
 	"orders/fulfilled": true, "orders/partially_fulfilled": true,
 }
+
+// OrderTopics are those of whole orders.
+func (Shopify) OrderTopics() []string { return slices.Sorted(maps.Keys(whole)) }
 
 // Cancels knows the topic that a shop sends when an order is cancelled.
 func (Shopify) Cancels(topic string) bool { return topic == "orders/cancelled" }

@@ -10,9 +10,10 @@ import "github.com/peppasync/peppasync/services/connectors"
 type Shopify struct{}
 
 var (
-	_ connectors.Source  = Shopify{}
-	_ connectors.Phased  = Shopify{}
-	_ connectors.System  = Shopify{}
-	_ connectors.Prober  = Shopify{}
-	_ connectors.Metered = Shopify{}
+	_ connectors.Source     = Shopify{}
+	_ connectors.Enumerated = Shopify{}
+	_ connectors.Phased     = Shopify{}
+	_ connectors.System     = Shopify{}
+	_ connectors.Prober     = Shopify{}
+	_ connectors.Metered    = Shopify{}
 )

@@ -22,6 +22,11 @@ import (
 // comes by order.updated, like all else.
 func (WooCommerce) Cancels(topic string) bool { return topic == topicDeleted }
 
+// OrderTopics are those whose payload is an order, or names one that is in the trash.
+func (WooCommerce) OrderTopics() []string {
+	return []string{topicCreated, topicDeleted, topicRestored, topicUpdated}
+}
+
 // Topic is order.deleted for what is in the trash.
 func (WooCommerce) Topic(order *orderv1.Order, known bool) string {
 	switch {

@@ -9,14 +9,15 @@ import "github.com/peppasync/peppasync/services/connectors"
 type WooCommerce struct{}
 
 var (
-	_ connectors.Source    = WooCommerce{}
-	_ connectors.Thin      = WooCommerce{}
-	_ connectors.Canceller = WooCommerce{}
-	_ connectors.Topical   = WooCommerce{}
-	_ connectors.System    = WooCommerce{}
-	_ connectors.Finder    = WooCommerce{}
-	_ connectors.Prober    = WooCommerce{}
-	_ connectors.Sealer    = WooCommerce{}
+	_ connectors.Source     = WooCommerce{}
+	_ connectors.Enumerated = WooCommerce{}
+	_ connectors.Thin       = WooCommerce{}
+	_ connectors.Canceller  = WooCommerce{}
+	_ connectors.Topical    = WooCommerce{}
+	_ connectors.System     = WooCommerce{}
+	_ connectors.Finder     = WooCommerce{}
+	_ connectors.Prober     = WooCommerce{}
+	_ connectors.Sealer     = WooCommerce{}
 )
 
 // The topics that are about orders.

@@ -4,6 +4,7 @@ package catalog
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -19,6 +20,23 @@ type Snapshot struct {
 	Flows      []*Flow
 	StockPools map[string]*v1alpha1.StockPool
 	Policies   map[string]*v1alpha1.NotificationPolicy
+}
+
+// Topics returns those that flows take of a connector, sorted; none of no catalog.
+func (s *Snapshot) Topics(connector string) []string {
+	if s == nil {
+		return nil
+	}
+	var topics []string
+	for _, flow := range s.Flows {
+		for _, from := range flow.Spec.From {
+			if from.Connector == connector {
+				topics = append(topics, from.Topics...)
+			}
+		}
+	}
+	slices.Sort(topics)
+	return slices.Compact(topics)
 }
 
 // Flow is a flow with its expressions compiled.

@@ -235,7 +235,8 @@ type Submission struct {
 	// The Connector that it is of; it needs a spec.webhook, and may be of any system.
 	// System GRPC is for those that do nothing else.
 	Connector string `protobuf:"bytes,1,opt,name=connector,proto3" json:"connector,omitempty"`
-	// Which flows take it, such as "orders/create" (spec.from of the Flow).
+	// Which flows take it, such as "orders/create" (spec.from of the Flow): one that the
+	// connector's system tells of orders under, or that a flow takes.
 	Topic string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	// The program's own name for the event, the same each time that it hands it in. Where it
 	// is empty it is made of the content, so that the same content is the same event. A

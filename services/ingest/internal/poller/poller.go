@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"reflect"
-	"slices"
 	"sync"
 	"time"
 
@@ -146,7 +145,7 @@ func (p *Poller) sources(snapshot *catalog.Snapshot) map[string]watched {
 		if _, topical := p.config.Set.Sources[string(spec.System)].(connectors.Topical); !topical || !p.can(&spec, connectors.OperationListOrders) {
 			continue
 		}
-		found[name] = watched{name, spec, taken(snapshot, name)}
+		found[name] = watched{name, spec, snapshot.Topics(name)}
 	}
 	return found
 }
@@ -158,20 +157,6 @@ func (p *Poller) can(spec *v1alpha1.ConnectorSpec, operation string) bool {
 	}
 	_, ok := system.Operations(spec)[operation]
 	return ok
-}
-
-// taken are the topics that flows take from a connector, sorted.
-func taken(snapshot *catalog.Snapshot, connector string) []string {
-	var topics []string
-	for _, flow := range snapshot.Flows {
-		for _, from := range flow.Spec.From {
-			if from.Connector == connector {
-				topics = append(topics, from.Topics...)
-			}
-		}
-	}
-	slices.Sort(topics)
-	return slices.Compact(topics)
 }
 
 // pause waits for a time; an error is ctx's.

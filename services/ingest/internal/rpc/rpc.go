@@ -40,7 +40,9 @@ type Config struct {
 	// Sources by the name that a Connector's spec.system gives.
 	Sources map[string]connectors.Source
 	Secrets secrets.Resolver
-	Tracer  trace.Tracer
+	// Topics returns those that flows take of a connector.
+	Topics func(connector string) []string
+	Tracer trace.Tracer
 	// Patience is how long a submission waits to be stored.
 	Patience time.Duration
 	// Window is how many submissions of a stream are worked on at the same time.
@@ -169,6 +171,9 @@ func (s *Server) admit(ctx context.Context, sub *ingestv1.Submission) (admitted,
 	if violations := submission.Check(sub); len(violations) > 0 {
 		no = violated(violations...)
 	}
+	if no == nil {
+		no = s.checkTopic(connector, sub.GetTopic())
+	}
 	id := sub.GetOrder().GetId()
 	if no == nil && sub.GetOrder() == nil {
 		id, no = s.read(connector, sub)
@@ -277,7 +282,7 @@ func (s *Server) read(connector *v1alpha1.Connector, sub *ingestv1.Submission) (
 	read, err := source.Order(&connector.Spec, sub.GetTopic(), body)
 	switch thin, ok := source.(connectors.Thin); {
 	case errors.Is(err, connectors.ErrNotAnOrder):
-		return wrong("topic", "is about no order")
+		return wrong("body", "is about no order: %v", err)
 	case errors.Is(err, connectors.ErrThin) && ok:
 		id, err = thin.OrderID(&connector.Spec, sub.GetTopic(), body)
 	case err == nil:

@@ -89,12 +89,13 @@ func (explosive) OrderID(*v1alpha1.ConnectorSpec, string, []byte) (string, error
 func server(d *disk) *Server {
 	known := map[string]*v1alpha1.Connector{}
 	for name, system := range map[string]v1alpha1.System{
-		"shop": v1alpha1.SystemShopify, "feed": v1alpha1.SystemGRPC, "bug": v1alpha1.SystemStripe,
+		"shop": v1alpha1.SystemShopify, "feed": v1alpha1.SystemGRPC, "bug": v1alpha1.SystemStripe, "desk": v1alpha1.SystemHTTP,
 	} {
 		c := &v1alpha1.Connector{Spec: v1alpha1.ConnectorSpec{System: system}}
 		c.Name, c.Spec.Webhook = name, &v1alpha1.Webhook{SecretRef: v1alpha1.SecretReference{Name: "s"}, MaxBodyBytes: 64 << 10}
 		known[name] = c
 	}
+	known["desk"].Spec.Webhook.OrderTopics = []string{"order.made"}
 	sources := systems.Sources()
 	sources[string(v1alpha1.SystemStripe)] = explosive{}
 	return New(Config{
@@ -103,6 +104,7 @@ func server(d *disk) *Server {
 			Memory: keep.NewMemory(memory), Notices: notice.New(slog.New(slog.DiscardHandler), time.Second),
 			MaxRequests: 100, MaxEventBytes: 256 << 10,
 		}),
+		Topics:  func(string) []string { return []string{"orders/edited"} },
 		Sources: sources, Secrets: secrets.Environment([]string{"PEPPASYNC_SECRET_S_SECRET=secret"}),
 		Tracer: noop.NewTracerProvider().Tracer("test"), Patience: 3 * time.Second, Window: 8, Idle: time.Minute,
 	})
@@ -341,4 +343,40 @@ func FuzzSubmit(f *testing.F) {
 		}
 		atRest(t, s)
 	})
+}
+
+// What is handed in under a topic that no flow can take would go nowhere, and nobody would
+// be told.
+func TestATopicThatTellsOfNoOrderIsRefused(t *testing.T) {
+	const listed = "orders/cancelled, orders/create, orders/edited, orders/fulfilled, orders/paid, orders/partially_fulfilled, orders/updated"
+	body := &ingestv1.Submission_Body{Body: []byte(`{"id": 1, "updated_at": "2026-11-27T14:47:00Z", "line_items": []}`)}
+	order := &ingestv1.Submission_Order{Order: &orderv1.Order{Id: "1"}}
+	for name, c := range map[string]struct {
+		submission *ingestv1.Submission
+		want       string
+	}{
+		"one that is spelled wrong": {&ingestv1.Submission{Connector: "shop", Topic: "orders/creat", Content: order},
+			`found "orders/creat", expected one under which system Shopify tells of orders, or which a Flow takes of this Connector (spec.from): ` + listed},
+		"with what the system sends":   {&ingestv1.Submission{Connector: "shop", Topic: "orders/creat", Content: body}, listed},
+		"of something else":            {&ingestv1.Submission{Connector: "shop", Topic: "products/update", Content: order}, listed},
+		"one that it knows":            {&ingestv1.Submission{Connector: "shop", Topic: "orders/create", Content: order}, ""},
+		"with what it sends under it":  {&ingestv1.Submission{Connector: "shop", Topic: "orders/create", Content: body}, ""},
+		"one that only a flow takes":   {&ingestv1.Submission{Connector: "shop", Topic: "orders/edited", Content: order}, ""},
+		"any of a system of programs":  {&ingestv1.Submission{Connector: "feed", Topic: "whatever", Content: order}, ""},
+		"one that the Connector names": {&ingestv1.Submission{Connector: "desk", Topic: "order.made", Content: order}, ""},
+		"one that it does not name": {&ingestv1.Submission{Connector: "desk", Topic: "order.maid", Content: order},
+			`(spec.from): order.made, orders/edited`},
+		"of a source that panics": {&ingestv1.Submission{Connector: "bug", Topic: "t", Content: order}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &disk{}
+			_, err := server(d).Submit(caller(t.Context(), "Bearer secret"), &ingestv1.SubmitRequest{Submission: c.submission})
+			switch {
+			case c.want == "" && (err != nil || len(d.stored(t)) != 1):
+				t.Errorf("%v, stored %v", err, d.stored(t))
+			case c.want != "" && (status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), c.want) || len(d.stored(t)) != 0):
+				t.Errorf("%v, stored %v, want %q", err, d.stored(t), c.want)
+			}
+		})
+	}
 }

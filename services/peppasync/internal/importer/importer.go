@@ -248,6 +248,10 @@ func (r *run) batch(ctx context.Context, batch []orderfile.Item) error {
 	}
 	reasons := make(map[int64]string) // by line
 	for _, no := range answer.GetRejected() {
+		// That is no line's fault: each has the same.
+		if topic := about(no, "topic"); topic != nil {
+			return fmt.Errorf("--topic: %s", topic.GetDescription())
+		}
 		if i := no.GetIndex(); i >= 0 && i < int64(len(good)) {
 			reasons[good[i].Line] = textOf(no)
 		}
@@ -274,6 +278,16 @@ func (r *run) batch(ctx context.Context, batch []orderfile.Item) error {
 	r.state.Stored += answer.GetStored()
 	r.state.Repetitions += answer.GetRepetitions()
 	return r.state.save()
+}
+
+// about returns what is wrong with a field, nil for nothing.
+func about(no *ingestv1.Rejection, field string) *ingestv1.Violation {
+	for _, v := range no.GetViolations() {
+		if v.GetField() == field {
+			return v
+		}
+	}
+	return nil
 }
 
 func textOf(no *ingestv1.Rejection) string {
