@@ -9,6 +9,7 @@ require (
 	github.com/peppasync/peppasync/services v0.0.0
 	github.com/peppasync/peppasync/services/api v0.0.0
 	github.com/spf13/cobra v1.10.2
+	go.uber.org/goleak v1.3.0
 	golang.org/x/sync v0.25.0
 	golang.org/x/time v0.16.0
 	google.golang.org/grpc v1.85.0

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"go.uber.org/goleak"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -40,14 +41,25 @@ var api struct {
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard()) // each operator has its own
 	os.Exit(func() int {
-		stop, err := startAPI()
-		defer stop()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "no API server:", err)
+		if code := runAll(m); code != 0 {
+			return code
+		}
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, "all tests have ended, and these goroutines have not:", err)
 			return 1
 		}
-		return m.Run()
+		return 0
 	}())
+}
+
+func runAll(m *testing.M) int {
+	stop, err := startAPI()
+	defer stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "no API server:", err)
+		return 1
+	}
+	return m.Run()
 }
 
 func startAPI() (stop func(), err error) {
