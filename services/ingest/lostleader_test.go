@@ -130,6 +130,7 @@ func TestALostLeaderIsNotSeenBySenders(t *testing.T) {
 		{"one hangs, connected to it", true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			cluster.InSync(t)
 			lost := ledApart(t, cluster)
 			other := cluster.Leader(t, bus.IngestStream(1))
 			at := lost

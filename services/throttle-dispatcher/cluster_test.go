@@ -40,6 +40,7 @@ func TestLossOfANATSServerChangesNoOwner(t *testing.T) {
 			t.Errorf("the loss of the leader of %s was a pause of %v, want at most 10 s", stream, pause)
 		}
 		cluster.StartAgain(t, node)
+		cluster.InSync(t)
 		during(2 * time.Second)
 	}
 	settle()

@@ -3,7 +3,9 @@ package bustest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +27,7 @@ const (
 	nodeNumber  = "BUSTEST_NODE"
 	nodeFolder  = "BUSTEST_FOLDER"
 	nodeClients = "BUSTEST_CLIENTS"
+	nodeMonitor = "BUSTEST_MONITOR"
 	nodeRoutes  = "BUSTEST_ROUTES"
 )
 
@@ -42,7 +45,7 @@ func RunNode() {
 	i, err := strconv.Atoi(number)
 	if err == nil {
 		_, err = embed.Start(context.Background(), embed.Options{
-			DataDir: os.Getenv(nodeFolder), Listen: os.Getenv(nodeClients), MaxStore: 1 << 30,
+			DataDir: os.Getenv(nodeFolder), Listen: os.Getenv(nodeClients), Monitor: os.Getenv(nodeMonitor), MaxStore: 1 << 30,
 			Cluster: &embed.Cluster{Name: "bustest", Member: "node-" + number, Listen: routes[i], Routes: routes},
 		})
 	}
@@ -58,8 +61,8 @@ func RunNode() {
 // Cluster is three servers, each a process of its own that can be killed. Streams
 // are replicated over all of them.
 type Cluster struct {
-	dir             string
-	clients, routes []string
+	dir                       string
+	clients, routes, monitors []string
 
 	mu      sync.Mutex
 	running [nodes]*exec.Cmd
@@ -79,6 +82,7 @@ func NewCluster(t testing.TB) *Cluster {
 		return b.Apply(ctx, bus.Topology{IngestShards: 2, OrderShards: 2, Replicas: nodes})
 	})
 	b.Close()
+	c.InSync(t)
 	return c
 }
 
@@ -100,7 +104,7 @@ func newCluster(t testing.TB) *Cluster {
 	t.Helper()
 	c := &Cluster{dir: t.TempDir()}
 	for range nodes {
-		c.clients, c.routes = append(c.clients, freeAddress(t)), append(c.routes, freeAddress(t))
+		c.clients, c.routes, c.monitors = append(c.clients, freeAddress(t)), append(c.routes, freeAddress(t)), append(c.monitors, freeAddress(t))
 	}
 	t.Cleanup(func() {
 		for i := range nodes {
@@ -172,7 +176,7 @@ func (c *Cluster) StartAgain(t testing.TB, node int) {
 	cmd := exec.Command(os.Args[0]) //nolint:gosec,noctx // this very test; it outlives the call
 	cmd.Env = append(os.Environ(),
 		fmt.Sprint(nodeNumber, "=", node), nodeFolder+"="+filepath.Join(c.dir, strconv.Itoa(node)),
-		nodeClients+"="+c.clients[node], nodeRoutes+"="+strings.Join(c.routes, ","))
+		nodeClients+"="+c.clients[node], nodeMonitor+"="+c.monitors[node], nodeRoutes+"="+strings.Join(c.routes, ","))
 	cmd.Stderr = t.Output()
 	stdin, err := cmd.StdinPipe()
 	if err == nil {
@@ -183,6 +187,32 @@ func (c *Cluster) StartAgain(t testing.TB, node int) {
 	}
 	_ = stdin // open for as long as this process lives
 	c.running[node] = cmd
+}
+
+// InSync waits until every node runs and has all that it should have. Who loses one of
+// three before that may lose two copies: what had not come back on another one is then
+// silent for as long as the lost one is away, on a busy machine for minutes.
+func (c *Cluster) InSync(t testing.TB) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for node, monitor := range c.monitors {
+		c.until(t, fmt.Sprint("node ", node, " is in sync"), func(ctx context.Context) error {
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+monitor+"/healthz", nil)
+			if err != nil {
+				return err
+			}
+			response, err := client.Do(request)
+			if err != nil {
+				return err
+			}
+			defer response.Body.Close()
+			said, err := io.ReadAll(response.Body)
+			if err == nil && response.StatusCode != http.StatusOK {
+				err = fmt.Errorf("%s: %s", response.Status, said)
+			}
+			return err
+		})
+	}
 }
 
 // Kill ends a node as a power cut would end its process, if it runs.
