@@ -7,7 +7,7 @@ SHELL := bash
 BIN := $(CURDIR)/bin
 MODULES = $(shell go list -m -f '{{.Dir}}')
 # Modules outside of the workspace, whose dependencies must not choose the product's.
-APART := deploy/images test/cluster
+APART := deploy/images test/apilint test/cluster
 BENCHTIME ?= 1s
 
 .PHONY: help
@@ -70,6 +70,7 @@ lint: bin/golangci-lint bin/buf ## Lint every module and the schema, and refuse 
 	done; for module in $(APART); do \
 		echo "golangci-lint run in $$module"; (cd $$module && GOWORK=off $(BIN)/golangci-lint run) || failed=1; \
 	done; [[ -z $$failed ]]
+	cd test/apilint && GOWORK=off go test ./... && GOWORK=off go run .
 	cd proto && $(BIN)/buf lint
 	@if [[ -n "$(BASE)" ]] && git cat-file -e '$(BASE):proto/buf.yaml' 2>/dev/null; then \
 		echo 'buf breaking against $(BASE)'; \

@@ -28,7 +28,8 @@ type Connector struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
-	Spec              ConnectorSpec `json:"spec"`
+	// +required
+	Spec ConnectorSpec `json:"spec"`
 	// +optional
 	Status ConnectorStatus `json:"status,omitzero"`
 }
@@ -91,6 +92,7 @@ func (s System) SendsOnly() bool {
 type ConnectorSpec struct {
 	// What kind of system it is. To move to another kind, make another Connector.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="system cannot change: make a new Connector and let this one drain"
+	// +required
 	System System `json:"system"`
 	// The base URL of its API. https, or http inside the cluster and on loopback. A
 	// Connector without one takes events in, and nothing else.
@@ -189,6 +191,7 @@ func (s *ConnectorSpec) OnlySends() bool {
 
 // Authentication says where the credentials are. It never holds them.
 type Authentication struct {
+	// +required
 	SecretRef SecretReference `json:"secretRef"`
 }
 
@@ -196,6 +199,7 @@ type Authentication struct {
 type SecretReference struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +required
 	Name string `json:"name"`
 }
 
@@ -243,6 +247,7 @@ type Limit struct {
 	// What reports call it, such as per-minute.
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,message="the name of a limit is lower-case letters, digits and '-', with a letter or digit at both ends, such as per-minute"
+	// +required
 	Name string `json:"name"`
 	// At most so many calls arrive in any stretch of time of this length.
 	// +optional
@@ -275,10 +280,12 @@ type Limit struct {
 type RollingWindow struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
+	// +required
 	Calls int64 `json:"calls"`
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('168h')`,message="per is a time between 100ms and 168h, such as 1m"
+	// +required
 	Per metav1.Duration `json:"per"`
 }
 
@@ -286,6 +293,7 @@ type RollingWindow struct {
 type Concurrency struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
+	// +required
 	Calls int64 `json:"calls"`
 }
 
@@ -296,8 +304,10 @@ type Bucket struct {
 	// The most that is in it: the burst that an idle account takes.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000000
+	// +required
 	Capacity int64 `json:"capacity"`
 	// How fast it becomes free again. From full that takes less than 30 days.
+	// +required
 	Refill Refill `json:"refill"`
 }
 
@@ -320,6 +330,7 @@ type Refill struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('168h')`,message="per is a time between 100ms and 168h, such as 1s"
+	// +required
 	Per metav1.Duration `json:"per"`
 }
 
@@ -340,10 +351,12 @@ const (
 type Lane struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,message="the name of a lane is lower-case letters, digits and '-', with a letter or digit at both ends, such as express"
+	// +required
 	Name string `json:"name"`
 	// Its share while other lanes have calls waiting too.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
+	// +required
 	Weight int32 `json:"weight"`
 }
 
@@ -377,6 +390,7 @@ type MaintenanceWindow struct {
 	// third Sunday of a month, SUN#L the last.
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^\s*[^=\s]+(\s+[^=\s]+){4}\s*$')`,message="schedule is five fields of cron: minute, hour, day, month and weekday, such as 0 2 * * 0 for Sundays at two"
+	// +required
 	Schedule string `json:"schedule"`
 	// Whose clock schedule goes by: a name of the IANA database. On a night on which
 	// the clock changes, every reading of a time that is skipped or comes twice
@@ -389,6 +403,7 @@ type MaintenanceWindow struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) > duration('0s') && duration(self) <= duration('336h')`,message="duration is a time above 0 and up to 336h, such as 2h"
+	// +required
 	Duration metav1.Duration `json:"duration"`
 	// The time after it over which the pace grows from a tenth to the whole; full
 	// pace at once where it is not written.
@@ -427,6 +442,7 @@ type HTTPSettings struct {
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=map
 	// +listMapKey=name
+	// +required
 	Operations []HTTPOperation `json:"operations"`
 	// A path that answers GET cheaply and without effect, asked after an outage.
 	// +kubebuilder:validation:MaxLength=1024
@@ -444,14 +460,18 @@ type HTTPOperation struct {
 	// What flows call it, such as putOrder.
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[a-z][A-Za-z0-9]*$')`,message="the name of an operation is letters and digits with a small letter in front, such as putOrder"
+	// +required
 	Name string `json:"name"`
 	// +kubebuilder:validation:Enum=GET;POST;PUT;PATCH;DELETE
+	// +required
 	Method string `json:"method"`
 	// Relative to the endpoint; {externalId} becomes the order's external id.
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^/')`,message="path is a path from the endpoint on, such as /orders/{externalId}"
+	// +required
 	Path string `json:"path"`
 	// What a repetition would do.
+	// +required
 	Effect HTTPEffect `json:"effect"`
 	// What a call counts for in buckets of points, and so does a look-up by find, and a
 	// probe where it is a GET of probePath; 1 where it is not written.
@@ -482,6 +502,7 @@ type HTTPReply struct {
 	// of them is true of is in doubt.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=65536
+	// +required
 	Accepted string `json:"accepted"`
 	// Which replies say that the call was refused for good. Asked at 200 to 299.
 	// +kubebuilder:validation:MaxLength=65536
@@ -534,6 +555,7 @@ type HTTPFind struct {
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^/')`,message="find.path is a path from the endpoint on, such as /orders/{externalId}"
 	// +kubebuilder:validation:XValidation:rule="self.contains('{externalId}')",message="find.path names the record: write {externalId} in it"
+	// +required
 	Path string `json:"path"`
 	// The statuses that say that it is there. 200 where none is written.
 	// +kubebuilder:default={200}
@@ -571,14 +593,3 @@ const (
 	// HTTPEffectNone: the request only asks.
 	HTTPEffectNone HTTPEffect = "None"
 )
-
-// TwilioSettings are the settings of a Twilio account.
-type TwilioSettings struct {
-	// +kubebuilder:validation:MaxLength=34
-	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^AC[0-9a-f]{32}$')`,message="accountSID is AC and 32 hexadecimal digits"
-	AccountSID string `json:"accountSID"`
-	// The number that texts come from, in E.164 form.
-	// +kubebuilder:validation:MaxLength=16
-	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^\+[1-9][0-9]{6,14}$')`,message="from is a phone number in E.164 form, in quotes, such as +15550100001"
-	From string `json:"from"`
-}

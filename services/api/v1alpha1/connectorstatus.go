@@ -49,14 +49,17 @@ type ConnectorStatus struct {
 
 // LimitStatus is what a limit allows, and how close to it the account came.
 type LimitStatus struct {
+	// +required
 	Name string `json:"name"`
 	// What is allowed, in calls, or in points for a bucket of points.
+	// +required
 	Calls int64 `json:"calls"`
 	// The length of its window, such as "1m"; absent where it has none.
 	// +optional
 	Per string `json:"per,omitempty"`
 	// The most calls that can have arrived in any closed window (or run at the same
 	// time, or the highest level of a bucket): never more than calls.
+	// +required
 	LargestWindowCount int64 `json:"largestWindowCount"`
 	// Calls are counted from here on.
 	// +optional

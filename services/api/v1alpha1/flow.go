@@ -16,7 +16,8 @@ type Flow struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
-	Spec              FlowSpec `json:"spec"`
+	// +required
+	Spec FlowSpec `json:"spec"`
 	// +optional
 	Status Status `json:"status,omitzero"`
 }
@@ -38,6 +39,7 @@ type FlowSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	// +listType=map
 	// +listMapKey=connector
+	// +required
 	From []EventSource `json:"from"`
 	// A CEL condition over "order"; an order is taken when it is true. Not
 	// written means every order; but what was asked for before an order was
@@ -51,6 +53,7 @@ type FlowSpec struct {
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=map
 	// +listMapKey=name
+	// +required
 	Deliver []DeliverStep `json:"deliver"`
 }
 
@@ -58,6 +61,7 @@ type FlowSpec struct {
 type EventSource struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +required
 	Connector string `json:"connector"`
 	// As the sender names them, such as orders/create.
 	// +kubebuilder:validation:MinItems=1
@@ -65,6 +69,7 @@ type EventSource struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=255
 	// +listType=set
+	// +required
 	Topics []string `json:"topics"`
 }
 
@@ -72,13 +77,16 @@ type EventSource struct {
 type DeliverStep struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')`,message="the name of a step is lower-case letters, digits and '-', with a letter or digit at both ends, such as erp"
+	// +required
 	Name string `json:"name"`
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +required
 	Connector string `json:"connector"`
 	// What to do there, such as upsertSalesOrder.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +required
 	Operation string `json:"operation"`
 	// A CEL expression over "order" and "externalId" whose value is the body.
 	// +kubebuilder:validation:MaxLength=65536

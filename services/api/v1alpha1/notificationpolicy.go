@@ -16,7 +16,8 @@ type NotificationPolicy struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
-	Spec              NotificationPolicySpec `json:"spec"`
+	// +required
+	Spec NotificationPolicySpec `json:"spec"`
 	// +optional
 	Status Status `json:"status,omitzero"`
 }
@@ -53,8 +54,10 @@ type NotificationPolicySpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=set
+	// +required
 	Events []NotificationEvent `json:"events"`
 	// What carries the message.
+	// +required
 	Through NotificationRoute `json:"through"`
 	// Phone numbers in E.164 form, such as +15550100002.
 	// +kubebuilder:validation:MinItems=1
@@ -62,6 +65,7 @@ type NotificationPolicySpec struct {
 	// +kubebuilder:validation:items:MaxLength=16
 	// +kubebuilder:validation:items:XValidation:rule=`self.matches(r'^\+[1-9][0-9]{6,14}$')`,message="to lists phone numbers in E.164 form, in quotes, such as +15550100002"
 	// +listType=set
+	// +required
 	To []string `json:"to"`
 	// +kubebuilder:default=Hold
 	// +optional
@@ -72,5 +76,6 @@ type NotificationPolicySpec struct {
 type NotificationRoute struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +required
 	Connector string `json:"connector"`
 }

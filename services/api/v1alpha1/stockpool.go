@@ -17,7 +17,8 @@ type StockPool struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
-	Spec              StockPoolSpec `json:"spec"`
+	// +required
+	Spec StockPoolSpec `json:"spec"`
 	// +optional
 	Status Status `json:"status,omitzero"`
 }
@@ -56,8 +57,10 @@ type StockPoolSpec struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=255
 	// +listType=set
+	// +required
 	SKUs []string `json:"skus"`
 	// Where the figure is true.
+	// +required
 	Source StockSource `json:"source"`
 	// Where it is shown.
 	// +kubebuilder:validation:MinItems=1
@@ -65,6 +68,7 @@ type StockPoolSpec struct {
 	// +listType=map
 	// +listMapKey=connector
 	// +listMapKey=location
+	// +required
 	Channels []StockChannel `json:"channels"`
 	// Units that no channel may show.
 	// +kubebuilder:validation:Minimum=0
@@ -84,10 +88,12 @@ type StockPoolSpec struct {
 type StockSource struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +required
 	Connector string `json:"connector"`
 	// The system's own id of the location.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +required
 	Location string `json:"location"`
 	// How often to read; each read is a call of the connector's budget.
 	// +kubebuilder:default="5s"
@@ -102,9 +108,11 @@ type StockSource struct {
 type StockChannel struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +required
 	Connector string `json:"connector"`
 	// The system's own id of the location.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +required
 	Location string `json:"location"`
 }

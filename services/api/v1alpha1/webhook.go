@@ -9,6 +9,7 @@ type Webhook struct {
 	// The secret that signs them: key "secret", and "previousSecret" while it is
 	// being changed. For system BigCommerce also, or instead, the app's client secret,
 	// "clientSecret", and "previousClientSecret".
+	// +required
 	SecretRef SecretReference `json:"secretRef"`
 	// The largest body taken, in bytes; larger ones get 413.
 	// +kubebuilder:default=1048576
@@ -70,6 +71,7 @@ type Webhook struct {
 type HMAC struct {
 	// The header with the signature, such as X-Hub-Signature-256. It may hold several,
 	// with "," or ";" between them: one that is right is enough.
+	// +required
 	Header HeaderName `json:"header"`
 	// SHA1 is for senders that know nothing else: its collisions do not help to forge an
 	// HMAC (RFC 6194, section 3.3).
@@ -129,6 +131,7 @@ const (
 // SignedTimestamp says where a delivery tells when it was sent.
 type SignedTimestamp struct {
 	// Such as X-Slack-Request-Timestamp, or the header of the signature.
+	// +required
 	Header HeaderName `json:"header"`
 	// What stands in front of it, such as "t=".
 	// +kubebuilder:validation:MaxLength=32
