@@ -163,11 +163,31 @@ func TestARealAPIServerTakesTheChart(t *testing.T) {
 	a.grant(t, "throttle-dispatcher", "netsuite")
 	a.grant(t, "ingest", "shopify-webhook")
 	t.Run("rights", a.rights)
+	t.Run("what cannot be changed is said first", a.unchangeable)
 	// What the operator granted meanwhile is not the chart's.
 	t.Run("an upgrade takes no right away", func(t *testing.T) {
 		a.apply(t, all, func(m Manifest) bool { return !isCRD(m) && !isHook(m) })
 		a.rights(t)
 	})
+}
+
+// unchangeable renders an upgrade beside what is installed.
+func (a apiServer) unchangeable(t *testing.T) {
+	upgrade := func(set string) error {
+		_, err := Render(t.Context(), helm, chartFolder, "--dry-run=server", "--is-upgrade", "--kubeconfig", a.kubeconfig, "--set", set)
+		return err
+	}
+	for set, want := range map[string]string{
+		"nats.storage.size=40Gi":      "nats.storage.size is 40Gi and was 20Gi: enlarge the PersistentVolumeClaims data-peppasync-nats-N first",
+		"nats.storage.className=fast": `nats.storage.className is "fast" and was ""`,
+	} {
+		if err := upgrade(set); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("--set %s gives %v, want %q", set, err, want)
+		}
+	}
+	if err := upgrade("nats.storage.size=20Gi"); err != nil {
+		t.Errorf("what stays as it is: %v", err)
+	}
 }
 
 // bootstraps runs the hook's program with the hook's rights.
@@ -188,7 +208,7 @@ func (a apiServer) bootstraps(t *testing.T, all []Manifest) {
 				Data map[string]string `json:"data"`
 			} `json:"items"`
 		}
-		out := a.must(t, nil, "get", "secrets", "-l", "app.kubernetes.io/instance=peppasync,app.kubernetes.io/component=nats", "-o", "json")
+		out := a.must(t, nil, "get", "secrets", "-l", "peppasync.io/release=peppasync,app.kubernetes.io/component=nats", "-o", "json")
 		if err := json.NewDecoder(strings.NewReader(out)).Decode(&found); err != nil && err != io.EOF {
 			t.Fatal(err)
 		}

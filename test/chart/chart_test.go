@@ -82,6 +82,9 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 		"'/telemetry/tracesSampleRatio'":  "telemetry.tracesSampleRatio=2",
 		"ingest.ingress.host is needed":   "ingest.ingress.enabled=true",
 		"'/telemetry/otlpEndpoint'":       "telemetry.otlpEndpoint=collector:4318",
+		"value must be 5":                 "streams.replicas=5",
+		"invalid propertyName 'app.k":     `podLabels.app\.kubernetes\.io/component=mine`,
+		"'/nats/podDisruptionBudget/maxU": "nats.podDisruptionBudget.maxUnavailable=most",
 		"'/networkPolicy/dispatcherEgres": "networkPolicy.dispatcherEgress.cidrs[0]=example.com",
 	} {
 		_, err := Render(t.Context(), helm, chartFolder, "--set", flag)

@@ -52,25 +52,23 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{/* Which nodes take pods, those of hooks too. Expects root. */}}
+{{- define "peppasync.where" -}}
+{{- $where := dict -}}
+{{- with .root.Values.image.pullSecrets -}}
+{{- $names := list -}}
+{{- range . }}{{ $names = append $names (dict "name" .) }}{{ end -}}
+{{- $_ := set $where "imagePullSecrets" $names -}}
+{{- end -}}
+{{- with .root.Values.priorityClassName }}{{ $_ := set $where "priorityClassName" . }}{{ end -}}
+{{- with .root.Values.nodeSelector }}{{ $_ := set $where "nodeSelector" . }}{{ end -}}
+{{- with .root.Values.tolerations }}{{ $_ := set $where "tolerations" . }}{{ end -}}
+{{- if $where }}{{ toYaml $where }}{{ end -}}
+{{- end -}}
+
 {{/* Where pods go: expects root and component. */}}
 {{- define "peppasync.placement" -}}
-{{- with .root.Values.image.pullSecrets }}
-imagePullSecrets:
-{{- range . }}
-  - name: {{ . }}
-{{- end }}
-{{- end }}
-{{- with .root.Values.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-{{- with .root.Values.nodeSelector }}
-nodeSelector:
-{{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.tolerations }}
-tolerations:
-{{- toYaml . | nindent 2 }}
-{{- end }}
+{{- include "peppasync.where" . }}
 {{- if .root.Values.topologySpread.topologyKeys }}
 topologySpreadConstraints:
 {{- range .root.Values.topologySpread.topologyKeys }}

@@ -105,7 +105,12 @@ metadata:
   labels:
     {{- include "peppasync.labels" (dict "root" .root "component" .component) | nindent 4 }}
 spec:
-  {{- toYaml .budget | nindent 2 }}
+  {{- /* Of the two only one may be there, and the default of the other stays where values are merged. */}}
+  {{- if hasKey .budget "minAvailable" }}
+  minAvailable: {{ .budget.minAvailable }}
+  {{- else }}
+  maxUnavailable: {{ .budget.maxUnavailable }}
+  {{- end }}
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels:
