@@ -104,6 +104,11 @@ func TestImagesRunWithNothingAroundThem(t *testing.T) {
 		writeConfiguration(t, filepath.Join(root, "config"))
 		output(t, confined(t.Context(), root, "/bin/peppasync", "validate", "-f", "/config"))
 	})
+	t.Run("peppasync-operator", func(t *testing.T) {
+		if out := output(t, confined(t.Context(), rootfs(t, "peppasync-operator"), "/bin/peppasync-operator", "--version")); !strings.Contains(out, version) {
+			t.Errorf("--version said %q, the image is %s", out, version)
+		}
+	})
 	t.Run("nats-server", func(t *testing.T) {
 		if out := output(t, confined(t.Context(), rootfs(t, "nats-server"), "/bin/nats-server", "--version")); !strings.Contains(out, "v2.") {
 			t.Errorf("--version said %q", out)

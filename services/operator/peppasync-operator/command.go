@@ -196,7 +196,14 @@ func serveMetrics(ctx context.Context, address string, metrics http.Handler, log
 	}, nil
 }
 
+// linkedVersion is what the linker sets it to in images: their tag. Nothing else
+// changes it.
+var linkedVersion string
+
 func version() string {
+	if linkedVersion != "" {
+		return linkedVersion
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}
