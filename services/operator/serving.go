@@ -95,7 +95,7 @@ func (s *serving) secret(ctx context.Context) (map[string][]byte, error) {
 		if reason == nil {
 			return secret.Data, nil
 		}
-		made, err := certificate.Make(s.config.AdmissionHosts, time.Now())
+		made, err := certificate.Make(secret.Data, s.config.AdmissionHosts, time.Now())
 		if err != nil {
 			return nil, err
 		}

@@ -28,27 +28,31 @@ const (
 
 const (
 	lasts = 365 * 24 * time.Hour
+	// authorityLasts is as long as that of the bus.
+	authorityLasts = 10 * lasts
 	// renewBefore is well above what a cluster may be switched off for.
 	renewBefore = 60 * 24 * time.Hour
 	// ahead of its time, for an API server whose clock is behind.
 	early = time.Hour
 )
 
-// Make returns the data of a Secret with a new authority and a certificate for these
-// names and addresses.
-func Make(hosts []string, now time.Time) (map[string][]byte, error) {
-	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("make the key of the authority: %w", err)
-	}
-	authority := &x509.Certificate{
-		SerialNumber: serial(now), Subject: pkix.Name{CommonName: "peppasync-operator admission"},
-		NotBefore: now.Add(-early), NotAfter: now.Add(lasts), IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	authorityDER, err := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
-	if err != nil {
-		return nil, fmt.Errorf("sign the authority: %w", err)
+// authority signs certificates.
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+// Make returns the data of a Secret with a certificate for these names and addresses. The
+// authority stays, where it is there and outlasts the certificate: what the API server
+// trusts does not change then, and replicas that serve the certificate before and those
+// that serve this one are trusted alike.
+func Make(data map[string][]byte, hosts []string, now time.Time) (map[string][]byte, error) {
+	a, ok := authorityOf(data, now)
+	if !ok {
+		var err error
+		if a, err = newAuthority(now); err != nil {
+			return nil, err
+		}
 	}
 	servingKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -66,19 +70,54 @@ func Make(hosts []string, now time.Time) (map[string][]byte, error) {
 		}
 		serving.DNSNames = append(serving.DNSNames, host)
 	}
-	servingDER, err := x509.CreateCertificate(rand.Reader, serving, authority, servingKey.Public(), authorityKey)
+	servingDER, err := x509.CreateCertificate(rand.Reader, serving, a.certificate, servingKey.Public(), a.key)
 	if err != nil {
 		return nil, fmt.Errorf("sign the certificate: %w", err)
 	}
-	data := map[string][]byte{KeyAuthority: encode("CERTIFICATE", authorityDER), KeyServing: encode("CERTIFICATE", servingDER)}
-	for key, private := range map[string]*ecdsa.PrivateKey{KeyAuthorityPrivate: authorityKey, KeyServingPrivate: servingKey} {
+	made := map[string][]byte{KeyAuthority: encode("CERTIFICATE", a.certificate.Raw), KeyServing: encode("CERTIFICATE", servingDER)}
+	for key, private := range map[string]*ecdsa.PrivateKey{KeyAuthorityPrivate: a.key, KeyServingPrivate: servingKey} {
 		der, err := x509.MarshalPKCS8PrivateKey(private)
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", key, err)
 		}
-		data[key] = encode("PRIVATE KEY", der)
+		made[key] = encode("PRIVATE KEY", der)
 	}
-	return data, nil
+	return made, nil
+}
+
+func newAuthority(now time.Time) (authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return authority{}, fmt.Errorf("make the key of the authority: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial(now), Subject: pkix.Name{CommonName: "peppasync-operator admission"},
+		NotBefore: now.Add(-early), NotAfter: now.Add(authorityLasts), IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return authority{}, fmt.Errorf("sign the authority: %w", err)
+	}
+	made, err := x509.ParseCertificate(der)
+	if err != nil {
+		return authority{}, fmt.Errorf("read the authority: %w", err)
+	}
+	return authority{made, key}, nil
+}
+
+// authorityOf returns the authority of a Secret's data; false where there is none that
+// could sign another certificate.
+func authorityOf(data map[string][]byte, now time.Time) (authority, bool) {
+	pair, err := tls.X509KeyPair(data[KeyAuthority], data[KeyAuthorityPrivate])
+	if err != nil {
+		return authority{}, false
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok || !pair.Leaf.IsCA || now.Before(pair.Leaf.NotBefore) || now.Add(lasts).After(pair.Leaf.NotAfter) {
+		return authority{}, false
+	}
+	return authority{pair.Leaf, key}, true
 }
 
 // Serving returns the certificate of a Secret's data, or why a new one has to be made:
