@@ -60,6 +60,7 @@ e2e: ## Start a real Kubernetes node, as root, and run what is tested on one
 		echo "installing $$missing"; export DEBIAN_FRONTEND=noninteractive; \
 		apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; \
 	fi
+	$(BIN)/peppasync-cluster able
 	cd test/cluster && $(BIN)/peppasync-cluster build
 	cd test/cluster && GOWORK=off go test -count=1 -v -timeout 30m ./...
 

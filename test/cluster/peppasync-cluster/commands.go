@@ -20,7 +20,8 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newAPICommand(), newBuildCommand(), newUpCommand(), newDownCommand(), newRunCommand(), newImportCommand(), newNeedsCommand())
+	root.AddCommand(newAPICommand(), newBuildCommand(), newUpCommand(), newDownCommand(), newRunCommand(), newImportCommand())
+	root.AddCommand(newNeedsCommand(), newAbleCommand())
 	return root
 }
 

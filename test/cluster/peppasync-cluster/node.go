@@ -136,3 +136,15 @@ func newNeedsCommand() *cobra.Command {
 		},
 	}
 }
+
+func newAbleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "able",
+		Short: "Say whether this machine can run a node: nothing and exit code 0, or what it withholds",
+		Long: `Tries once, within a second, what a node takes from the kernel: control groups, network and mount
+namespaces, bridges, netfilter with ipset, overlayfs. Packages come first: "needs" lists them. Memory,
+disk and processors are not looked at.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error { return cluster.Able(command.Context()) },
+	}
+}
