@@ -21,10 +21,16 @@ import (
 const wait = 2 * time.Minute
 
 // TestNode has one node do all that the product's tests need of it, because a
-// start takes long; the second start shows that the first left nothing behind.
+// start takes long. The process that started another one was killed before, and
+// the next start, that of TestScene, shows that this one left nothing behind.
 func TestNode(t *testing.T) {
+	if dir := os.Getenv("PEPPASYNC_ORPHAN"); dir != "" {
+		dieWithNode(t, dir)
+	}
+	killed := orphan(t)
 	dir := filepath.Join(t.TempDir(), "node")
 	node := start(t, dir)
+	checkGone(t, killed)
 	archive := answerImage(t)
 	names, err := node.Import(t.Context(), archive)
 	if err != nil {
@@ -94,21 +100,13 @@ func TestNode(t *testing.T) {
 	})
 
 	stop(t, node, dir)
-	again := start(t, dir) // the logs of the first make room
-	stop(t, again, dir)
 }
 
-// TestOrphan kills the process that started a node, and starts another.
-func TestOrphan(t *testing.T) {
-	if dir := os.Getenv("PEPPASYNC_ORPHAN"); dir != "" {
-		_, err := cluster.Start(t.Context(), cluster.Options{Dir: dir, Progress: os.Stderr})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	}
+// orphan has a process start a node and be killed, and returns the node's folder.
+func orphan(t *testing.T) string {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "orphan")
-	child := exec.Command(os.Args[0], "-test.run", "^TestOrphan$")
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestNode$")
 	child.Env = append(os.Environ(), "PEPPASYNC_ORPHAN="+dir)
 	said, err := child.CombinedOutput()
 	var ended *exec.ExitError
@@ -118,9 +116,15 @@ func TestOrphan(t *testing.T) {
 	if len(mentioning(t, dir)) == 0 {
 		t.Error("the kill left nothing to clear away")
 	}
-	next := start(t, dir+"2")
-	checkGone(t, dir)
-	stop(t, next, dir+"2")
+	return dir
+}
+
+func dieWithNode(t *testing.T, dir string) {
+	t.Helper()
+	if _, err := cluster.Start(t.Context(), cluster.Options{Dir: dir, Progress: os.Stderr}); err != nil {
+		t.Fatal(err)
+	}
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 }
 
 func start(t *testing.T, dir string) *cluster.Node {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,11 +43,11 @@ func TestScene(t *testing.T) {
 	s.part("a Connector with undelivered orders is not deleted", s.deletesNothingThatIsOwed)
 	s.part("a patched limit is kept", s.keepsAPatchedLimit)
 	s.part("no role may do what is another's", s.keepsRolesApart)
+	s.part("fewer than three copies are refused", s.keepsThreeCopies)
+	s.part("a NATS server is deleted while the chart is upgraded", s.isUpgraded)
 	s.part("one of three NATS servers is killed", s.losesAServer)
-	s.part("another is deleted while the chart is upgraded", s.isUpgraded)
 	s.part("every pod is deleted at once while every Deployment rolls", s.losesEveryPod)
 	s.part("each order arrives once, within every window", s.arrives)
-	s.part("fewer than three copies are refused", s.keepsThreeCopies)
 	s.part("helm test", func(t *testing.T) { s.helm(t, "test", "peppasync", "-n", "orders") })
 	s.part("an uninstall leaves what is documented", s.uninstalls)
 	s.part("the node is stopped", func(t *testing.T) { stop(t, s.node, dir) })
@@ -96,9 +97,16 @@ func opened(t *testing.T, dir string) *scene {
 	t.Helper()
 	begin := time.Now()
 	s := &scene{t: t, folder: t.TempDir()}
+	old := filepath.Join(dir, "logs", "of-an-earlier-node.log")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(old), 0o755), os.WriteFile(old, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	built := make(chan error, 1)
 	go func() { built <- s.builds() }()
 	s.node = start(t, dir)
+	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the logs of an earlier node make no room: %v", err)
+	}
 	if err := <-built; err != nil {
 		t.Fatal(err)
 	}
