@@ -32,8 +32,10 @@ type deadly struct {
 	left atomic.Int64
 	// atAck: the first acknowledgment is its death.
 	atAck bool
-	died  chan struct{}
-	once  sync.Once
+	// atResult: the first result is.
+	atResult bool
+	died     chan struct{}
+	once     sync.Once
 }
 
 func deadlyAfter(writes int) *deadly {
@@ -61,6 +63,9 @@ func (d *deadly) writes() bool {
 }
 
 func (d *deadly) Publish(ctx context.Context, m bus.Message) (bus.Ack, error) {
+	if d.atResult && strings.HasPrefix(m.Subject, "result.") {
+		d.die()
+	}
 	if !d.writes() {
 		return bus.Ack{}, errDead
 	}
@@ -68,6 +73,9 @@ func (d *deadly) Publish(ctx context.Context, m bus.Message) (bus.Ack, error) {
 }
 
 func (d *deadly) PublishAtomic(ctx context.Context, messages []bus.Message) (bus.Ack, error) {
+	if d.atResult && strings.HasPrefix(messages[0].Subject, "result.") {
+		d.die()
+	}
 	if !d.writes() {
 		return bus.Ack{}, errDead
 	}

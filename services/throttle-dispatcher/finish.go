@@ -12,6 +12,7 @@ import (
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/telemetry"
+	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/ledger"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
@@ -36,7 +37,11 @@ func (w *worker) close(j *job, result *dispatchv1.Result, hold *dispatchv1.Hold)
 			"operation", j.delivery.GetOperation(), "cause", hold.GetCause().GetCode(), "detail", hold.GetCause().GetDetail(), "in_doubt", hold.GetInDoubt())
 	}
 	closing := &ledgerv1.Close{Result: result, Hold: hold, KeyFreeAt: w.bar(j)}
-	if err := w.ledger.Close(closing); err != nil {
+	err := ledger.Fits(closing)
+	if err == nil {
+		err = w.ledger.Close(onRecord(closing, j.operation.Effect))
+	}
+	if err != nil {
 		// Only a query's value grows that large; its requester has to ask for less.
 		w.log.Error("the answer to a query is larger than a ledger entry may be; its requester gets none", "delivery", id, "error", err)
 		result.Value, result.Outcome = nil, dispatchv1.Outcome_OUTCOME_HELD
@@ -50,6 +55,28 @@ func (w *worker) close(j *job, result *dispatchv1.Result, hold *dispatchv1.Hold)
 	j.claim, j.givenUp, j.call = nil, nil, connectors.Call{}
 	delete(w.open, id)
 	delete(w.aside, id)
+}
+
+// onRecord is what the ledger is to know of a close: an answer that its requester needs for
+// minutes would be there for a month, and a poll's pages were most of the ledger. Who asks
+// again for a query that has lost its answer does no harm; other values stay.
+func onRecord(closing *ledgerv1.Close, effect connectors.Effect) *ledgerv1.Close {
+	result := closing.GetResult()
+	if result.GetTtl() == nil || result.GetValue() == nil || effect != connectors.EffectNone {
+		return closing
+	}
+	record := &ledgerv1.Close{Result: proto.CloneOf(result), Hold: closing.GetHold(), KeyFreeAt: closing.GetKeyFreeAt(), ValueLeftOut: true}
+	record.Result.Value = nil
+	return record
+}
+
+// lostAnswer is the result of a query whose owner died between the ledger, which has no
+// value, and RESULT: it is asked again by whoever still wants to know.
+func lostAnswer(result *dispatchv1.Result) *dispatchv1.Result {
+	lost := proto.CloneOf(result)
+	lost.Outcome = dispatchv1.Outcome_OUTCOME_EXPIRED
+	lost.Cause = &dispatchv1.Cause{Code: "answer-lost", Detail: "the throttle-dispatcher ended before it could pass the answer on; ask again"}
+	return lost
 }
 
 // publishClose tells the requester, and the Error Hold, what became of a closed
@@ -161,7 +188,10 @@ func (w *worker) publishUnlessThere(ctx context.Context, closing *ledgerv1.Close
 	w.finishing <- struct{}{} // after a restart there may be thousands
 	_, err := w.records.Last(ctx, bus.StreamResult, bus.ResultSubject(result.GetRequester(), result.GetDeliveryId()))
 	<-w.finishing
-	if errors.Is(err, bus.ErrNotFound) {
+	switch {
+	case errors.Is(err, bus.ErrNotFound) && closing.GetValueLeftOut():
+		return w.publishResult(ctx, lostAnswer(result))
+	case errors.Is(err, bus.ErrNotFound):
 		return w.publishOnce(ctx, closing)
 	}
 	return err

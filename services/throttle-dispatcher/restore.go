@@ -112,9 +112,12 @@ func (w *worker) tidy(ctx context.Context, left leftover) {
 			if err != nil || waits {
 				return err
 			}
-			// Not its hold: that may have been released meanwhile.
-			if err := w.publishResult(ctx, result); err != nil {
-				return err
+			// Not its hold: that may have been released meanwhile. And nothing without its
+			// value, which was published: it may have gone since.
+			if !closing.GetValueLeftOut() {
+				if err := w.publishResult(ctx, result); err != nil {
+					return err
+				}
 			}
 			select {
 			case w.gone <- result.GetDeliveryId():

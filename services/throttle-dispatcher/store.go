@@ -45,7 +45,8 @@ func (w *worker) writeBlock(ctx context.Context, flights []flight) error {
 		w.launch(ctx, f)
 	}
 	for _, closing := range block.GetCloses() {
-		w.publishClose(ctx, closing)
+		// The one with its value.
+		w.publishClose(ctx, w.closed[closing.GetResult().GetDeliveryId()])
 	}
 	w.startDeferred(ctx, block.GetDeferrals())
 	return nil

@@ -925,7 +925,8 @@ func (x *Tank) GetAsOf() *timestamppb.Timestamp {
 	return nil
 }
 
-// Close ends a claim for good. Its result can be published again from it.
+// Close ends a claim for good. Its result can be published again from it, unless its value
+// is left out.
 type Close struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Result *v1.Result             `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
@@ -933,7 +934,9 @@ type Close struct {
 	Hold *v1.Hold `protobuf:"bytes,2,opt,name=hold,proto3" json:"hold,omitempty"`
 	// What follows in the key waits until then: an attempt whose outcome stayed
 	// unknown could undo it. Absent where nothing can.
-	KeyFreeAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=key_free_at,json=keyFreeAt,proto3" json:"key_free_at,omitempty"`
+	KeyFreeAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=key_free_at,json=keyFreeAt,proto3" json:"key_free_at,omitempty"`
+	// The result's value is in RESULT alone, where it stays for as long as its ttl says.
+	ValueLeftOut  bool `protobuf:"varint,4,opt,name=value_left_out,json=valueLeftOut,proto3" json:"value_left_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -987,6 +990,13 @@ func (x *Close) GetKeyFreeAt() *timestamppb.Timestamp {
 		return x.KeyFreeAt
 	}
 	return nil
+}
+
+func (x *Close) GetValueLeftOut() bool {
+	if x != nil {
+		return x.ValueLeftOut
+	}
+	return false
 }
 
 var File_peppasync_ledger_v1_ledger_proto protoreflect.FileDescriptor
@@ -1085,11 +1095,12 @@ const file_peppasync_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x06points\x18\x03 \x01(\bR\x06points\x12\x14\n" +
 	"\x05level\x18\x04 \x01(\x03R\x05level\x12\x12\n" +
 	"\x04part\x18\x05 \x01(\x03R\x04part\x12/\n" +
-	"\x05as_of\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\xab\x01\n" +
+	"\x05as_of\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\xd1\x01\n" +
 	"\x05Close\x125\n" +
 	"\x06result\x18\x01 \x01(\v2\x1d.peppasync.dispatch.v1.ResultR\x06result\x12/\n" +
 	"\x04hold\x18\x02 \x01(\v2\x1b.peppasync.dispatch.v1.HoldR\x04hold\x12:\n" +
-	"\vkey_free_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tkeyFreeAtBCZAgithub.com/peppasync/peppasync/proto/peppasync/ledger/v1;ledgerv1b\x06proto3"
+	"\vkey_free_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tkeyFreeAt\x12$\n" +
+	"\x0evalue_left_out\x18\x04 \x01(\bR\fvalueLeftOutBCZAgithub.com/peppasync/peppasync/proto/peppasync/ledger/v1;ledgerv1b\x06proto3"
 
 var (
 	file_peppasync_ledger_v1_ledger_proto_rawDescOnce sync.Once

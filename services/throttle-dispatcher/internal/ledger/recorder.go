@@ -266,12 +266,20 @@ func (r *Recorder) Close(c *ledgerv1.Close) error {
 	if id == "" {
 		return errors.New("close names no delivery")
 	}
-	if size := encoded(c); size > MaxEntryBytes {
-		return fmt.Errorf("close of delivery %q: %w: %d bytes, at most %d", id, ErrEntryTooLarge, size, MaxEntryBytes)
+	if err := Fits(c); err != nil {
+		return err
 	}
 	r.endClaim(id)
 	r.pending.closes = append(r.pending.closes, c)
 	r.pending.bytes += encoded(c)
+	return nil
+}
+
+// Fits returns nil for a close that a block can hold, else ErrEntryTooLarge.
+func Fits(c *ledgerv1.Close) error {
+	if size := encoded(c); size > MaxEntryBytes {
+		return fmt.Errorf("close of delivery %q: %w: %d bytes, at most %d", c.GetResult().GetDeliveryId(), ErrEntryTooLarge, size, MaxEntryBytes)
+	}
 	return nil
 }
 
