@@ -6,24 +6,24 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/listing"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/fault"
 	"github.com/peppasync/peppasync/services/internal/order"
+	"github.com/peppasync/peppasync/services/internal/telemetry"
 )
 
 const (
@@ -90,9 +90,23 @@ func fetchID(a *arrival, key string) string {
 	for _, part := range []string{a.event.GetTopic(), a.id(), string(a.event.GetBody())} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
-	id := key + fetchMark + hex.EncodeToString(h.Sum(nil)[:fetchHash])
-	if a.releases > 0 {
-		id += releaseMark + strconv.Itoa(int(a.releases))
+	return fetchOf(key, h.Sum(nil), a.releases)
+}
+
+// furtherID names the call that asks once more for an event which joined another: never
+// one that the event may have asked under before, since that would be answered by nobody.
+func furtherID(n *orderv1.Naming, key, after string) string {
+	h := sha256.New()
+	for _, part := range []string{n.GetTopic(), string(n.GetEvent()), after} {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	return fetchOf(key, h.Sum(nil), n.GetReleases())
+}
+
+func fetchOf(key string, hash []byte, releases int32) string {
+	id := key + fetchMark + hex.EncodeToString(hash[:fetchHash])
+	if releases > 0 {
+		id += releaseMark + strconv.Itoa(int(releases))
 	}
 	return id
 }
@@ -109,142 +123,109 @@ func releasesBefore(hold *dispatchv1.Hold) int32 {
 	return int32(n)
 }
 
-// fetch asks for the order that an event names. The event goes along with the call and
-// comes back with the order: nothing else remembers it. The call must arrive, so it
-// does not expire; its key is the order's, so that the answers come in the order of
-// the events.
+// fetch has the order read that an event names. While a fetch of it waits in the same
+// lane the event joins that one, in the state of the order: one call does for all that
+// came before it was sent. Else it asks: state, then call. The call must arrive, so it does
+// not expire; its key is the order's, so that the answers come in the order of the events.
 func (s *settler) fetch(ctx context.Context, a *arrival, key string) error {
 	ctx, span := s.startEvent(ctx, a)
 	defer span.End()
 	id := fetchID(a, key)
 	span.SetAttributes(attribute.String("peppasync.order", key), attribute.String("peppasync.delivery", id))
-	if a.event.GetReplayedAt() != nil {
-		if answered, err := s.fetchedBefore(ctx, id); answered || err != nil {
+	if answered, err := s.fetchedBefore(ctx, a, key, id); answered || err != nil {
+		return err
+	}
+	named, err := namingOf(a)
+	if err != nil {
+		return err
+	}
+	for {
+		before, sequence, err := s.load(ctx, key)
+		if errors.Is(err, errUnreadable) {
+			span.SetStatus(codes.Error, "held")
+			return s.settleAside(ctx, a, key, fault.Cause{Code: "state-unreadable", Detail: err.Error()})
+		}
+		if err != nil {
 			return err
 		}
+		after, f, joining := order.Join(before, named, a.fetch.lane)
+		if joining == order.JoiningAsks || joining == order.JoiningFull {
+			f = &orderv1.Fetch{
+				Id: id, Connector: a.event.GetConnector(), Lane: a.fetch.lane, OrderId: a.fetch.order,
+				OpenedAt: timestamppb.Now(), Asked: []*orderv1.Naming{named},
+			}
+		}
+		switch joining {
+		case order.JoiningFull, order.JoiningRepeated:
+			// Of a repetition, whoever wrote it may have died before the call was in DISPATCH.
+			return s.publishFetch(ctx, key, f)
+		case order.JoiningAsks:
+			after = order.OpenFetch(before, key, f)
+		case order.JoiningDone:
+		}
+		written, err := s.write(ctx, after, sequence)
+		if err != nil {
+			return err
+		}
+		switch {
+		case !written:
+		case joining == order.JoiningDone:
+			s.counters.joined.Add(1)
+			return s.revive(ctx, key, f)
+		default:
+			return s.publishFetch(ctx, key, f)
+		}
+	}
+}
+
+// namingOf is an event as a state keeps it.
+func namingOf(a *arrival) (*orderv1.Naming, error) {
+	data, err := proto.Marshal(a.event)
+	if err != nil {
+		return nil, fmt.Errorf("event %s: %w", a.id(), err)
+	}
+	n := &orderv1.Naming{
+		Topic: a.event.GetTopic(), ReceivedAt: a.event.GetReceivedAt(), Event: data, Releases: a.releases, Bulk: a.event.GetBulk(),
+	}
+	if n.GetReceivedAt() == nil {
+		n.ReceivedAt = timestamppb.Now()
+	}
+	return n, nil
+}
+
+// arrivalOf is the event that a state keeps.
+func arrivalOf(n *orderv1.Naming) (*arrival, error) {
+	event := &eventv1.Event{}
+	if err := proto.Unmarshal(n.GetEvent(), event); err != nil {
+		return nil, fmt.Errorf("an event that only names its order: %w", err)
+	}
+	event.Bulk = n.GetBulk()
+	return &arrival{event: event, releases: n.GetReleases()}, nil
+}
+
+// publishFetch publishes the call of a fetch, once however often it is tried. The event
+// that asked first goes along with it, and comes back with the order.
+func (s *settler) publishFetch(ctx context.Context, key string, f *orderv1.Fetch) error {
+	first, err := arrivalOf(f.GetAsked()[0])
+	if err != nil {
+		return err
 	}
 	data, err := proto.Marshal(&dispatchv1.Delivery{
-		Id: id, Connector: a.event.GetConnector(), Lane: a.fetch.lane, Key: key, Operation: connectors.OperationReadOrder,
-		Requester: Role, CreatedAt: timestamppb.Now(), Event: a.event,
-		Content: &dispatchv1.Delivery_Arguments{Arguments: listing.OrderArguments(a.fetch.order)},
+		Id: f.GetId(), Connector: f.GetConnector(), Lane: f.GetLane(), Key: key, Operation: connectors.OperationReadOrder,
+		Requester: Role, CreatedAt: timestamppb.Now(), Event: first.event,
+		Content: &dispatchv1.Delivery_Arguments{Arguments: listing.OrderArguments(f.GetOrderId())},
 	})
-	if err == nil {
-		err = s.publishOnce(ctx, bus.Message{
-			Subject: bus.DispatchSubject(a.event.GetConnector(), a.fetch.lane, key, id), Data: data, ExpectStream: bus.StreamDispatch,
-		})
-	}
-	switch {
-	case err == nil:
-		s.counters.fetches.Add(1)
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	}
-	span.SetStatus(codes.Error, "held")
-	return s.settleAside(ctx, a, key, fault.Cause{Code: "event-not-applied", Detail: err.Error()})
-}
-
-// fetchedBefore applies the answer that an event of a replay got when it came first. The
-// call is closed under its id, so that asking again would be answered by nobody; and what
-// was answered then is what a webhook would have had in its body. It reports false where
-// there was no such answer, or there is none any more.
-func (s *settler) fetchedBefore(ctx context.Context, id string) (bool, error) {
-	var record bus.Record
-	err := s.patience.do(ctx, func(ctx context.Context) (err error) {
-		record, err = s.records.Last(ctx, bus.StreamResult, bus.ResultSubject(Role, id))
+	if err != nil {
 		return err
+	}
+	ctx = telemetry.Extract(ctx, first.event.GetTraceparent(), first.event.GetTracestate())
+	err = s.publishOnce(ctx, bus.Message{
+		Subject: bus.DispatchSubject(f.GetConnector(), f.GetLane(), key, f.GetId()), Data: data, ExpectStream: bus.StreamDispatch,
 	})
-	if errors.Is(err, bus.ErrNotFound) {
-		return false, nil
-	}
 	if err != nil {
-		return false, fmt.Errorf("what fetch %s was answered: %w", id, err)
+		// Not held: the state says that it is asked for. The event comes again.
+		return fmt.Errorf("fetch %s: %w", f.GetId(), err)
 	}
-	result := &dispatchv1.Result{}
-	if proto.Unmarshal(record.Data, result) != nil || result.GetOutcome() != dispatchv1.Outcome_OUTCOME_DELIVERED {
-		return false, nil //nolint:nilerr // one that cannot be read is as good as none
-	}
-	return true, s.applyFetched(ctx, record, result)
-}
-
-// fetched takes in what came of a fetch. The order is an event of the topic that named
-// it, which brings it whole.
-func (s *settler) fetched(ctx context.Context, m *bus.Incoming, result *dispatchv1.Result) error {
-	ctx, span := s.tracer.Start(m.Context(ctx), "logic-gate fetched", trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-		attribute.String("peppasync.order", result.GetKey()),
-		attribute.String("peppasync.delivery", result.GetDeliveryId()),
-		attribute.String("peppasync.outcome", result.GetOutcome().String()),
-	))
-	defer span.End()
-	err := s.takeFetched(ctx, m, result)
-	if err == nil {
-		s.counters.results.Add(1)
-	}
-	return err
-}
-
-func (s *settler) takeFetched(ctx context.Context, m *bus.Incoming, result *dispatchv1.Result) error {
-	code := result.GetCause().GetCode()
-	switch result.GetOutcome() {
-	case dispatchv1.Outcome_OUTCOME_DELIVERED:
-		return s.applyFetched(ctx, m.Record, result)
-	case dispatchv1.Outcome_OUTCOME_CONFLICT:
-		if code != connectors.CodeNoSuchOrder {
-			break
-		}
-		// Whoever empties the trash of a shop deletes thousands.
-		s.notices.Post(slog.LevelInfo, "gone "+result.GetConnector(), "an event names an order that is not there any more; there is nothing to do about it",
-			slog.String("connector", result.GetConnector()), slog.String("order", result.GetKey()), slog.String("topic", result.GetEvent().GetTopic()),
-			slog.String("event", result.GetEvent().GetId()), slog.String("detail", result.GetCause().GetDetail()))
-		s.counters.events.Add(1)
-		s.counters.gone.Add(1)
-		return nil
-	case dispatchv1.Outcome_OUTCOME_HELD:
-		// The dispatcher has put it into the Error Hold, with its event; but not where the
-		// answer was too large to be kept.
-		_, there, err := s.holdAt(ctx, bus.HoldSubject(result.GetConnector(), result.GetKey(), result.GetDeliveryId()))
-		if there > 0 || err != nil && !errors.Is(err, errUnreadable) {
-			return err
-		}
-	default:
-		code = "unexpected-outcome"
-	}
-	return s.holdFetch(ctx, result, fault.Cause{Code: code, Detail: result.GetOutcome().String() + " " + result.GetCause().GetDetail()})
-}
-
-func (s *settler) applyFetched(ctx context.Context, answer bus.Record, result *dispatchv1.Result) error {
-	o, err := listing.ParseOrder(result.GetValue())
-	if err == nil && order.Key(result.GetConnector(), o.GetId()) != result.GetKey() {
-		err = fmt.Errorf("another order was answered, of the id %q", o.GetId())
-	}
-	if err != nil {
-		return s.holdFetch(ctx, result, fault.Cause{Code: "answer-unreadable", Detail: err.Error()})
-	}
-	event := proto.CloneOf(result.GetEvent())
-	event.Body, event.Order = nil, o
-	a := &arrival{event: event, stream: answer.Stream, sequence: answer.Sequence}
-	if at := result.GetIssuedAt(); at != nil {
-		a.readAt = at.AsTime()
-	}
-	if t, ok := s.task(ctx, a); ok {
-		return t.run(ctx)
-	}
+	s.counters.fetches.Add(1)
 	return nil
-}
-
-// holdFetch puts the event of a fetch into the Error Hold, where the dispatcher has
-// not. Let go, it asks again.
-func (s *settler) holdFetch(ctx context.Context, result *dispatchv1.Result, cause fault.Cause) error {
-	// A shop that refuses to tell of its orders refuses each of a spike.
-	s.notices.Post(slog.LevelWarn, "fetch "+result.GetConnector()+" "+cause.Code, "an event is put into the Error Hold, because its order could not be fetched",
-		slog.String("connector", result.GetConnector()), slog.String("order", result.GetKey()), slog.String("delivery", result.GetDeliveryId()),
-		slog.String("cause", cause.Code), slog.String("detail", cause.Detail))
-	s.counters.events.Add(1)
-	return s.hold(ctx, &dispatchv1.Hold{
-		Delivery: &dispatchv1.Delivery{
-			Id: result.GetDeliveryId(), Connector: result.GetConnector(), Key: result.GetKey(), Operation: result.GetOperation(), Requester: Role,
-			CreatedAt: result.GetEvent().GetReceivedAt(),
-		},
-		Cause: causeOf(result.GetConnector(), result.GetOperation(), cause), Attempts: result.GetAttempts(), Event: result.GetEvent(),
-	})
 }

@@ -159,8 +159,10 @@ func TestAnOrderThatIsNotThereAnyMoreIsNothingToDo(t *testing.T) {
 		r.Outcome, r.Cause = dispatchv1.Outcome_OUTCOME_CONFLICT, &dispatchv1.Cause{Code: connectors.CodeNoSuchOrder, Status: 404}
 	})
 	w.eventually("it is counted", func() bool { return gate.Stats().Gone == 1 })
-	if len(w.holds()) != 0 || w.state("woo_5") != nil || w.log.count("not there any more") != 1 {
-		t.Errorf("held %v, state %v", w.holds(), w.state("woo_5"))
+	w.eventually("nothing is asked any more", func() bool { return len(w.state("woo_5").GetFetches()) == 0 })
+	// What is left of it says that there is nothing.
+	if state := w.state("woo_5"); len(w.holds()) != 0 || !proto.Equal(state, &orderv1.State{Key: "woo_5"}) || w.log.count("not there any more") != 1 {
+		t.Errorf("held %v, state %v", w.holds(), state)
 	}
 }
 
@@ -250,7 +252,7 @@ func TestFetchesThatFailAlikeAreOneLine(t *testing.T) {
 		gone := proto.CloneOf(refused)
 		gone.Cause.Code = connectors.CodeNoSuchOrder
 		for _, result := range []*dispatchv1.Result{refused, gone} {
-			if err := s.takeFetched(t.Context(), nil, result); err != nil {
+			if err := s.settleFetched(t.Context(), bus.Record{}, result); err != nil {
 				t.Fatal(err)
 			}
 		}

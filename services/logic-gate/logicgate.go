@@ -75,8 +75,9 @@ type Stats struct {
 	// Results that were settled.
 	Results int64
 	// Fetches are the calls that were published for events which only name their order,
-	// repetitions included, and Gone the events whose order was not there.
-	Fetches, Gone int64
+	// repetitions included, Joined such events that went along with one that was open, and
+	// Gone those whose order was not there.
+	Fetches, Joined, Gone int64
 	// Readings are the calls that were published for orders of which events of one version
 	// disagree, repetitions included.
 	Readings int64
@@ -85,7 +86,7 @@ type Stats struct {
 }
 
 type counters struct {
-	events, applied, stale, same, repeated, notOrders, held, deliveries, results, released, fetches, gone, readings atomic.Int64
+	events, applied, stale, same, repeated, notOrders, held, deliveries, results, released, fetches, joined, gone, readings atomic.Int64
 }
 
 // New returns a gate that does nothing until Run.
@@ -119,7 +120,7 @@ func (g *Gate) Stats() Stats {
 		Events: c.events.Load(), Applied: c.applied.Load(), Stale: c.stale.Load(), Same: c.same.Load(),
 		Repeated: c.repeated.Load(), NotOrders: c.notOrders.Load(), Held: c.held.Load(),
 		Deliveries: c.deliveries.Load(), Results: c.results.Load(), Released: c.released.Load(),
-		Fetches: c.fetches.Load(), Gone: c.gone.Load(), Readings: c.readings.Load(),
+		Fetches: c.fetches.Load(), Joined: c.joined.Load(), Gone: c.gone.Load(), Readings: c.readings.Load(),
 	}
 }
 

@@ -274,7 +274,7 @@ func TestKilledAroundAReading(t *testing.T) {
 // What was read because an event only named its order is the source's own word: of two
 // in one second the later one counts, whatever it says, and nothing more is asked.
 func TestWhatIsReadForAnEventNeedsNoSecondReading(t *testing.T) {
-	w := thinWorld(t)
+	w := thinWorld(t, v1alpha1.Lane{Name: "standard", Weight: 9}, v1alpha1.Lane{Name: "bulk", Weight: 1})
 	woo := *w.store.Current()
 	woo.Connectors["woo"].Spec.Endpoint = "https://shop.example"
 	gate, _ := w.start(nil)
@@ -288,7 +288,10 @@ func TestWhatIsReadForAnEventNeedsNoSecondReading(t *testing.T) {
 	first := w.asked(1, "")
 	w.comesBack(first, read("first", 2))
 	w.eventually("the first", func() bool { return gate.Stats().Applied == 1 })
-	w.capture(0, w.thin())
+	// In a lane of its own, or the next one would join it.
+	bulk := w.thin()
+	bulk.Bulk = true
+	w.capture(0, bulk)
 	w.eventually("a second call", func() bool { return gate.Stats().Fetches == 2 })
 	w.capture(0, w.thin())
 	w.eventually("a third call", func() bool { return gate.Stats().Fetches == 3 })

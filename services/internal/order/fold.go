@@ -96,6 +96,7 @@ func Fold(state *orderv1.State, o *orderv1.Order, event Event) (*orderv1.State, 
 			CapturedAt: timestamppb.New(event.Now),
 			ReadAt:     stamp(event.ReadAt),
 			Readings:   state.GetReadings(),
+			Fetches:    state.GetFetches(),
 		}
 		return first, ChangeApplied
 	}

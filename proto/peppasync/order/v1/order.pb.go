@@ -694,7 +694,10 @@ type State struct {
 	// The question to the source that is open.
 	Reading *Reading `protobuf:"bytes,8,opt,name=reading,proto3" json:"reading,omitempty"`
 	// How many such questions there were. It numbers them.
-	Readings      int64 `protobuf:"varint,9,opt,name=readings,proto3" json:"readings,omitempty"`
+	Readings int64 `protobuf:"varint,9,opt,name=readings,proto3" json:"readings,omitempty"`
+	// What the source is being asked for because events only name the order, at most one in
+	// each lane. Of a state without an order this is all that there is.
+	Fetches       []*Fetch `protobuf:"bytes,10,rep,name=fetches,proto3" json:"fetches,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -792,6 +795,193 @@ func (x *State) GetReadings() int64 {
 	return 0
 }
 
+func (x *State) GetFetches() []*Fetch {
+	if x != nil {
+		return x.Fetches
+	}
+	return nil
+}
+
+// Fetch asks the source for the order that events only name. Those that come while it
+// waits for the account go along.
+type Fetch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The delivery that asks.
+	Id        string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Connector string `protobuf:"bytes,2,opt,name=connector,proto3" json:"connector,omitempty"`
+	Lane      string `protobuf:"bytes,3,opt,name=lane,proto3" json:"lane,omitempty"`
+	// The source's id of the order.
+	OrderId  string                 `protobuf:"bytes,4,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	OpenedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=opened_at,json=openedAt,proto3" json:"opened_at,omitempty"`
+	// Events that were there before it was asked: the answer is newer than each. The first
+	// one goes along with the delivery.
+	Asked []*Naming `protobuf:"bytes,6,rep,name=asked,proto3" json:"asked,omitempty"`
+	// Those that came since, of each topic the newest. The answer is newer than those that
+	// were received before the call was sent; the others have it asked once more.
+	Joined        []*Naming `protobuf:"bytes,7,rep,name=joined,proto3" json:"joined,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fetch) Reset() {
+	*x = Fetch{}
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fetch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fetch) ProtoMessage() {}
+
+func (x *Fetch) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
+func (*Fetch) Descriptor() ([]byte, []int) {
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Fetch) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Fetch) GetConnector() string {
+	if x != nil {
+		return x.Connector
+	}
+	return ""
+}
+
+func (x *Fetch) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *Fetch) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *Fetch) GetOpenedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OpenedAt
+	}
+	return nil
+}
+
+func (x *Fetch) GetAsked() []*Naming {
+	if x != nil {
+		return x.Asked
+	}
+	return nil
+}
+
+func (x *Fetch) GetJoined() []*Naming {
+	if x != nil {
+		return x.Joined
+	}
+	return nil
+}
+
+// Naming is an event that only names its order.
+type Naming struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Topic      string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	ReceivedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
+	// A peppasync.event.v1.Event as it came in, whose package imports this one.
+	Event []byte `protobuf:"bytes,3,opt,name=event,proto3" json:"event,omitempty"`
+	// How often it was let out of the Error Hold.
+	Releases int32 `protobuf:"varint,4,opt,name=releases,proto3" json:"releases,omitempty"`
+	// One of many that came together, and so were all of its topic that it stands for.
+	Bulk          bool `protobuf:"varint,5,opt,name=bulk,proto3" json:"bulk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Naming) Reset() {
+	*x = Naming{}
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Naming) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Naming) ProtoMessage() {}
+
+func (x *Naming) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Naming.ProtoReflect.Descriptor instead.
+func (*Naming) Descriptor() ([]byte, []int) {
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Naming) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *Naming) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
+	}
+	return nil
+}
+
+func (x *Naming) GetEvent() []byte {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *Naming) GetReleases() int32 {
+	if x != nil {
+		return x.Releases
+	}
+	return 0
+}
+
+func (x *Naming) GetBulk() bool {
+	if x != nil {
+		return x.Bulk
+	}
+	return false
+}
+
 // Reading asks the source for the order, because events of one version told different
 // things of it.
 type Reading struct {
@@ -819,7 +1009,7 @@ type Reading struct {
 
 func (x *Reading) Reset() {
 	*x = Reading{}
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[6]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +1021,7 @@ func (x *Reading) String() string {
 func (*Reading) ProtoMessage() {}
 
 func (x *Reading) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[6]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +1034,7 @@ func (x *Reading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reading.ProtoReflect.Descriptor instead.
 func (*Reading) Descriptor() ([]byte, []int) {
-	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{6}
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Reading) GetNumber() int64 {
@@ -953,7 +1143,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[7]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1155,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[7]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1168,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{7}
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Delivery) GetId() string {
@@ -1142,7 +1332,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[8]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1344,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[8]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1357,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{8}
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Release) GetBy() string {
@@ -1272,7 +1462,7 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"\fShippingLine\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x14\n" +
-	"\x05price\x18\x03 \x01(\tR\x05price\"\x86\x03\n" +
+	"\x05price\x18\x03 \x01(\tR\x05price\"\xbb\x03\n" +
 	"\x05State\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12/\n" +
@@ -1285,7 +1475,24 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"capturedAt\x123\n" +
 	"\aread_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x06readAt\x125\n" +
 	"\areading\x18\b \x01(\v2\x1b.peppasync.order.v1.ReadingR\areading\x12\x1a\n" +
-	"\breadings\x18\t \x01(\x03R\breadings\"\x96\x02\n" +
+	"\breadings\x18\t \x01(\x03R\breadings\x123\n" +
+	"\afetches\x18\n" +
+	" \x03(\v2\x19.peppasync.order.v1.FetchR\afetches\"\x83\x02\n" +
+	"\x05Fetch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
+	"\tconnector\x18\x02 \x01(\tR\tconnector\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\tR\x04lane\x12\x19\n" +
+	"\border_id\x18\x04 \x01(\tR\aorderId\x127\n" +
+	"\topened_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bopenedAt\x120\n" +
+	"\x05asked\x18\x06 \x03(\v2\x1a.peppasync.order.v1.NamingR\x05asked\x122\n" +
+	"\x06joined\x18\a \x03(\v2\x1a.peppasync.order.v1.NamingR\x06joined\"\xa1\x01\n" +
+	"\x06Naming\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12;\n" +
+	"\vreceived_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\x12\x14\n" +
+	"\x05event\x18\x03 \x01(\fR\x05event\x12\x1a\n" +
+	"\breleases\x18\x04 \x01(\x05R\breleases\x12\x12\n" +
+	"\x04bulk\x18\x05 \x01(\bR\x04bulk\"\x96\x02\n" +
 	"\aReading\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x12\n" +
 	"\x04lane\x18\x02 \x01(\tR\x04lane\x12%\n" +
@@ -1350,7 +1557,7 @@ func file_peppasync_order_v1_order_proto_rawDescGZIP() []byte {
 }
 
 var file_peppasync_order_v1_order_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_peppasync_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_peppasync_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_peppasync_order_v1_order_proto_goTypes = []any{
 	(DeliveryStatus)(0),           // 0: peppasync.order.v1.DeliveryStatus
 	(*Order)(nil),                 // 1: peppasync.order.v1.Order
@@ -1359,39 +1566,46 @@ var file_peppasync_order_v1_order_proto_goTypes = []any{
 	(*Line)(nil),                  // 4: peppasync.order.v1.Line
 	(*ShippingLine)(nil),          // 5: peppasync.order.v1.ShippingLine
 	(*State)(nil),                 // 6: peppasync.order.v1.State
-	(*Reading)(nil),               // 7: peppasync.order.v1.Reading
-	(*Delivery)(nil),              // 8: peppasync.order.v1.Delivery
-	(*Release)(nil),               // 9: peppasync.order.v1.Release
-	nil,                           // 10: peppasync.order.v1.Order.AttributesEntry
-	nil,                           // 11: peppasync.order.v1.Line.PropertiesEntry
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*Fetch)(nil),                 // 7: peppasync.order.v1.Fetch
+	(*Naming)(nil),                // 8: peppasync.order.v1.Naming
+	(*Reading)(nil),               // 9: peppasync.order.v1.Reading
+	(*Delivery)(nil),              // 10: peppasync.order.v1.Delivery
+	(*Release)(nil),               // 11: peppasync.order.v1.Release
+	nil,                           // 12: peppasync.order.v1.Order.AttributesEntry
+	nil,                           // 13: peppasync.order.v1.Line.PropertiesEntry
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
 }
 var file_peppasync_order_v1_order_proto_depIdxs = []int32{
-	12, // 0: peppasync.order.v1.Order.created_at:type_name -> google.protobuf.Timestamp
-	12, // 1: peppasync.order.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
-	12, // 2: peppasync.order.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
+	14, // 0: peppasync.order.v1.Order.created_at:type_name -> google.protobuf.Timestamp
+	14, // 1: peppasync.order.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
+	14, // 2: peppasync.order.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
 	2,  // 3: peppasync.order.v1.Order.customer:type_name -> peppasync.order.v1.Customer
 	3,  // 4: peppasync.order.v1.Order.shipping_address:type_name -> peppasync.order.v1.Address
 	3,  // 5: peppasync.order.v1.Order.billing_address:type_name -> peppasync.order.v1.Address
 	4,  // 6: peppasync.order.v1.Order.lines:type_name -> peppasync.order.v1.Line
-	10, // 7: peppasync.order.v1.Order.attributes:type_name -> peppasync.order.v1.Order.AttributesEntry
+	12, // 7: peppasync.order.v1.Order.attributes:type_name -> peppasync.order.v1.Order.AttributesEntry
 	5,  // 8: peppasync.order.v1.Order.shipping_lines:type_name -> peppasync.order.v1.ShippingLine
-	11, // 9: peppasync.order.v1.Line.properties:type_name -> peppasync.order.v1.Line.PropertiesEntry
+	13, // 9: peppasync.order.v1.Line.properties:type_name -> peppasync.order.v1.Line.PropertiesEntry
 	1,  // 10: peppasync.order.v1.State.order:type_name -> peppasync.order.v1.Order
-	8,  // 11: peppasync.order.v1.State.deliveries:type_name -> peppasync.order.v1.Delivery
-	12, // 12: peppasync.order.v1.State.captured_at:type_name -> google.protobuf.Timestamp
-	12, // 13: peppasync.order.v1.State.read_at:type_name -> google.protobuf.Timestamp
-	7,  // 14: peppasync.order.v1.State.reading:type_name -> peppasync.order.v1.Reading
-	12, // 15: peppasync.order.v1.Reading.newest_event_at:type_name -> google.protobuf.Timestamp
-	0,  // 16: peppasync.order.v1.Delivery.status:type_name -> peppasync.order.v1.DeliveryStatus
-	12, // 17: peppasync.order.v1.Delivery.settled_at:type_name -> google.protobuf.Timestamp
-	9,  // 18: peppasync.order.v1.Delivery.releases:type_name -> peppasync.order.v1.Release
-	12, // 19: peppasync.order.v1.Release.at:type_name -> google.protobuf.Timestamp
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	10, // 11: peppasync.order.v1.State.deliveries:type_name -> peppasync.order.v1.Delivery
+	14, // 12: peppasync.order.v1.State.captured_at:type_name -> google.protobuf.Timestamp
+	14, // 13: peppasync.order.v1.State.read_at:type_name -> google.protobuf.Timestamp
+	9,  // 14: peppasync.order.v1.State.reading:type_name -> peppasync.order.v1.Reading
+	7,  // 15: peppasync.order.v1.State.fetches:type_name -> peppasync.order.v1.Fetch
+	14, // 16: peppasync.order.v1.Fetch.opened_at:type_name -> google.protobuf.Timestamp
+	8,  // 17: peppasync.order.v1.Fetch.asked:type_name -> peppasync.order.v1.Naming
+	8,  // 18: peppasync.order.v1.Fetch.joined:type_name -> peppasync.order.v1.Naming
+	14, // 19: peppasync.order.v1.Naming.received_at:type_name -> google.protobuf.Timestamp
+	14, // 20: peppasync.order.v1.Reading.newest_event_at:type_name -> google.protobuf.Timestamp
+	0,  // 21: peppasync.order.v1.Delivery.status:type_name -> peppasync.order.v1.DeliveryStatus
+	14, // 22: peppasync.order.v1.Delivery.settled_at:type_name -> google.protobuf.Timestamp
+	11, // 23: peppasync.order.v1.Delivery.releases:type_name -> peppasync.order.v1.Release
+	14, // 24: peppasync.order.v1.Release.at:type_name -> google.protobuf.Timestamp
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_order_v1_order_proto_init() }
@@ -1405,7 +1619,7 @@ func file_peppasync_order_v1_order_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_order_v1_order_proto_rawDesc), len(file_peppasync_order_v1_order_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
