@@ -180,14 +180,75 @@ func (s *settler) settleReading(
 ) (*orderv1.State, order.Change, error) {
 	number, _ := readingOf(result.GetKey(), result.GetDeliveryId())
 	if o == nil {
-		after, _ := order.Unanswered(before, number)
-		return after, order.ChangeRepeated, nil
+		return s.unanswered(ctx, m, before, result, number)
 	}
 	after, change := order.Answer(before, number, o, result.GetIssuedAt().AsTime())
 	if change != order.ChangeApplied {
 		return after, change, nil
 	}
-	reading := before.GetReading()
+	after, err := s.decideReading(ctx, m, before, after, result)
+	return after, change, err
+}
+
+// unanswered returns the state after a reading that came to nothing. What an event said
+// must not be forgotten with it: it counts by the rule of arrival, or it is held.
+func (s *settler) unanswered(
+	ctx context.Context, m *bus.Incoming, before *orderv1.State, result *dispatchv1.Result, number int64,
+) (*orderv1.State, order.Change, error) {
+	after, change, left := order.Unanswered(before, number)
+	switch {
+	case change == order.ChangeApplied:
+		s.log.WarnContext(ctx, "a source does not say which of two versions of an order it has; the one that came after its last word counts",
+			"order", result.GetKey(), "delivery", result.GetDeliveryId())
+		after, err := s.decideReading(ctx, m, before, after, result)
+		return after, change, err
+	case left == nil:
+		return after, order.ChangeRepeated, nil
+	}
+	settled, err := s.leftAlone(ctx, before, result)
+	if settled || err != nil {
+		return after, order.ChangeRepeated, err
+	}
+	cause := fault.Cause{
+		Code: "unsettled-version", Detail: "an event says something else of the version that the order has, and its source does not say which is right",
+	}
+	return after, order.ChangeRepeated, s.holdEvent(ctx, asArrival(m, result, left.GetOrder(), left.GetTopic(), left.GetReceivedAt()), result.GetKey(), cause)
+}
+
+// leftAlone reports whether nobody has to look at what an event said that the state has
+// not: the call itself is held, and asks again when it is let go; the order is gone; or
+// the source cannot be asked by this account, so that the rule of arrival is all there is.
+// Each checkout of such a shop would be held otherwise.
+func (s *settler) leftAlone(ctx context.Context, before *orderv1.State, result *dispatchv1.Result) (bool, error) {
+	switch result.GetOutcome() {
+	case dispatchv1.Outcome_OUTCOME_HELD:
+		// Not where the answer was too large to be kept.
+		_, there, err := s.holdAt(ctx, bus.HoldSubject(result.GetConnector(), result.GetKey(), result.GetDeliveryId()))
+		if errors.Is(err, errUnreadable) {
+			return true, nil // one is there
+		}
+		return there > 0, err
+	case dispatchv1.Outcome_OUTCOME_CONFLICT:
+		code := result.GetCause().GetCode()
+		return code == connectors.CodeNoSuchOrder || code == connectors.CodeNoRight && before.GetReadAt() == nil, nil
+	default:
+		return false, nil
+	}
+}
+
+// asArrival is an event that brings the order as somebody said it, for a person to let go.
+// It is another one than those that the state knows.
+func asArrival(m *bus.Incoming, result *dispatchv1.Result, o *orderv1.Order, topic string, at *timestamppb.Timestamp) *arrival {
+	event := &eventv1.Event{Connector: result.GetConnector(), Topic: topic, Id: result.GetDeliveryId(), Order: o, ReceivedAt: at}
+	return &arrival{event: event, order: o, stream: m.Stream, sequence: m.Sequence}
+}
+
+// decideReading adds what the flows ask for on the state after a reading: those that take
+// one of the topics that disagree, and those that may have been told what is wrong.
+func (s *settler) decideReading(
+	ctx context.Context, m *bus.Incoming, before, after *orderv1.State, result *dispatchv1.Result,
+) (*orderv1.State, error) {
+	reading, o := before.GetReading(), after.GetOrder()
 	disputed := plan.Disputed(before, reading.GetSinceRevision())
 	flows, when := s.configuration.flowsThat(func(flow *catalog.Flow) bool {
 		takesOne := slices.ContainsFunc(reading.GetTopics(), func(topic string) bool { return takes(flow, result.GetConnector(), topic) })
@@ -197,14 +258,10 @@ func (s *settler) settleReading(
 	asking := plan.Asking{Said: o, Trace: plan.Trace{Parent: reading.GetTraceparent(), State: reading.GetTracestate()}}
 	after, failures := plan.Decide(after, asking, flows, when)
 	if len(failures) == 0 {
-		return after, change, nil
+		return after, nil
 	}
-	// Let go, it is an event that brings the order as the source said it.
-	event := &eventv1.Event{
-		Connector: result.GetConnector(), Topic: result.GetEvent().GetTopic(), Id: result.GetDeliveryId(), Order: o, ReceivedAt: result.GetSettledAt(),
-	}
-	a := &arrival{event: event, order: o, stream: m.Stream, sequence: m.Sequence}
-	return after, change, s.holdEvent(ctx, a, result.GetKey(), conditionCause(failures))
+	a := asArrival(m, result, o, result.GetEvent().GetTopic(), result.GetSettledAt())
+	return after, s.holdEvent(ctx, a, result.GetKey(), conditionCause(failures))
 }
 
 // askAgain asks a source once more, because a person let a reading out of the Error Hold.

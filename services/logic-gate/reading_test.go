@@ -169,6 +169,89 @@ func TestWhereTheSourceDoesNotSayTheLaterOneStays(t *testing.T) {
 	}
 }
 
+// What an event said against an earlier word of the source is in no state. Where the
+// source does not answer it counts, for the flows too.
+func TestAnEventAgainstAnOldWordOfASilentSourceCounts(t *testing.T) {
+	w := askableWorld(t, toERP())
+	w.start(nil)
+	w.capture(0, w.version("orders/create", "a"), w.version("orders/updated", "b"))
+	w.comesBack(w.asked(2, "_read_1"), func(r *dispatchv1.Result) {
+		w.says("b")(r)
+		r.IssuedAt = timestamppb.New(noon.Add(30 * time.Second)) // not its last word on that second
+	})
+	w.eventually("the source has said it", func() bool { return w.state("shopify_5").GetReadAt() != nil })
+	w.capture(0, w.version("orders/updated", "c"))
+	d := w.asked(3, "_read_2")
+	if w.note() != "b" {
+		t.Errorf("the order is %q before the source has answered", w.note())
+	}
+	w.comesBack(d, func(r *dispatchv1.Result) {
+		r.Outcome, r.Cause = dispatchv1.Outcome_OUTCOME_CONFLICT, &dispatchv1.Cause{Code: connectors.CodeNoRight}
+	})
+	w.eventually("the event counts", func() bool { return w.note() == "c" })
+	w.becomes("shopify_5", "orders.erp.1 OPEN, orders.erp.2 WAITING")
+	if state := w.state("shopify_5"); state.GetReadAt() != nil || state.GetReading() != nil || state.GetDeliveries()[1].GetRevision() != 3 || len(w.holds()) != 0 {
+		t.Errorf("state %v, %d held", state, len(w.holds()))
+	}
+}
+
+// An event that steps back is right rarely, and nobody can tell: it is held as it was, and
+// has its source asked again when it is let go.
+func TestWhatNobodySettlesIsHeld(t *testing.T) {
+	gone := func(r *dispatchv1.Result) {
+		r.Outcome, r.Cause = dispatchv1.Outcome_OUTCOME_CONFLICT, &dispatchv1.Cause{Code: connectors.CodeNoSuchOrder}
+	}
+	right := func(r *dispatchv1.Result) {
+		r.Outcome, r.Cause = dispatchv1.Outcome_OUTCOME_CONFLICT, &dispatchv1.Cause{Code: connectors.CodeNoRight}
+	}
+	for name, test := range map[string]struct {
+		answer func(*dispatchv1.Result)
+		held   bool
+	}{
+		"an answer without an order": {func(*dispatchv1.Result) {}, true},
+		"an answer too large to be kept": {func(r *dispatchv1.Result) {
+			r.Outcome, r.Cause = dispatchv1.Outcome_OUTCOME_HELD, &dispatchv1.Cause{Code: "result-too-large"}
+		}, true},
+		"another conflict": {func(r *dispatchv1.Result) {
+			r.Outcome, r.Cause = dispatchv1.Outcome_OUTCOME_CONFLICT, &dispatchv1.Cause{Code: "locked"}
+		}, true},
+		"the order is not there any more": {gone, false},
+		"no right to read orders":         {right, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := askableWorld(t, toERP())
+			gate, _ := w.start(nil)
+			back := w.event("orders/create", shopOrder(5, 0, map[string]any{"note": "late, or right"}))
+			w.capture(0, w.event("orders/paid", shopOrder(5, 0, map[string]any{"financial_status": "paid"})), back)
+			d := w.asked(2, "_read_1")
+			w.comesBack(d, test.answer)
+			w.eventually("it is closed", func() bool { return gate.Stats().Results == 1 && w.state("shopify_5").GetReading() == nil })
+			if state := w.state("shopify_5"); state.GetOrder().GetFinancialStatus() != "paid" || state.GetRevision() != 1 {
+				t.Errorf("state %v", state)
+			}
+			if !test.held {
+				if len(w.holds()) != 0 || w.log.count("does not say which") != 1 {
+					t.Errorf("%d held, log %v", len(w.holds()), w.log.lines())
+				}
+				return
+			}
+			if len(w.holds()) != 1 {
+				t.Fatalf("%d held, want what the event said", len(w.holds()))
+			}
+			for _, hold := range w.holds() {
+				e := hold.GetEvent()
+				if hold.GetCause().GetCode() != "unsettled-version" || e.GetOrder().GetNote() != "late, or right" || e.GetTopic() != "orders/create" ||
+					!e.GetReceivedAt().AsTime().Equal(back.GetReceivedAt().AsTime()) {
+					t.Errorf("held as %v", hold)
+				}
+				w.mended(hold.GetDelivery())
+			}
+			w.comesBack(w.asked(3, "_read_2"), w.says("late, or right"))
+			w.eventually("the order is as the shop has it", func() bool { return w.note() == "late, or right" })
+		})
+	}
+}
+
 func TestASourceThatCannotBeAskedIsNot(t *testing.T) {
 	for name, change := range map[string]func(shop *v1alpha1.ConnectorSpec, b *eventv1.Event){
 		"nobody says where it is":       func(shop *v1alpha1.ConnectorSpec, _ *eventv1.Event) { shop.Endpoint = "" },
@@ -294,7 +377,7 @@ func TestWhatIsReadForAnEventNeedsNoSecondReading(t *testing.T) {
 	w.capture(0, bulk)
 	w.eventually("a second call", func() bool { return gate.Stats().Fetches == 2 })
 	w.capture(0, w.thin())
-	w.eventually("a third call", func() bool { return gate.Stats().Fetches == 3 })
+	w.eventually("a third call", func() bool { return gate.Stats().Fetches == 3 && len(w.dispatched()) == 4 })
 	answers := []func(*dispatchv1.Result){read("second", 3), read("of before", 1)}
 	for id, d := range w.dispatched() {
 		if d.GetOperation() == connectors.OperationReadOrder && id != first.GetId() {

@@ -67,16 +67,30 @@ func note(before, next *orderv1.State, o *orderv1.Order, event Event, change Cha
 		}
 		// What disagreed about an older version is of no matter any more.
 		r.Disputed = disputed || r.GetDisputed() && !newer
+		if newer {
+			r.Unsettled = nil
+		}
 		if disputed {
 			r.Topics = withTopic(r.GetTopics(), event.Topic)
+			leave(r, o, event, change)
 		}
 		return
 	}
 	if disputed && event.Ask != nil {
 		r := proto.CloneOf(event.Ask)
 		r.SinceRevision, r.Topics = before.GetRevision(), withTopic(nil, event.Topic)
+		leave(r, o, event, change)
 		open(next, r)
 	}
+}
+
+// leave keeps what an event said that the state has not. Of several it is the one that
+// would count by the rule of arrival, where the source says nothing.
+func leave(r *orderv1.Reading, o *orderv1.Order, event Event, change Change) {
+	if change != ChangeStale || r.GetUnsettled() != nil && stepsBack(r.GetUnsettled().GetOrder(), o) {
+		return
+	}
+	r.Unsettled = &orderv1.Unsettled{Order: proto.CloneOf(o), Topic: event.Topic, ReceivedAt: stamp(event.receivedAt())}
 }
 
 // open asks the source, once more where it was asked before.
@@ -130,15 +144,26 @@ func Answer(state *orderv1.State, number int64, o *orderv1.Order, asked time.Tim
 	return next, ChangeApplied
 }
 
-// Unanswered returns the state after a reading that came to nothing: what is known stays
-// as the events had it. False where that reading is not open.
-func Unanswered(state *orderv1.State, number int64) (*orderv1.State, bool) {
-	if r := state.GetReading(); r == nil || r.GetNumber() != number {
-		return state, false
+// Unanswered returns the state after a reading that came to nothing. The rule of arrival
+// counts then, as where the source cannot be asked: ChangeApplied where by that the state
+// becomes what an event said against an earlier word of the source. What it does not take
+// is returned, nil for nothing. ChangeRepeated where that reading is not open.
+func Unanswered(state *orderv1.State, number int64) (*orderv1.State, Change, *orderv1.Unsettled) {
+	r := state.GetReading()
+	if r == nil || r.GetNumber() != number {
+		return state, ChangeRepeated, nil
 	}
 	next := proto.CloneOf(state)
 	next.Reading = nil
-	return next, true
+	left := r.GetUnsettled()
+	// The source's last word on a version is not overruled by what most likely is late, and
+	// an order that steps back within a second was not so.
+	if left == nil || isFinal(state) || stepsBack(state.GetOrder(), left.GetOrder()) {
+		return next, ChangeStale, left
+	}
+	next.Order, next.ReadAt = successor(state.GetOrder(), left.GetOrder()), nil
+	next.Revision++
+	return next, ChangeApplied, nil
 }
 
 // stamp is no time for the zero one.

@@ -42,7 +42,7 @@ func (p *play) answer(number int64, o *orderv1.Order, seconds float64) *play {
 }
 
 func (p *play) unanswered(number int64) *play {
-	p.state, _ = order.Unanswered(p.state, number)
+	p.state, _, _ = order.Unanswered(p.state, number)
 	return p
 }
 

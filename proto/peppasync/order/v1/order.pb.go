@@ -1001,8 +1001,12 @@ type Reading struct {
 	// Such an event said something else than was known then.
 	Disputed bool `protobuf:"varint,6,opt,name=disputed,proto3" json:"disputed,omitempty"`
 	// W3C trace context of the event that made it necessary.
-	Traceparent   string `protobuf:"bytes,7,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
-	Tracestate    string `protobuf:"bytes,8,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
+	Traceparent string `protobuf:"bytes,7,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	Tracestate  string `protobuf:"bytes,8,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
+	// What the newest event said that disagrees and that the state has not, because it steps
+	// back or the source's own word stands against it. Where the source does not answer,
+	// nothing else knows of it.
+	Unsettled     *Unsettled `protobuf:"bytes,10,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1093,6 +1097,74 @@ func (x *Reading) GetTracestate() string {
 	return ""
 }
 
+func (x *Reading) GetUnsettled() *Unsettled {
+	if x != nil {
+		return x.Unsettled
+	}
+	return nil
+}
+
+// Unsettled is what an event said of the present version that the order's state has not.
+type Unsettled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Order         *Order                 `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	Topic         string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
+	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unsettled) Reset() {
+	*x = Unsettled{}
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unsettled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unsettled) ProtoMessage() {}
+
+func (x *Unsettled) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unsettled.ProtoReflect.Descriptor instead.
+func (*Unsettled) Descriptor() ([]byte, []int) {
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Unsettled) GetOrder() *Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *Unsettled) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *Unsettled) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
+	}
+	return nil
+}
+
 // Delivery is one step of a flow for this order.
 type Delivery struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -1143,7 +1215,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[9]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1227,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[9]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1240,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{9}
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Delivery) GetId() string {
@@ -1332,7 +1404,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[10]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1416,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[10]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1429,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{10}
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Release) GetBy() string {
@@ -1492,7 +1564,7 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"receivedAt\x12\x14\n" +
 	"\x05event\x18\x03 \x01(\fR\x05event\x12\x1a\n" +
 	"\breleases\x18\x04 \x01(\x05R\breleases\x12\x12\n" +
-	"\x04bulk\x18\x05 \x01(\bR\x04bulk\"\x96\x02\n" +
+	"\x04bulk\x18\x05 \x01(\bR\x04bulk\"\xd3\x02\n" +
 	"\aReading\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x12\n" +
 	"\x04lane\x18\x02 \x01(\tR\x04lane\x12%\n" +
@@ -1503,7 +1575,14 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"\vtraceparent\x18\a \x01(\tR\vtraceparent\x12\x1e\n" +
 	"\n" +
 	"tracestate\x18\b \x01(\tR\n" +
-	"tracestate\"\xc6\x05\n" +
+	"tracestate\x12;\n" +
+	"\tunsettled\x18\n" +
+	" \x01(\v2\x1d.peppasync.order.v1.UnsettledR\tunsettled\"\x8f\x01\n" +
+	"\tUnsettled\x12/\n" +
+	"\x05order\x18\x01 \x01(\v2\x19.peppasync.order.v1.OrderR\x05order\x12\x14\n" +
+	"\x05topic\x18\x02 \x01(\tR\x05topic\x12;\n" +
+	"\vreceived_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\"\xc6\x05\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04flow\x18\x02 \x01(\tR\x04flow\x12\x12\n" +
@@ -1557,7 +1636,7 @@ func file_peppasync_order_v1_order_proto_rawDescGZIP() []byte {
 }
 
 var file_peppasync_order_v1_order_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_peppasync_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_peppasync_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_peppasync_order_v1_order_proto_goTypes = []any{
 	(DeliveryStatus)(0),           // 0: peppasync.order.v1.DeliveryStatus
 	(*Order)(nil),                 // 1: peppasync.order.v1.Order
@@ -1569,43 +1648,47 @@ var file_peppasync_order_v1_order_proto_goTypes = []any{
 	(*Fetch)(nil),                 // 7: peppasync.order.v1.Fetch
 	(*Naming)(nil),                // 8: peppasync.order.v1.Naming
 	(*Reading)(nil),               // 9: peppasync.order.v1.Reading
-	(*Delivery)(nil),              // 10: peppasync.order.v1.Delivery
-	(*Release)(nil),               // 11: peppasync.order.v1.Release
-	nil,                           // 12: peppasync.order.v1.Order.AttributesEntry
-	nil,                           // 13: peppasync.order.v1.Line.PropertiesEntry
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*Unsettled)(nil),             // 10: peppasync.order.v1.Unsettled
+	(*Delivery)(nil),              // 11: peppasync.order.v1.Delivery
+	(*Release)(nil),               // 12: peppasync.order.v1.Release
+	nil,                           // 13: peppasync.order.v1.Order.AttributesEntry
+	nil,                           // 14: peppasync.order.v1.Line.PropertiesEntry
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_peppasync_order_v1_order_proto_depIdxs = []int32{
-	14, // 0: peppasync.order.v1.Order.created_at:type_name -> google.protobuf.Timestamp
-	14, // 1: peppasync.order.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
-	14, // 2: peppasync.order.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
+	15, // 0: peppasync.order.v1.Order.created_at:type_name -> google.protobuf.Timestamp
+	15, // 1: peppasync.order.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
+	15, // 2: peppasync.order.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
 	2,  // 3: peppasync.order.v1.Order.customer:type_name -> peppasync.order.v1.Customer
 	3,  // 4: peppasync.order.v1.Order.shipping_address:type_name -> peppasync.order.v1.Address
 	3,  // 5: peppasync.order.v1.Order.billing_address:type_name -> peppasync.order.v1.Address
 	4,  // 6: peppasync.order.v1.Order.lines:type_name -> peppasync.order.v1.Line
-	12, // 7: peppasync.order.v1.Order.attributes:type_name -> peppasync.order.v1.Order.AttributesEntry
+	13, // 7: peppasync.order.v1.Order.attributes:type_name -> peppasync.order.v1.Order.AttributesEntry
 	5,  // 8: peppasync.order.v1.Order.shipping_lines:type_name -> peppasync.order.v1.ShippingLine
-	13, // 9: peppasync.order.v1.Line.properties:type_name -> peppasync.order.v1.Line.PropertiesEntry
+	14, // 9: peppasync.order.v1.Line.properties:type_name -> peppasync.order.v1.Line.PropertiesEntry
 	1,  // 10: peppasync.order.v1.State.order:type_name -> peppasync.order.v1.Order
-	10, // 11: peppasync.order.v1.State.deliveries:type_name -> peppasync.order.v1.Delivery
-	14, // 12: peppasync.order.v1.State.captured_at:type_name -> google.protobuf.Timestamp
-	14, // 13: peppasync.order.v1.State.read_at:type_name -> google.protobuf.Timestamp
+	11, // 11: peppasync.order.v1.State.deliveries:type_name -> peppasync.order.v1.Delivery
+	15, // 12: peppasync.order.v1.State.captured_at:type_name -> google.protobuf.Timestamp
+	15, // 13: peppasync.order.v1.State.read_at:type_name -> google.protobuf.Timestamp
 	9,  // 14: peppasync.order.v1.State.reading:type_name -> peppasync.order.v1.Reading
 	7,  // 15: peppasync.order.v1.State.fetches:type_name -> peppasync.order.v1.Fetch
-	14, // 16: peppasync.order.v1.Fetch.opened_at:type_name -> google.protobuf.Timestamp
+	15, // 16: peppasync.order.v1.Fetch.opened_at:type_name -> google.protobuf.Timestamp
 	8,  // 17: peppasync.order.v1.Fetch.asked:type_name -> peppasync.order.v1.Naming
 	8,  // 18: peppasync.order.v1.Fetch.joined:type_name -> peppasync.order.v1.Naming
-	14, // 19: peppasync.order.v1.Naming.received_at:type_name -> google.protobuf.Timestamp
-	14, // 20: peppasync.order.v1.Reading.newest_event_at:type_name -> google.protobuf.Timestamp
-	0,  // 21: peppasync.order.v1.Delivery.status:type_name -> peppasync.order.v1.DeliveryStatus
-	14, // 22: peppasync.order.v1.Delivery.settled_at:type_name -> google.protobuf.Timestamp
-	11, // 23: peppasync.order.v1.Delivery.releases:type_name -> peppasync.order.v1.Release
-	14, // 24: peppasync.order.v1.Release.at:type_name -> google.protobuf.Timestamp
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	15, // 19: peppasync.order.v1.Naming.received_at:type_name -> google.protobuf.Timestamp
+	15, // 20: peppasync.order.v1.Reading.newest_event_at:type_name -> google.protobuf.Timestamp
+	10, // 21: peppasync.order.v1.Reading.unsettled:type_name -> peppasync.order.v1.Unsettled
+	1,  // 22: peppasync.order.v1.Unsettled.order:type_name -> peppasync.order.v1.Order
+	15, // 23: peppasync.order.v1.Unsettled.received_at:type_name -> google.protobuf.Timestamp
+	0,  // 24: peppasync.order.v1.Delivery.status:type_name -> peppasync.order.v1.DeliveryStatus
+	15, // 25: peppasync.order.v1.Delivery.settled_at:type_name -> google.protobuf.Timestamp
+	12, // 26: peppasync.order.v1.Delivery.releases:type_name -> peppasync.order.v1.Release
+	15, // 27: peppasync.order.v1.Release.at:type_name -> google.protobuf.Timestamp
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_order_v1_order_proto_init() }
@@ -1619,7 +1702,7 @@ func file_peppasync_order_v1_order_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_order_v1_order_proto_rawDesc), len(file_peppasync_order_v1_order_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
