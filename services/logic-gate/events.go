@@ -62,6 +62,8 @@ type arrival struct {
 	connector *v1alpha1.Connector
 	// readAt is when the source was asked, where the order is what it answered.
 	readAt time.Time
+	// again: that answer was taken in when it came.
+	again bool
 	// releases is how often it was let out of the Error Hold.
 	releases int32
 }
@@ -328,7 +330,7 @@ func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key st
 
 // eventOf is what the fold needs of an arrival beside its order.
 func (s *settler) eventOf(ctx context.Context, before *orderv1.State, a *arrival) order.Event {
-	event := order.Event{ID: a.dedupeID(), Topic: a.event.GetTopic(), ReadAt: a.readAt, Now: time.Now()}
+	event := order.Event{ID: a.dedupeID(), Topic: a.event.GetTopic(), ReadAt: a.readAt, Again: a.again, Now: time.Now()}
 	if order.SameVersion(before.GetOrder(), a.order) {
 		event.Ask = s.asking(ctx, a.connector, a.order.GetId())
 	}

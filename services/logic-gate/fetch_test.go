@@ -252,7 +252,7 @@ func TestFetchesThatFailAlikeAreOneLine(t *testing.T) {
 		gone := proto.CloneOf(refused)
 		gone.Cause.Code = connectors.CodeNoSuchOrder
 		for _, result := range []*dispatchv1.Result{refused, gone} {
-			if err := s.settleFetched(t.Context(), bus.Record{}, result); err != nil {
+			if err := s.settleFetched(t.Context(), bus.Record{}, result, false); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -36,7 +36,7 @@ func (s *settler) revive(ctx context.Context, key string, f *orderv1.Fetch) erro
 	case err != nil:
 		return err
 	case result != nil:
-		return s.takeFetched(ctx, answer, result)
+		return s.takeFetched(ctx, answer, result, false)
 	}
 	return s.publishFetch(ctx, key, f)
 }
@@ -74,7 +74,7 @@ func (s *settler) fetchedBefore(ctx context.Context, a *arrival, key, id string)
 	case a.event.GetReplayedAt() != nil && result.GetOutcome() != dispatchv1.Outcome_OUTCOME_DELIVERED:
 		return true, nil
 	}
-	return true, s.takeFetched(ctx, answer, result)
+	return true, s.takeFetched(ctx, answer, result, true)
 }
 
 // fetched takes in what came of a fetch. The order is an event of the topic that named
@@ -86,7 +86,7 @@ func (s *settler) fetched(ctx context.Context, m *bus.Incoming, result *dispatch
 		attribute.String("peppasync.outcome", result.GetOutcome().String()),
 	))
 	defer span.End()
-	err := s.takeFetched(ctx, m.Record, result)
+	err := s.takeFetched(ctx, m.Record, result, false)
 	if err == nil {
 		s.counters.results.Add(1)
 	}
@@ -95,8 +95,8 @@ func (s *settler) fetched(ctx context.Context, m *bus.Incoming, result *dispatch
 
 // takeFetched takes in an answer for each event that it is newer than, and then closes the
 // fetch, or asks once more for the others. Who dies in between does the first part again,
-// which changes nothing.
-func (s *settler) takeFetched(ctx context.Context, answer bus.Record, result *dispatchv1.Result) error {
+// which changes nothing. again: it is looked up, and was or will be read from RESULT too.
+func (s *settler) takeFetched(ctx context.Context, answer bus.Record, result *dispatchv1.Result, again bool) error {
 	state, _, err := s.load(ctx, result.GetKey())
 	if err != nil && !errors.Is(err, errUnreadable) {
 		return err
@@ -104,7 +104,7 @@ func (s *settler) takeFetched(ctx context.Context, answer bus.Record, result *di
 	f := order.FetchOf(state, result.GetDeliveryId())
 	if f == nil {
 		// Closed before, or by an event that no state knows of.
-		if err := s.settleFetched(ctx, answer, result); err != nil {
+		if err := s.settleFetched(ctx, answer, result, again); err != nil {
 			return err
 		}
 		return s.publishFetches(ctx, state)
@@ -124,7 +124,7 @@ func (s *settler) takeFetched(ctx context.Context, answer bus.Record, result *di
 		if i > 0 {
 			own.DeliveryId = fetchID(a, result.GetKey())
 		}
-		if err := s.settleFetched(ctx, answer, own); err != nil {
+		if err := s.settleFetched(ctx, answer, own, false); err != nil {
 			return err
 		}
 	}
@@ -171,11 +171,11 @@ func (s *settler) publishFetches(ctx context.Context, state *orderv1.State) erro
 }
 
 // settleFetched takes in an answer for one event.
-func (s *settler) settleFetched(ctx context.Context, answer bus.Record, result *dispatchv1.Result) error {
+func (s *settler) settleFetched(ctx context.Context, answer bus.Record, result *dispatchv1.Result, again bool) error {
 	code := result.GetCause().GetCode()
 	switch result.GetOutcome() {
 	case dispatchv1.Outcome_OUTCOME_DELIVERED:
-		return s.applyFetched(ctx, answer, result)
+		return s.applyFetched(ctx, answer, result, again)
 	case dispatchv1.Outcome_OUTCOME_CONFLICT:
 		if code != connectors.CodeNoSuchOrder {
 			break
@@ -200,7 +200,7 @@ func (s *settler) settleFetched(ctx context.Context, answer bus.Record, result *
 	return s.holdFetch(ctx, result, fault.Cause{Code: code, Detail: result.GetOutcome().String() + " " + result.GetCause().GetDetail()})
 }
 
-func (s *settler) applyFetched(ctx context.Context, answer bus.Record, result *dispatchv1.Result) error {
+func (s *settler) applyFetched(ctx context.Context, answer bus.Record, result *dispatchv1.Result, again bool) error {
 	o, err := listing.ParseOrder(result.GetValue())
 	if err == nil && order.Key(result.GetConnector(), o.GetId()) != result.GetKey() {
 		err = fmt.Errorf("another order was answered, of the id %q", o.GetId())
@@ -210,7 +210,7 @@ func (s *settler) applyFetched(ctx context.Context, answer bus.Record, result *d
 	}
 	event := proto.CloneOf(result.GetEvent())
 	event.Body, event.Order = nil, o
-	a := &arrival{event: event, stream: answer.Stream, sequence: answer.Sequence}
+	a := &arrival{event: event, stream: answer.Stream, sequence: answer.Sequence, again: again}
 	if at := result.GetIssuedAt(); at != nil {
 		a.readAt = at.AsTime()
 	}

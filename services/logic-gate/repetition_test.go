@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
 )
@@ -122,6 +123,53 @@ func TestAReplayedEventThatOnlyNamesItsOrderIsAnsweredAsBefore(t *testing.T) {
 	third := w.thin()
 	w.capture(0, again(third))
 	w.eventually("a third fetch", func() bool { return gate.Stats().Fetches == 3 })
+}
+
+// A state of an older build does not say when its source was asked. An answer of before
+// that a replay repeats was taken in then, and must not undo what came after it.
+func TestAReplayedAnswerUndoesNoStateOfAnOlderBuild(t *testing.T) {
+	w := thinWorld(t)
+	gate, stop := w.start(nil)
+	read := func(note string, seconds int) func(*dispatchv1.Result) {
+		return func(r *dispatchv1.Result) {
+			fetchedOrder(note, noon)(r) // of the same second
+			r.IssuedAt = timestamppb.New(noon.Add(time.Duration(seconds) * time.Second))
+		}
+	}
+	first, second := w.thin(), w.thin()
+	w.capture(0, first)
+	w.comesBack(w.asked(1, ""), read("old", 2))
+	w.becomes("woo_5", "orders.erp.1 OPEN")
+	w.capture(0, second)
+	w.eventually("the second call", func() bool { return len(w.dispatched()) == 3 })
+	for _, d := range w.dispatched() {
+		if proto.Equal(d.GetEvent(), second) {
+			w.comesBack(d, read("new", 3))
+		}
+	}
+	w.eventually("the second answer", func() bool {
+		state := w.state("woo_5")
+		return state.GetOrder().GetNote() == "new" && len(state.GetFetches()) == 0 && gate.Stats().Results == 2
+	})
+	shards := gate.settler.shards
+	stop()
+	before := w.state("woo_5")
+	before.ReadAt, before.EventIds = nil, nil
+	data, err := proto.Marshal(before)
+	if err == nil {
+		_, err = w.bus.Publish(t.Context(), bus.Message{
+			Subject: bus.OrderStateSubject("woo_5"), Data: data, ExpectStream: bus.OrderStream(bus.OrderShard("woo_5", shards)),
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate, _ = w.start(nil)
+	w.capture(1, again(first))
+	w.eventually("the replay", func() bool { return gate.Stats().Events == 1 })
+	if state := w.state("woo_5"); state.GetOrder().GetNote() != "new" || state.GetRevision() != before.GetRevision() || gate.Stats().Stale != 1 {
+		t.Errorf("note %q, revision %d, counted %+v; want what was there", state.GetOrder().GetNote(), state.GetRevision(), gate.Stats())
+	}
 }
 
 // emptied takes what is in DISPATCH out, as when it was carried out.

@@ -53,6 +53,8 @@ type Event struct {
 	// ReadAt is when the source itself was asked for the order that it brings; zero where a
 	// sender told of it.
 	ReadAt time.Time
+	// Again: what was read was taken in when it came, and is only repeated.
+	Again bool
 	// Ask is how the source is asked where events disagree: lane and trace. Nil where it
 	// cannot be.
 	Ask *orderv1.Reading
@@ -163,6 +165,10 @@ func compare(state *orderv1.State, arrived *orderv1.Order, event Event) Change {
 		return ChangeSame
 	case version < 0:
 		return ChangeApplied
+	case SameVersion(known, arrived) && event.Again && state.GetReadAt() == nil:
+		// Older builds did not write when the source was asked. What such a state has came
+		// after an answer that is only repeated.
+		return ChangeStale
 	case SameVersion(known, arrived) && !event.ReadAt.IsZero():
 		// The source's own word needs no guess. It is asked for one order at a time, but
 		// answers of different lanes may cross.
