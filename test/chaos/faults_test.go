@@ -208,6 +208,7 @@ func TestAwayAndAsking(t *testing.T) {
 
 // TestHeavyTail answers most calls at once and some after up to 20 s.
 func TestHeavyTail(t *testing.T) {
+	besideOthers(t)
 	what := fifty()
 	what.replicas, what.spec = 1, nil
 	what.latency = faults.Latency{

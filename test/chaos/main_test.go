@@ -66,3 +66,12 @@ func lasting(short, inLong time.Duration) time.Duration {
 	}
 	return short
 }
+
+// besideOthers lets a test run beside others of its kind, which judge nothing by the clock
+// and mostly wait. In the long form everything has the machine to itself.
+func besideOthers(t *testing.T) {
+	t.Helper()
+	if !*long {
+		t.Parallel()
+	}
+}

@@ -26,6 +26,7 @@ const soon = 20 * time.Second
 // TestBadInput sends what must be refused: each is refused by the status that is
 // promised, and nothing of it is stored.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, true)})
 	template := sell(t, stage)
 	fed(t, stage, 1)
@@ -68,6 +69,7 @@ func TestBadInput(t *testing.T) {
 
 // TestEdits changes the configuration under a running product.
 func TestEdits(t *testing.T) {
+	t.Parallel()
 	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, true)})
 	flow := filepath.Join(stage.Files(), "flow.yaml")
 	good := read(t, flow)
@@ -109,6 +111,7 @@ func TestEdits(t *testing.T) {
 
 // TestBrokenStart starts the product on broken files.
 func TestBrokenStart(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	files := filepath.Join(folder, "config")
 	if err := os.CopyFS(files, os.DirFS(filepath.Join(root(t), "deploy", "demo"))); err != nil {

@@ -48,6 +48,7 @@ func seconds(n float64) jsontime.Duration { return jsontime.Duration(n * float64
 // it, and seconds before it. Each order and each text has one effect, and nobody
 // is asked.
 func TestUnknownOutcomes(t *testing.T) {
+	t.Parallel()
 	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, true), Overrides: inDoubt()})
 	for _, f := range []struct {
 		set   func([]faults.Rule) error
@@ -94,6 +95,7 @@ func TestUnknownOutcomes(t *testing.T) {
 // TestKilledInDoubt kills the product while calls are under way at systems that
 // double what they are sent twice.
 func TestKilledInDoubt(t *testing.T) {
+	t.Parallel()
 	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, true), Overrides: inDoubt()})
 	world := stage.World
 	slow := []faults.Rule{{Kind: faults.SlowReply, Operations: []string{wms.OpCreate, twilio.OpSend}, Delay: seconds(0.7)}}
@@ -138,6 +140,7 @@ func TestKilledInDoubt(t *testing.T) {
 // TestEditWhileInDoubt edits an order while its creation at the ERP is in doubt,
 // which the ERP commits after all: the edit comes after it.
 func TestEditWhileInDoubt(t *testing.T) {
+	t.Parallel()
 	overrides := inDoubt()
 	delete(overrides, "wms") // upserts, which an edit repeats
 	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, true), Overrides: overrides})

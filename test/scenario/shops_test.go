@@ -194,6 +194,7 @@ func at(world *sim.World, shop string, id int64) (wms.Order, bool) {
 // through an outage of its API and a kill of the product. Every order arrives once, as
 // it is in the end, and the store's quota holds.
 func TestAStoreThatOnlyNamesItsOrders(t *testing.T) {
+	t.Parallel()
 	world, product := openShops(t)
 	store := world.BigCommerce
 	if err := store.SetFaults([]faults.Rule{{Kind: faults.Unavailable, Operations: []string{bigcommerce.OpReadOrder}}}); err != nil {
@@ -260,6 +261,7 @@ func TestAStoreThatOnlyNamesItsOrders(t *testing.T) {
 // TestAWooCommerceShop sells, edits and trashes orders. What is in the trash is only
 // named, and read.
 func TestAWooCommerceShop(t *testing.T) {
+	t.Parallel()
 	world, product := openShops(t)
 	woo := world.WooCommerce
 	hook := fmt.Appendf(nil, `{"topic":"order.deleted","delivery_url":%q,"secret":%q}`, product.WebhookURL("woo"), woocommerce.DefaultWebhookSecret)
@@ -309,6 +311,7 @@ func TestAWooCommerceShop(t *testing.T) {
 // product away until a shop gives up on it. Orders that were missed are asked for, and the
 // webhooks are made, and turned on again, by the product.
 func TestWhatTwoShopsDoNotTell(t *testing.T) {
+	t.Parallel()
 	world, product := startShops(t, map[string]string{"secret": storeToken})
 	woo, store := world.WooCommerce, world.BigCommerce
 	// One that is stopped while it asks leaves a shop to the next for a minute.
@@ -436,6 +439,7 @@ func TestWhatTwoShopsDoNotTell(t *testing.T) {
 // show. They are made anew with the new one, and no event is refused on the way, nor once
 // the old one is gone.
 func TestTheSecretOfAStoreChanges(t *testing.T) {
+	t.Parallel()
 	world, product := startShops(t, map[string]string{"secret": storeToken})
 	store := world.BigCommerce
 	lookAfterWebhooks(t, product)

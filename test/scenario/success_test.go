@@ -19,12 +19,15 @@ import (
 // each order and each text is sent again, whether or not the Connector says what
 // such bodies mean.
 func TestSuccessThatIsNone(t *testing.T) {
+	t.Parallel()
 	t.Run("by an upsert, of which the Connector says nothing", func(t *testing.T) {
+		t.Parallel()
 		overrides := inDoubt()
 		delete(overrides["wms"], "http")
 		successThatIsNone(t, overrides, wms.OpUpsert)
 	})
 	t.Run("by what may go once, of which the Connector says what it means", func(t *testing.T) {
+		t.Parallel()
 		overrides := inDoubt()
 		overrides["wms"]["http"] = map[string]any{"probePath": "/health", "operations": []any{map[string]any{
 			"name": "putOrder", "method": http.MethodPost, "path": "/orders", "effect": "Once",

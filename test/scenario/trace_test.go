@@ -13,6 +13,7 @@ import (
 // TestTrace follows one order from the webhook to the ERP's reply in one trace,
 // as a collector receives it.
 func TestTrace(t *testing.T) {
+	t.Parallel()
 	collector := runner.NewCollector(t.Errorf)
 	t.Cleanup(collector.Close)
 	stage := open(t, scene.Options{
