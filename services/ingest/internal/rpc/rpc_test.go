@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	ingestv1 "github.com/peppasync/peppasync/proto/peppasync/ingest/v1"
@@ -376,6 +377,41 @@ func TestATopicThatTellsOfNoOrderIsRefused(t *testing.T) {
 				t.Errorf("%v, stored %v", err, d.stored(t))
 			case c.want != "" && (status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), c.want) || len(d.stored(t)) != 0):
 				t.Errorf("%v, stored %v, want %q", err, d.stored(t), c.want)
+			}
+		})
+	}
+}
+
+// Without an id an event is named by what it says, and an order that becomes again what it
+// was says the same as a retry that comes late. It takes an id, or a time of change, to tell
+// them apart (ADR 0014).
+func TestAnOrderThatBecomesAgainWhatItWas(t *testing.T) {
+	at := func(second int64) *timestamppb.Timestamp { return &timestamppb.Timestamp{Seconds: second} }
+	for name, c := range map[string]struct {
+		third func(*ingestv1.Submission)
+		want  bool
+	}{
+		"without an id it is a repetition": {func(*ingestv1.Submission) {}, true},
+		"with one it is none":              {func(s *ingestv1.Submission) { s.EventId = "third" }, false},
+		"with a time of change it is none": {func(s *ingestv1.Submission) { s.GetOrder().UpdatedAt = at(3) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &disk{}
+			s := server(d)
+			third := whole("1", "A")
+			c.third(third)
+			for i, submission := range []*ingestv1.Submission{whole("1", "A"), whole("1", "B"), third} {
+				answer, err := s.Submit(caller(t.Context(), "Bearer secret"), &ingestv1.SubmitRequest{Submission: submission})
+				if err != nil || answer.GetRepetition() != (c.want && i == 2) {
+					t.Errorf("number %d: %v, %v", i+1, answer, err)
+				}
+			}
+			want := 3
+			if c.want {
+				want = 2
+			}
+			if n := len(d.stored(t)); n != want {
+				t.Errorf("%d are stored, want %d", n, want)
 			}
 		})
 	}
