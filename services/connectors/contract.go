@@ -170,7 +170,8 @@ const (
 	OperationSetStock = "setStock"
 	// OperationSendMessage sends a text. Arguments: {to, body}.
 	OperationSendMessage = "sendMessage"
-	// OperationReadOrder reads one order. Arguments: {id}. Value: {order}, which is the
+	// OperationReadOrder reads one order. Arguments: {id}, or {id, page} of who takes it in
+	// parts: page is "" or the next of the part before. Value: {order}, which is the
 	// canonical order in the JSON form of its proto. An order that is not there is
 	// fault.Conflict with the code CodeNoSuchOrder: it is for whoever asked, not a person.
 	OperationReadOrder = "readOrder"

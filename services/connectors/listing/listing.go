@@ -84,6 +84,30 @@ func OrderArguments(id string) *structpb.Struct {
 // ParseOrderID reads the arguments of readOrder.
 func ParseOrderID(arguments *structpb.Struct) (string, error) { return needed(arguments, "id") }
 
+// OrderPart is what readOrder is asked by who takes an order in parts.
+type OrderPart struct {
+	ID string
+	// Page is empty for the first part, else the next of the part before.
+	Page string
+}
+
+// Arguments returns p as the arguments of readOrder. A system that has every order in one
+// answer heeds the id alone.
+func (p OrderPart) Arguments() *structpb.Struct {
+	return object(map[string]*structpb.Value{"id": structpb.NewStringValue(p.ID), "page": structpb.NewStringValue(p.Page)})
+}
+
+// ParseOrderPart reads the arguments of readOrder. parts: the answer may be a part; else it
+// has to be whole.
+func ParseOrderPart(arguments *structpb.Struct) (asked OrderPart, parts bool, err error) {
+	asked.ID, err = needed(arguments, "id")
+	if arguments.GetFields()["page"] == nil || err != nil {
+		return asked, false, err
+	}
+	asked.Page, err = ParsePage(arguments)
+	return asked, true, err
+}
+
 // WebhooksArguments returns the arguments of listWebhooks.
 func WebhooksArguments(page string) *structpb.Struct {
 	return object(map[string]*structpb.Value{"page": structpb.NewStringValue(page)})
@@ -197,13 +221,32 @@ func OrderValue(o *orderv1.Order) (*structpb.Struct, error) {
 	return object(map[string]*structpb.Value{"order": value}), nil
 }
 
-// ParseOrder reads the value of readOrder.
-func ParseOrder(value *structpb.Struct) (*orderv1.Order, error) {
-	o, err := decode(value.GetFields()["order"])
-	if err != nil {
-		return nil, fmt.Errorf("order: %w", err)
+// OrderPartValue is OrderValue of an order with some of its lines, and where the next part
+// is; empty for the last one.
+func OrderPartValue(o *orderv1.Order, next string) (*structpb.Struct, error) {
+	value, err := OrderValue(o)
+	if err == nil && next != "" {
+		value.Fields["next"] = structpb.NewStringValue(next)
 	}
-	return o, nil
+	return value, err
+}
+
+// ParseOrder reads the value of readOrder. A part is none: it would be taken for an order
+// of fewer lines.
+func ParseOrder(value *structpb.Struct) (*orderv1.Order, error) {
+	o, next, err := ParsePart(value)
+	if err == nil && next != "" {
+		return nil, fmt.Errorf("order: %s has more lines than are in the answer", o.GetId())
+	}
+	return o, err
+}
+
+// ParsePart reads the value of readOrder where it may be a part.
+func ParsePart(value *structpb.Struct) (o *orderv1.Order, next string, err error) {
+	if o, err = decode(value.GetFields()["order"]); err != nil {
+		return nil, "", fmt.Errorf("order: %w", err)
+	}
+	return o, text(value, "next"), nil
 }
 
 // Value returns p as the value of listWebhooks.

@@ -21,7 +21,7 @@ import (
 // of its lines and 3 for each way of shipping that may be in it: 6 orders of 10 lines
 // and 2 ways, and their connection, are 452. A single query may be 1,000; but the bucket
 // of a small shop holds 2,000 for all, and what a query may cost has to be in it. One
-// order of 150 lines and 10 ways is 799.
+// order of 150 lines and 10 ways is 799; one that has more lines is read in parts.
 const (
 	listedOrders, listedLines, listedShipping = 6, 10, 2
 	readLines, readShipping                   = 150, 10
@@ -46,14 +46,14 @@ fragment OrderFields on Order {
   customer { legacyResourceId firstName lastName defaultEmailAddress { emailAddress } defaultPhoneNumber { phoneNumber } }
   shippingAddress { ...AddressFields }
   billingAddress { ...AddressFields }
-  lineItems(first: $lines) {
+  lineItems(first: $lines, after: $linesAfter) {
     nodes {
       id sku title quantity currentQuantity requiresShipping
       originalUnitPriceSet { shopMoney { amount } }
       variant { legacyResourceId }
       customAttributes { key value }
     }
-    pageInfo { hasNextPage }
+    pageInfo { hasNextPage endCursor }
   }
   shippingLines(first: $shipping) {
     nodes { code title originalPriceSet { shopMoney { amount } } }
@@ -66,14 +66,14 @@ fragment AddressFields on MailingAddress {
   name company address1 address2 city provinceCode zip countryCodeV2 phone
 }`
 
-const listOrdersQuery = `query ListOrders($query: String!, $after: String, $first: Int!, $lines: Int!, $shipping: Int!) {
+const listOrdersQuery = `query ListOrders($query: String!, $after: String, $first: Int!, $lines: Int!, $linesAfter: String, $shipping: Int!) {
   orders(first: $first, after: $after, query: $query, sortKey: UPDATED_AT) {
     nodes { ...OrderFields }
     pageInfo { hasNextPage endCursor }
   }
 }` + orderFields
 
-const readOrderQuery = `query ReadOrder($id: ID!, $lines: Int!, $shipping: Int!) {
+const readOrderQuery = `query ReadOrder($id: ID!, $lines: Int!, $linesAfter: String, $shipping: Int!) {
   order(id: $id) { ...OrderFields }
 }` + orderFields
 
@@ -86,9 +86,10 @@ type listVariables struct {
 }
 
 type orderVariables struct {
-	ID       string `json:"id"`
-	Lines    int    `json:"lines"`
-	Shipping int    `json:"shipping"`
+	ID         string  `json:"id"`
+	Lines      int     `json:"lines"`
+	LinesAfter *string `json:"linesAfter"`
+	Shipping   int     `json:"shipping"`
 }
 
 func listOrdersRequest(spec *v1alpha1.ConnectorSpec, call connectors.Call) (connectors.Request, error) {
@@ -129,15 +130,16 @@ func after(page string) *string {
 }
 
 func readOrderRequest(spec *v1alpha1.ConnectorSpec, call connectors.Call) (connectors.Request, error) {
-	id, err := listing.ParseOrderID(call.Arguments)
+	asked, _, err := listing.ParseOrderPart(call.Arguments)
 	if err != nil {
 		return connectors.Request{}, fmt.Errorf("readOrder: %w", err)
 	}
+	id := asked.ID
 	// A shop refuses other texts as it refuses a query that is wrong.
 	if strings.Trim(id, "0123456789") != "" {
 		return connectors.Request{}, fmt.Errorf("readOrder: id %q: want a whole number", id)
 	}
-	return post(spec, graphQL{readOrderQuery, orderVariables{globalID("Order", id), readLines, readShipping}}, readOrderCost)
+	return post(spec, graphQL{readOrderQuery, orderVariables{globalID("Order", id), readLines, after(asked.Page), readShipping}}, readOrderCost)
 }
 
 type pageInfo struct {
@@ -366,8 +368,9 @@ func listOrders(r connectors.Reply, found *orderNodes) connectors.Answer {
 	return answered(r, page.Value)
 }
 
-// readOrder reads one order; null is none.
-func readOrder(r connectors.Reply, data json.RawMessage) connectors.Answer {
+// readOrder reads one order, or a part of its lines where those are asked for; null is
+// none.
+func readOrder(r connectors.Reply, call connectors.Call, data json.RawMessage) connectors.Answer {
 	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
 		return refused(r, fault.Conflict, connectors.CodeNoSuchOrder, "the shop has no order of that id")
 	}
@@ -375,15 +378,23 @@ func readOrder(r connectors.Reply, data json.RawMessage) connectors.Answer {
 	if err := json.Unmarshal(data, &node); err != nil {
 		return unknown(r, "unreadable-reply", err.Error())
 	}
-	if !node.whole() {
+	_, parts, _ := listing.ParseOrderPart(call.Arguments)
+	lines := node.Lines.PageInfo
+	switch {
+	case node.ShippingLines.PageInfo.HasNextPage:
 		return refused(r, fault.Permanent, "order-too-large",
-			fmt.Sprintf("order %s has more than %d lines or %d ways of shipping, which is more than one query holds", node.ID, readLines, readShipping))
+			fmt.Sprintf("order %s has more than %d ways of shipping, which is more than is read", node.ID, readShipping))
+	case lines.HasNextPage && !parts:
+		return refused(r, fault.Permanent, "order-too-large",
+			fmt.Sprintf("order %s has more than %d lines, which is more than one query holds", node.ID, readLines))
+	case lines.HasNextPage && lines.next() == "":
+		return unknown(r, "unreadable-reply", "there is a next page of lines, and no endCursor to ask for it")
 	}
 	o, err := node.order()
 	if err != nil {
 		return unknown(r, "unreadable-reply", err.Error())
 	}
-	return answered(r, func() (*structpb.Struct, error) { return listing.OrderValue(o) })
+	return answered(r, func() (*structpb.Struct, error) { return listing.OrderPartValue(o, lines.next()) })
 }
 
 // answered is an OK with a value.

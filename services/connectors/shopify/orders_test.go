@@ -255,3 +255,38 @@ func TestTopicsOfWhatWasFound(t *testing.T) {
 		}
 	}
 }
+
+// TestAnOrderIsReadInParts asks for the lines behind those of the part before, where
+// whoever asks can put them together.
+func TestAnOrderIsReadInParts(t *testing.T) {
+	first := connectors.Call{Operation: connectors.OperationReadOrder, Arguments: listing.OrderPart{ID: "5001"}.Arguments()}
+	second := connectors.Call{Operation: connectors.OperationReadOrder, Arguments: listing.OrderPart{ID: "5001", Page: "line-150"}.Arguments()}
+	for call, want := range map[*connectors.Call]any{&first: nil, &second: "line-150", &readOrderCall: nil} {
+		request, err := shopify.Shopify{}.Request(spec(), *call)
+		var asked struct {
+			Query     string         `json:"query"`
+			Variables map[string]any `json:"variables"`
+		}
+		if err == nil {
+			err = json.Unmarshal(request.Body, &asked)
+		}
+		if err != nil || asked.Variables["linesAfter"] != want || request.Cost != 799 || !strings.Contains(asked.Query, "after: $linesAfter") {
+			t.Errorf("after %v, cost %d, error %v; want after %v", asked.Variables["linesAfter"], request.Cost, err, want)
+		}
+	}
+	more := []byte(strings.Replace(string(oneOrder()), `"hasNextPage":false,"endCursor":"x"`, `"hasNextPage":true,"endCursor":"line-150"`, 1))
+	o, next, err := listing.ParsePart(read(t, first, more).Value)
+	if err != nil || next != "line-150" || o.GetId() == "" || len(o.GetLines()) == 0 {
+		t.Errorf("next %q, order %v, error %v", next, o, err)
+	}
+	if _, err := listing.ParseOrder(read(t, first, more).Value); err == nil {
+		t.Error("a part is taken for a whole order")
+	}
+	if _, next, err := listing.ParsePart(read(t, second, oneOrder()).Value); err != nil || next != "" {
+		t.Errorf("the last part has next %q, error %v", next, err)
+	}
+	nowhere := []byte(strings.Replace(string(oneOrder()), `"hasNextPage":false,"endCursor":"x"`, `"hasNextPage":true`, 1))
+	if answer := read(t, first, nowhere); answer.Class != fault.Unknown || answer.Cause.Code != "unreadable-reply" {
+		t.Errorf("without a way to the next part: %+v", answer)
+	}
+}

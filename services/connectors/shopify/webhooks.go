@@ -137,7 +137,7 @@ func watched(call connectors.Call, r connectors.Reply, body *response) (connecto
 	case call.Operation == connectors.OperationListOrders && data.Orders != nil:
 		return listOrders(r, data.Orders), true
 	case call.Operation == connectors.OperationReadOrder && len(data.Order) > 0:
-		return readOrder(r, data.Order), true
+		return readOrder(r, call, data.Order), true
 	case call.Operation == connectors.OperationListWebhooks && data.Subscriptions != nil:
 		return listWebhooks(r, data.Subscriptions), true
 	case call.Operation == connectors.OperationPutWebhook && data.Created != nil:

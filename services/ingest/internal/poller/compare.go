@@ -37,6 +37,11 @@ const (
 	// them. More are the rest of an outage, or of a first look back, and waited for hours:
 	// live orders overtake those.
 	fewMissed = 20
+	// orderParts is far more than any shop's largest order has, of 150 lines each.
+	orderParts = 64
+	// changesWhileRead bounds the calls for an order that is never the same twice; it is
+	// listed again when it is.
+	changesWhileRead = 3
 )
 
 // listed is an order that the source has.
@@ -335,18 +340,46 @@ func (s *source) complete(ctx context.Context, suspects []*listed) (skipped stri
 	return skipped, nil
 }
 
-// readWhole reads an order that a page could not hold.
+// readWhole reads an order that a page could not hold, in parts where one answer cannot
+// either. All of them have to be of one version: an order that is changed meanwhile is read
+// from the start.
 func (s *source) readWhole(ctx context.Context, l *listed) error {
-	result, err := s.ask(ctx, connectors.OperationReadOrder, listing.OrderArguments(l.id))
-	if err != nil {
-		return err
+	for range changesWhileRead {
+		o, err := s.readParts(ctx, l.id)
+		if err != nil || o != nil {
+			l.order = o
+			return err
+		}
 	}
-	o, err := listing.ParseOrder(result.GetValue())
-	if err != nil {
-		return &refusal{connectors.OperationReadOrder, cause("unreadable-answer", err)}
+	return &refusal{connectors.OperationReadOrder, cause("order-changes", fmt.Errorf("it was changed %d times while it was read in parts", changesWhileRead))}
+}
+
+// readParts returns nil for an order that was changed between two parts.
+func (s *source) readParts(ctx context.Context, id string) (*orderv1.Order, error) {
+	var whole *orderv1.Order
+	asked := listing.OrderPart{ID: id}
+	for range orderParts {
+		result, err := s.ask(ctx, connectors.OperationReadOrder, asked.Arguments())
+		if err != nil {
+			return nil, err
+		}
+		part, next, err := listing.ParsePart(result.GetValue())
+		switch {
+		case err != nil:
+			return nil, &refusal{connectors.OperationReadOrder, cause("unreadable-answer", err)}
+		case whole == nil:
+			whole = part
+		case !part.GetUpdatedAt().AsTime().Equal(whole.GetUpdatedAt().AsTime()):
+			return nil, nil //nolint:nilnil // as documented
+		default:
+			whole.Lines = append(whole.Lines, part.GetLines()...)
+		}
+		if next == "" {
+			return whole, nil
+		}
+		asked.Page = next
 	}
-	l.order = o
-	return nil
+	return nil, &refusal{connectors.OperationReadOrder, cause("order-too-large", fmt.Errorf("it has more than %d parts", orderParts))}
 }
 
 // tell has the events of orders stored, and counts those that were not before.

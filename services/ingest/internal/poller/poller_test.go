@@ -12,6 +12,7 @@ import (
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	sourcev1 "github.com/peppasync/peppasync/proto/peppasync/source/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
@@ -403,6 +404,48 @@ func TestWhatCameInIsCounted(t *testing.T) {
 	}
 	if connectorOf([]byte("\xff")) != "" || connectorOf(nil) != "" {
 		t.Error("what is no event has a connector")
+	}
+}
+
+// An order of more lines than one answer holds comes in with all of them, of one version.
+func TestAnOrderOfManyLinesComesInWhole(t *testing.T) {
+	for name, test := range map[string]struct{ changes, calls, refused int }{
+		"three parts":                            {0, 3, 0},
+		"it is changed between two of them":      {1, 2 + 3, 0},
+		"it changes too often, and then no more": {5, 3*2 + 3, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			o := w.sell("1", time.Hour)
+			changes := test.changes
+			w.change(func() {
+				w.big["1"], o.Lines = true, nil
+				for i := range 2*linesPerPart + 1 {
+					o.Lines = append(o.Lines, &orderv1.Line{Id: fmt.Sprint(i), Quantity: 1})
+				}
+				w.between = func(o *orderv1.Order) {
+					if changes--; changes >= 0 {
+						o.UpdatedAt = timestamppb.New(o.GetUpdatedAt().AsTime().Add(time.Second))
+					}
+				}
+			})
+			w.start()
+			w.await("it is told", func() bool { return len(w.topics("1")) > 0 })
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			told := w.events[0].GetOrder()
+			if len(told.GetLines()) != len(o.GetLines()) || !proto.Equal(told.GetUpdatedAt(), o.GetUpdatedAt()) {
+				t.Errorf("told with %d lines of %s", len(told.GetLines()), told.GetUpdatedAt().AsTime())
+			}
+			for i, line := range told.GetLines() {
+				if line.GetId() != fmt.Sprint(i) {
+					t.Errorf("line %d is %v", i, line)
+				}
+			}
+			if n := w.asked[connectors.OperationReadOrder]; n != test.calls || w.logs.count("order-changes") != test.refused {
+				t.Errorf("%d calls, want %d; log %s", n, test.calls, w.logs)
+			}
+		})
 	}
 }
 

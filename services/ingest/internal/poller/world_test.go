@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -59,6 +60,8 @@ type world struct {
 	// open: the pages are, and complete through that time when all are read.
 	open    bool
 	through time.Time
+	// between changes an order of which another part is to be asked for.
+	between func(*orderv1.Order)
 	// refuse is why the shop refuses each operation.
 	refuse map[string]string
 	// asked counts calls by operation, events those that the gate has read.
@@ -357,12 +360,15 @@ func (w *world) answer(operation string, arguments *structpb.Struct) (*structpb.
 		value, err := w.list(asked).Value()
 		return value, "", err
 	case connectors.OperationReadOrder:
-		id, err := listing.ParseOrderID(arguments)
-		if err != nil || w.orders[id] == nil {
-			return nil, "", fmt.Errorf("no order %q (%w)", id, err)
+		asked, parts, err := listing.ParseOrderPart(arguments)
+		o := w.orders[asked.ID]
+		if err != nil || o == nil {
+			return nil, "", fmt.Errorf("no order %q (%w)", asked.ID, err)
 		}
-		value, err := listing.OrderValue(w.orders[id])
-		return value, "", err
+		if !parts {
+			return nil, "", fmt.Errorf("order %q is not asked for in parts", asked.ID)
+		}
+		return w.part(o, asked.Page)
 	case connectors.OperationListWebhooks:
 		return listing.WebhookPage{Webhooks: w.hooks}.Value(), "", nil
 	case connectors.OperationPutWebhook:
@@ -375,6 +381,25 @@ func (w *world) answer(operation string, arguments *structpb.Struct) (*structpb.
 		return nil, put.ID, err
 	}
 	return nil, "", fmt.Errorf("no operation %q", operation)
+}
+
+// linesPerPart is how many lines of an order one answer has.
+const linesPerPart = 2
+
+// part answers with some lines of an order, and lets it be changed meanwhile.
+func (w *world) part(o *orderv1.Order, page string) (*structpb.Struct, string, error) {
+	from, _ := strconv.Atoi(page)
+	part := proto.CloneOf(o)
+	part.Lines = part.GetLines()[from:]
+	next := ""
+	if len(part.GetLines()) > linesPerPart {
+		part.Lines, next = part.GetLines()[:linesPerPart], strconv.Itoa(from+linesPerPart)
+	}
+	value, err := listing.OrderPartValue(part, next)
+	if edit := w.between; edit != nil && next != "" {
+		edit(o)
+	}
+	return value, "", err
 }
 
 func (w *world) list(asked listing.Orders) listing.OrderPage {
