@@ -17,6 +17,7 @@ import (
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors/systems"
 	"github.com/peppasync/peppasync/services/internal/catalog"
+	"github.com/peppasync/peppasync/services/operator/internal/access"
 )
 
 // sentences is how many problems an answer lists: a person mends a few and applies again.
@@ -42,10 +43,32 @@ func (o *operator) admit(ctx context.Context, r admission.Request) admission.Res
 		return admission.Errored(http.StatusServiceUnavailable, err)
 	}
 	refused, missing := judge(all.catalog(), resource(r.Kind.Kind, written))
+	refused = append(ownSecrets(written, o.config.reserved()), refused...)
 	if len(refused) > 0 {
 		return admission.Denied(strings.Join(refused, "; "))
 	}
 	return admission.Allowed("").WithWarnings(missing...)
+}
+
+// ownSecrets returns what is wrong with a Connector that names Secrets of the installation:
+// its throttle-dispatcher would send them to the Connector's endpoint.
+func ownSecrets(written object, reserved access.Reserved) (refused []string) {
+	c, ok := written.(*v1alpha1.Connector)
+	if !ok {
+		return nil
+	}
+	say := func(field, name string) {
+		if reserved.Has(name) {
+			refused = append(refused, fmt.Sprintf("%s: Secret %q belongs to the installation, and no Connector may have it: put what the system gave you into a Secret of another name", field, name))
+		}
+	}
+	if c.Spec.Auth != nil {
+		say("spec.auth.secretRef.name", c.Spec.Auth.SecretRef.Name)
+	}
+	if c.Spec.Webhook != nil {
+		say("spec.webhook.secretRef.name", c.Spec.Webhook.SecretRef.Name)
+	}
+	return refused
 }
 
 // changes reports whether an update changes what the roles would work by. What does not is

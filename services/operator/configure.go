@@ -229,7 +229,7 @@ func (o *operator) rights(ctx context.Context, chosen []catalog.Resource) error 
 			specs = append(specs, &c.Spec)
 		}
 	}
-	secrets := access.Of(specs)
+	secrets := access.Of(specs, o.config.reserved())
 	return errors.Join(o.role(ctx, o.config.IngestRole, secrets.Ingest), o.role(ctx, o.config.DispatcherRole, secrets.Dispatcher))
 }
 

@@ -173,7 +173,7 @@ func (w *world) start() *replica {
 			Namespace: w.namespace, REST: config, Bus: connection, Topology: w.topology, Dispatchers: w.dispatchers,
 			IngestRole: ingestRole, DispatcherRole: dispatcherRole,
 			Admission: listener, AdmissionHosts: []string{"127.0.0.1"}, AdmissionSecret: webhookSecret,
-			AdmissionConfiguration: "peppasync-" + w.namespace,
+			AdmissionConfiguration: "peppasync-" + w.namespace, ReservedSecrets: []string{"peppasync-nats-*"},
 			StatusEvery:            100 * time.Millisecond, Logger: log,
 		})
 	}()

@@ -20,6 +20,7 @@ import (
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/run"
+	"github.com/peppasync/peppasync/services/operator/internal/access"
 )
 
 // Name is that of the program: its lease, its client on the bus and its events have it.
@@ -54,6 +55,9 @@ type Config struct {
 	AdmissionHosts         []string
 	AdmissionSecret        string
 	AdmissionConfiguration string
+	// ReservedSecrets are Secrets of the installation beside AdmissionSecret, which no
+	// Connector may name: names, or beginnings of names that an asterisk ends.
+	ReservedSecrets []string
 	// Health is where probes are answered; nil for nowhere.
 	Health net.Listener
 	// StatusEvery is how often status is looked at; 1s where it is 0.
@@ -61,6 +65,11 @@ type Config struct {
 	// Lease is how long a silent leader is waited for; 15s where it is 0.
 	Lease  time.Duration
 	Logger *slog.Logger
+}
+
+// reserved are all Secrets of the installation.
+func (c *Config) reserved() access.Reserved {
+	return append(access.Reserved{c.AdmissionSecret}, c.ReservedSecrets...)
 }
 
 // operator is one process of possibly several. What the leader alone does is in

@@ -125,7 +125,7 @@ func TestAdmission(t *testing.T) { //nolint:tparallel // the cases share one wor
 		t.Helper()
 		w.must(api.client.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, object))
 	}
-	flow, erp := &v1alpha1.Flow{}, &v1alpha1.Connector{}
+	flow, erp, shop := &v1alpha1.Flow{}, &v1alpha1.Connector{}, &v1alpha1.Connector{}
 	for name, test := range map[string]struct {
 		write func() client.Object
 		want  string
@@ -160,6 +160,16 @@ func TestAdmission(t *testing.T) { //nolint:tparallel // the cases share one wor
 			erp.Spec.Endpoint = "http://erp.example.com"
 			return erp
 		}, "expected https"},
+		"the key of a role as what a system is signed in to with": {func() client.Object {
+			get("netsuite", erp)
+			erp.Spec.Auth.SecretRef.Name = "peppasync-nats-throttle-dispatcher"
+			return erp
+		}, `spec.auth.secretRef.name: Secret "peppasync-nats-throttle-dispatcher" belongs to the installation`},
+		"the key of admission as that of a webhook": {func() client.Object {
+			get("shopify", shop)
+			shop.Spec.Webhook.SecretRef.Name = webhookSecret
+			return shop
+		}, `spec.webhook.secretRef.name: Secret "` + webhookSecret + `" belongs to the installation`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error

@@ -68,6 +68,8 @@ func (f *flags) register(c *cobra.Command) {
 	s.DurationVar(&f.config.StatusEvery, "status-every", time.Second, "how often status is looked at; it is written where it changed")
 	s.StringVar(&f.config.IngestRole, "ingest-role", "peppasync-ingest-secrets", "the Role by which ingest reads the Secrets that Connectors name for it")
 	s.StringVar(&f.config.DispatcherRole, "dispatcher-role", "peppasync-throttle-dispatcher-secrets", "the same of the throttle-dispatcher")
+	s.StringSliceVar(&f.config.ReservedSecrets, "reserved-secrets", []string{"peppasync-nats-*"},
+		"Secrets of the installation, which no Connector may name; an asterisk ends the beginning of a name")
 	s.StringVar(&f.admission, "webhook-listen", ":9443", "where admission is served, over TLS")
 	s.StringVar(&f.service, "webhook-service", "peppasync-operator", "the Service in front of it")
 	s.StringVar(&f.config.AdmissionSecret, "webhook-secret", "peppasync-operator-webhook", "the Secret that its certificate is kept in")

@@ -4,6 +4,7 @@ package access
 
 import (
 	"slices"
+	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
@@ -15,10 +16,23 @@ type Secrets struct {
 	Ingest, Dispatcher []string
 }
 
-// Of returns what the Connectors name. Ingest checks what comes in. The
+// Reserved are the Secrets of the installation itself, such as the keys of the roles: by
+// name, or by its beginning where an asterisk ends it. No Connector gets them: a role
+// would send them to whatever endpoint the Connector names.
+type Reserved []string
+
+// Has reports whether a Secret is the installation's.
+func (r Reserved) Has(name string) bool {
+	return slices.ContainsFunc(r, func(pattern string) bool {
+		beginning, any := strings.CutSuffix(pattern, "*")
+		return name == pattern || any && strings.HasPrefix(name, beginning)
+	})
+}
+
+// Of returns what the Connectors name and is not reserved. Ingest checks what comes in. The
 // throttle-dispatcher signs calls in, and seals the webhooks that it makes anew, which it
 // does only where it is written at which address they arrive.
-func Of(connectors []*v1alpha1.ConnectorSpec) Secrets {
+func Of(connectors []*v1alpha1.ConnectorSpec, reserved Reserved) Secrets {
 	var s Secrets
 	for _, spec := range connectors {
 		if spec.Webhook != nil {
@@ -31,7 +45,10 @@ func Of(connectors []*v1alpha1.ConnectorSpec) Secrets {
 			s.Dispatcher = append(s.Dispatcher, spec.Auth.SecretRef.Name)
 		}
 	}
-	return Secrets{Ingest: unique(s.Ingest), Dispatcher: unique(s.Dispatcher)}
+	return Secrets{
+		Ingest:     slices.DeleteFunc(unique(s.Ingest), reserved.Has),
+		Dispatcher: slices.DeleteFunc(unique(s.Dispatcher), reserved.Has),
+	}
 }
 
 // Rules grant to get these Secrets. Without a name there is no rule: an empty list of

@@ -11,11 +11,11 @@ import (
 )
 
 // Whatever Connectors there are, a role may read what they name for it, and nothing that
-// no Connector names for it; and never all of them.
+// no Connector names for it; never all of them, and never what is the installation's.
 func TestRulesNameWhatConnectorsName(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		names := rapid.SampledFrom([]string{"", "a", "b", "c", "erp", "shop"})
+		names := rapid.SampledFrom([]string{"", "a", "b", "c", "erp", "shop", "own", "own-key", "reserved", "reserved-not"})
 		var specs []*v1alpha1.ConnectorSpec
 		ingest, dispatcher := map[string]bool{}, map[string]bool{}
 		for range rapid.IntRange(0, 6).Draw(t, "connectors") {
@@ -36,7 +36,11 @@ func TestRulesNameWhatConnectorsName(t *testing.T) {
 			}
 			specs = append(specs, spec)
 		}
-		got := Of(specs)
+		got := Of(specs, Reserved{"reserved", "own-*"})
+		for _, named := range []map[string]bool{ingest, dispatcher} {
+			delete(named, "reserved")
+			delete(named, "own-key")
+		}
 		for role, pair := range map[string]struct {
 			got  []string
 			want map[string]bool
