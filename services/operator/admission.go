@@ -59,7 +59,8 @@ func ownSecrets(written object, reserved access.Reserved) (refused []string) {
 	}
 	say := func(field, name string) {
 		if reserved.Has(name) {
-			refused = append(refused, fmt.Sprintf("%s: Secret %q belongs to the installation, and no Connector may have it: put what the system gave you into a Secret of another name", field, name))
+			refused = append(refused, fmt.Sprintf("%s: Secret %q belongs to the installation, and no Connector may have it: "+
+				"put what the system gave you into a Secret of another name", field, name))
 		}
 	}
 	if c.Spec.Auth != nil {

@@ -174,7 +174,7 @@ func (w *world) start() *replica {
 			IngestRole: ingestRole, DispatcherRole: dispatcherRole,
 			Admission: listener, AdmissionHosts: []string{"127.0.0.1"}, AdmissionSecret: webhookSecret,
 			AdmissionConfiguration: "peppasync-" + w.namespace, ReservedSecrets: []string{"peppasync-nats-*"},
-			StatusEvery:            100 * time.Millisecond, Logger: log,
+			StatusEvery: 100 * time.Millisecond, Logger: log,
 		})
 	}()
 	r := &replica{admission: listener.Addr().String()}

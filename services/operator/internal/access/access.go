@@ -24,8 +24,8 @@ type Reserved []string
 // Has reports whether a Secret is the installation's.
 func (r Reserved) Has(name string) bool {
 	return slices.ContainsFunc(r, func(pattern string) bool {
-		beginning, any := strings.CutSuffix(pattern, "*")
-		return name == pattern || any && strings.HasPrefix(name, beginning)
+		beginning, several := strings.CutSuffix(pattern, "*")
+		return name == pattern || several && strings.HasPrefix(name, beginning)
 	})
 }
 
