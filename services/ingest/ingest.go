@@ -174,7 +174,12 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 		MaxRequests:   limits.requests,
 		MaxEventBytes: limits.eventBytes,
 	})
+	latency, err := newLatency(config.Telemetry.Meter(Role))
+	if err != nil {
+		return nil, err
+	}
 	in.door = webhook.New(webhook.Config{
+		Latency:   latency,
 		Keeper:    in.keeper,
 		Sources:   config.Sources,
 		Secrets:   config.Secrets,
@@ -192,7 +197,6 @@ func newIngest(config Config, limits bounds) (*Ingest, error) {
 		Window:   limits.callWindow,
 		Idle:     limits.idleTimeout,
 	})
-	var err error
 	in.poller, err = in.newPoller()
 	return in, err
 }

@@ -9,6 +9,17 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
+// newLatency returns what webhooks are timed with. Senders give up after 5 s.
+func newLatency(meter metric.Meter) (metric.Float64Histogram, error) {
+	h, err := meter.Float64Histogram("peppasync_ingest_webhook_seconds", metric.WithUnit("s"),
+		metric.WithDescription("From the head of a webhook to its answer, by what the sender was told."),
+		metric.WithExplicitBucketBoundaries(.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5))
+	if err != nil {
+		return nil, fmt.Errorf("ingest: metrics: %w", err)
+	}
+	return h, nil
+}
+
 // measure registers the metrics of the role, as services/docs/metrics.md describes
 // them, until the returned function is called.
 func (in *Ingest) measure() (stop func(), err error) {
@@ -23,7 +34,11 @@ func (in *Ingest) measure() (stop func(), err error) {
 		metric.WithUnit("{event}"), metric.WithDescription("Stored events whose repetitions are known."))
 	rebuilt, err4 := meter.Float64ObservableGauge("peppasync_ingest_rebuild_progress",
 		metric.WithUnit("1"), metric.WithDescription("What part of the stored events was read back since the start."))
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+	stored, err6 := meter.Int64ObservableGauge("peppasync_store_bytes",
+		metric.WithUnit("By"), metric.WithDescription("What NATS has stored, one copy of it."))
+	store, err7 := meter.Int64ObservableGauge("peppasync_store_limit_bytes",
+		metric.WithUnit("By"), metric.WithDescription("What NATS may store; absent where that is not known."))
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {
 		return nil, fmt.Errorf("ingest: metrics: %w", err)
 	}
 	registration, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
@@ -38,8 +53,12 @@ func (in *Ingest) measure() (stop func(), err error) {
 		o.ObserveInt64(packs, int64(c.Packs)) //nolint:gosec // a count
 		o.ObserveInt64(remembered, int64(in.recent.Len()))
 		o.ObserveFloat64(rebuilt, in.rebuilt.share())
+		if taken, most := in.room.taken(); most > 0 {
+			o.ObserveInt64(stored, taken)
+			o.ObserveInt64(store, most)
+		}
 		return nil
-	}, events, refusals, packs, remembered, rebuilt)
+	}, events, refusals, packs, remembered, rebuilt, stored, store)
 	if err != nil {
 		return nil, fmt.Errorf("ingest: metrics: %w", err)
 	}

@@ -46,6 +46,9 @@ func TestMetrics(t *testing.T) {
 		`peppasync_ingest_packs_total`:                         2,
 		`peppasync_ingest_remembered`:                          3,
 		`peppasync_ingest_rebuild_progress`:                    1,
+
+		`peppasync_ingest_webhook_seconds_count{outcome="taken"}`:   4,
+		`peppasync_ingest_webhook_seconds_count{outcome="refused"}`: 1,
 	} {
 		if value, ok := got[name]; !ok || value != want {
 			t.Errorf("%s is %v (%v), want %v", name, value, ok, want)
@@ -58,6 +61,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for name := range got {
 		name, _, _ = strings.Cut(name, "{")
+		name = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count"), "_sum")
 		if !strings.Contains(string(page), "`"+name+"`") {
 			t.Errorf("services/docs/metrics.md says nothing of %s", name)
 		}

@@ -43,6 +43,8 @@ type room struct {
 	wanted int64
 	// refused are the shards that refused a pack, with its size and when.
 	refused map[int]refusal
+	// stored and store are what was seen last, 0 where nothing was.
+	stored, store int64
 	// thin are the streams that a cluster keeps too few copies of.
 	thin []string
 }
@@ -83,6 +85,14 @@ func (r *room) full() error {
 	return nil
 }
 
+// taken returns how much was stored when it was looked at last, and how much may be; 0
+// where that is not known.
+func (r *room) taken() (stored, store int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stored, r.store
+}
+
 // kept returns nil where the loss of one server loses nothing that is stored, as far as
 // that is known.
 func (r *room) kept() error {
@@ -115,6 +125,7 @@ func (r *room) seen(stored bus.Room, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed, r.thin = stored.Full(), stored.Thin()
+	r.stored, r.store = stored.Stored, stored.Store
 	r.bounded, r.left = stored.Store > 0, stored.Left()-r.underway
 	if r.wanted <= r.left || !r.bounded {
 		r.wanted = 0

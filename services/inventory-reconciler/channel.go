@@ -50,13 +50,14 @@ type part struct {
 	due  bool
 	// missing are those that the channel does not have.
 	missing missing
+	gap     *gap
 }
 
 func newChannelWorker(w *poolWorker, place v1alpha1.StockChannel) *channelWorker {
 	log := w.log.With("channel", place.Connector, "location", place.Location)
 	c := &channelWorker{pool: w, place: place, log: log, pauses: newPauses(w.catalog, log)}
 	for skus := range slices.Chunk(w.spec.SKUs, partSize) {
-		c.parts = append(c.parts, &part{index: len(c.parts), skus: skus, batch: len(skus), missing: missing{log: log, where: "channel"}})
+		c.parts = append(c.parts, &part{index: len(c.parts), skus: skus, batch: len(skus), missing: missing{log: log, where: "channel"}, gap: w.outOfStep.gap(w.name, place.Connector)})
 	}
 	for _, other := range w.connectors {
 		if other != place.Connector {
@@ -69,6 +70,7 @@ func newChannelWorker(w *poolWorker, place v1alpha1.StockChannel) *channelWorker
 // run compares the channel with each reading of the source, and in between where
 // another channel has sold: what this one sold it has taken off itself.
 func (c *channelWorker) run(ctx context.Context) error {
+	defer c.forget(ctx)
 	var seen *reading
 	for {
 		moved := c.pool.orders.changes()
@@ -95,6 +97,13 @@ func (c *channelWorker) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// forget has nothing counted of a channel that nobody compares any more.
+func (c *channelWorker) forget(ctx context.Context) {
+	for _, p := range c.parts {
+		p.gap.is(ctx, 0)
 	}
 }
 
@@ -146,6 +155,7 @@ func (c *channelWorker) align(ctx context.Context, p *part) error {
 	p.missing.report(ctx, p.skus, figures)
 	p.sold = c.pool.orders.open(c.others, p.skus)
 	items := c.differences(ctx, figures, known)
+	p.gap.is(ctx, len(items))
 	p.due = len(items) > 0
 	if !p.due {
 		c.pauses.reset()
@@ -157,7 +167,7 @@ func (c *channelWorker) align(ctx context.Context, p *part) error {
 // items; where the outcome is not known, or the call was not made, what the channel
 // shows is read before anything else is written.
 func (c *channelWorker) writeAll(ctx context.Context, p *part, items []stock.SetItem) error {
-	refusedOne := false
+	refusedOne, wrong := false, len(items)
 	for range writesPerRead {
 		n := min(p.batch, len(items))
 		if n == 0 {
@@ -172,6 +182,8 @@ func (c *channelWorker) writeAll(ctx context.Context, p *part, items []stock.Set
 		case dispatchv1.Outcome_OUTCOME_DELIVERED:
 			c.pauses.reset()
 			p.batch = min(len(p.skus), 2*p.batch)
+			wrong -= n
+			p.gap.is(ctx, wrong)
 		case dispatchv1.Outcome_OUTCOME_CONFLICT:
 			refusedOne = true
 			p.batch = max(1, n/2)

@@ -33,7 +33,8 @@ type Config struct {
 
 // Reconciler keeps every stock pool of the catalog in step.
 type Reconciler struct {
-	config Config
+	config    Config
+	outOfStep outOfStep
 }
 
 // New returns a reconciler that does nothing until Run.
@@ -41,7 +42,11 @@ func New(config Config) (*Reconciler, error) {
 	if config.Bus == nil || config.Catalog == nil || config.Logger == nil || config.Telemetry == nil {
 		return nil, errors.New("inventory-reconciler: Bus, Catalog, Logger and Telemetry are required")
 	}
-	return &Reconciler{config: config}, nil
+	o, err := newOutOfStep(config.Telemetry.Meter(Role))
+	if err != nil {
+		return nil, err
+	}
+	return &Reconciler{config: config, outOfStep: o}, nil
 }
 
 // Run works until ctx is done and then returns nil. It keeps nothing: a new
@@ -119,7 +124,7 @@ func (r *Reconciler) reconcile(ctx context.Context, shards int, pools map[string
 		}
 		group.Go(func() error { return asker.listen(ctx, orders.accept) })
 		for name, pool := range pools {
-			worker := newPoolWorker(r.config, name, pool, orders, asker, reads)
+			worker := newPoolWorker(r.config, name, pool, orders, asker, reads, r.outOfStep)
 			group.Go(func() error { return worker.run(ctx) })
 		}
 		return nil

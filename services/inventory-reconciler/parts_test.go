@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/metric/noop"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -232,7 +233,7 @@ func TestAClockThatGoesBackIsAnError(t *testing.T) {
 	if config.Telemetry, err = telemetry.Setup(t.Context(), telemetry.Options{Service: Role}); err != nil {
 		t.Fatal(err)
 	}
-	worker := newPoolWorker(config, "main", pools["main"], newOrders(config, 2, pools), newAsker(config), newAllowances(w.store))
+	worker := newPoolWorker(config, "main", pools["main"], newOrders(config, 2, pools), newAsker(config), newAllowances(w.store), outOfStep{noop.Int64UpDownCounter{}})
 	now := time.Now()
 	for _, issued := range []time.Time{now, now.Add(time.Second)} {
 		if err := worker.take(&reading{issued: issued}); err != nil {
@@ -296,7 +297,7 @@ func TestWhatAShopThatDoesNotCountHasSoldIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	o, a := newOrders(config, 2, pools), newAsker(config)
-	worker := newPoolWorker(config, "main", pools["main"], o, a, newAllowances(w.store))
+	worker := newPoolWorker(config, "main", pools["main"], o, a, newAllowances(w.store), outOfStep{noop.Int64UpDownCounter{}})
 	if err := worker.take(&reading{issued: time.Now(), settled: time.Now(), available: map[string]int64{mug: 20}}); err != nil {
 		t.Fatal(err)
 	}

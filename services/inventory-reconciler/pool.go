@@ -53,6 +53,8 @@ type poolWorker struct {
 	orders  *orders
 	asker   *asker
 	reads   *allowances
+	// outOfStep is what the role counts of all pools.
+	outOfStep outOfStep
 	log     *slog.Logger
 	tracer  trace.Tracer
 	// connectors are those of the channels, each once.
@@ -70,9 +72,11 @@ type poolWorker struct {
 	sightings sightings
 }
 
-func newPoolWorker(config Config, name string, pool *v1alpha1.StockPool, o *orders, a *asker, reads *allowances) *poolWorker {
+func newPoolWorker(
+	config Config, name string, pool *v1alpha1.StockPool, o *orders, a *asker, reads *allowances, counted outOfStep,
+) *poolWorker {
 	w := &poolWorker{
-		name: name, spec: pool.Spec, catalog: config.Catalog, orders: o, asker: a, reads: reads,
+		name: name, spec: pool.Spec, catalog: config.Catalog, orders: o, asker: a, reads: reads, outOfStep: counted,
 		log: config.Logger.With("pool", name), tracer: config.Telemetry.Tracer(Role),
 		turns: map[string]chan struct{}{}, unsure: make(chan struct{}, 1), read: make(chan struct{}), sightings: newSightings(),
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -39,6 +40,8 @@ type world struct {
 	bus   *bus.Bus
 	store *catalog.Store
 	log   *slog.Logger
+	// metrics are those of the newest reconciler.
+	metrics http.Handler
 
 	mu sync.Mutex
 	// changed is closed and replaced at every change of the world.
@@ -127,10 +130,11 @@ func pool(shops []string, skus ...string) *v1alpha1.StockPool {
 func (w *world) start() (stop func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	tracing, err := telemetry.Setup(ctx, telemetry.Options{Service: Role})
+	tracing, err := telemetry.Setup(ctx, telemetry.Options{Service: Role, Prometheus: true})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.metrics = tracing.Metrics()
 	r, err := New(Config{Bus: w.bus, Catalog: w.store, Logger: w.log, Telemetry: tracing})
 	if err != nil {
 		w.t.Fatal(err)

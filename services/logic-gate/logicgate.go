@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/peppasync/peppasync/services/connectors"
@@ -55,6 +56,7 @@ type Config struct {
 type Gate struct {
 	bus     *bus.Bus
 	settler *settler
+	meter   metric.Meter
 	workers int
 	// ackWait is how soon the input of a gate that was killed comes again.
 	ackWait time.Duration
@@ -108,7 +110,7 @@ func newGate(config Config, records records) *Gate {
 	}
 	configured := configuration{config.Catalog, config.Sources, config.Systems, config.Catalog.Newest}
 	return &Gate{
-		bus: config.Bus, workers: workers, ackWait: defaultAckWait, shardsEvery: defaultShardsEvery,
+		bus: config.Bus, meter: config.Telemetry.Meter(Role), workers: workers, ackWait: defaultAckWait, shardsEvery: defaultShardsEvery,
 		settler: newSettler(records, configured, config.Logger, config.Telemetry.Tracer(Role)),
 	}
 }
@@ -135,6 +137,11 @@ func (g *Gate) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	stopMeasuring, err := g.measure(g.meter)
+	if err != nil {
+		return err
+	}
+	defer stopMeasuring()
 	queue := newKeyed()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {

@@ -84,7 +84,7 @@ func (c *crew) take(connectors map[string]*v1alpha1.Connector) {
 
 // follow starts and stops workers as decided.
 func (c *crew) follow(d lease.Decision) {
-	lost := 0
+	lost := int64(0)
 	for name, w := range c.workers {
 		epoch, mine := d.Mine[name]
 		if l, wanted := d.Run[name]; wanted && l.Epoch == w.epoch {
@@ -101,6 +101,7 @@ func (c *crew) follow(d lease.Decision) {
 		w.stop()
 	}
 	if lost > 0 {
+		c.dispatcher.lost.Add(lost)
 		c.dispatcher.config.Logger.Warn("other replicas took connectors over, since this one was not heard", "connectors", lost)
 	}
 	for name, l := range d.Run {

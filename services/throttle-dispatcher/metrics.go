@@ -23,7 +23,7 @@ type gauges struct {
 	limit, largest, largestSent, last, others   metric.Int64ObservableGauge
 	pace, allowed, latency, eta, drains, behind metric.Float64ObservableGauge
 	share, laneETA                              metric.Float64ObservableGauge
-	calls, deliveries                           metric.Int64ObservableCounter
+	calls, deliveries, lost                     metric.Int64ObservableCounter
 }
 
 // measure registers the metrics until the returned function is called.
@@ -63,6 +63,7 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 		drains:      part("peppasync_drains_in_seconds", "s", "How long what waits takes once it may be sent."),
 		behind:      part("peppasync_certificate_behind_seconds", "s", "How far the certificate is behind: the age of the oldest call under way."),
 		calls:       total("peppasync_calls_total", "{call}", "Calls that were written and have ended."),
+		lost:        total("peppasync_leases_lost_total", "{lease}", "Connectors that another replica took over since this one was not heard."),
 		deliveries:  total("peppasync_deliveries_total", "{delivery}", "Deliveries that have ended, by outcome."),
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -74,9 +75,10 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 		for _, name := range slices.Sorted(maps.Keys(d.connectors())) {
 			d.observe(ctx, g, o, name)
 		}
+		o.ObserveInt64(g.lost, d.lost.Load())
 		return nil
 	}, g.state, g.waiting, g.inFlight, g.limit, g.largest, g.largestSent, g.last, g.others,
-		g.pace, g.allowed, g.share, g.latency, g.eta, g.laneETA, g.drains, g.behind, g.calls, g.deliveries)
+		g.pace, g.allowed, g.share, g.latency, g.eta, g.laneETA, g.drains, g.behind, g.calls, g.deliveries, g.lost)
 	if err != nil {
 		return nil, fmt.Errorf("throttle-dispatcher: metrics: %w", err)
 	}

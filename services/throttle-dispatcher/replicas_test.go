@@ -129,6 +129,7 @@ func TestHangingReplicaIsReplacedAndComesBack(t *testing.T) {
 		f.spread("stays", "hangs")
 	}
 	settle()
+	f.eventually("the replica that hung, the newest, counts what it lost", func() bool { return f.scraped()["peppasync_leases_lost_total"] > 0 })
 	for _, call := range f.account.seen() {
 		if call.method != http.MethodGet {
 			t.Errorf("unexpected %v", call)

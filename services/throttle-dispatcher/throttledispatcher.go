@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -80,6 +81,8 @@ type Dispatcher struct {
 	carryAge time.Duration
 	// leases is where the replicas meet.
 	leases *bus.Bus
+	// lost counts the connectors that others took over.
+	lost atomic.Int64
 }
 
 // New returns a dispatcher that does nothing until Run.

@@ -91,5 +91,6 @@ func (t *Telemetry) Metrics() http.Handler {
 	if t.metrics.registry == nil {
 		return nil
 	}
-	return promhttp.HandlerFor(t.metrics.registry, promhttp.HandlerOpts{})
+	// OpenMetrics, where it is asked for, has a trace beside each latency; the text format cannot.
+	return promhttp.HandlerFor(t.metrics.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }

@@ -215,3 +215,23 @@ func TestWithoutReadersMetricsCostNothing(t *testing.T) {
 		t.Errorf("counter enabled, or a handler: %v, %v", none.Metrics(), err)
 	}
 }
+
+// A latency has a trace beside it, for who asks for OpenMetrics.
+func TestALatencyNamesATrace(t *testing.T) {
+	observed, err := Setup(t.Context(), Options{Service: "ingest", Prometheus: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seconds, err := observed.Meter("test").Float64Histogram("peppasync_seconds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seconds.Record(Extract(t.Context(), parent, ""), 0.2)
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody)
+	request.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	recorder := httptest.NewRecorder()
+	observed.Metrics().ServeHTTP(recorder, request)
+	if want := `trace_id="` + traceID + `"`; !strings.Contains(recorder.Body.String(), want) {
+		t.Errorf("there is no %s in:\n%s", want, recorder.Body)
+	}
+}

@@ -18,6 +18,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
@@ -39,6 +40,8 @@ type Config struct {
 	Sources map[string]connectors.Source
 	Secrets secrets.Resolver
 	Tracer  trace.Tracer
+	// Latency takes how long each delivery took, with the trace that it is part of.
+	Latency metric.Float64Histogram
 	// MaxEvents bounds the events of one delivery.
 	MaxEvents int
 	// Patience is how long a request waits to be stored, from when its body is
@@ -48,16 +51,28 @@ type Config struct {
 
 // Handler is the http.Handler of Path. It is safe for concurrent use.
 type Handler struct {
-	config  Config
-	buffers buffers
+	config   Config
+	buffers  buffers
+	outcomes outcomes
 
 	// working are all requests, bodies on their way included.
 	working            atomic.Int64
 	refused, postponed atomic.Uint64
 }
 
+// Outcomes of a delivery, as metrics spell them; made once, since each is wanted for each
+// webhook.
+type outcomes struct{ taken, refused, postponed metric.MeasurementOption }
+
+func newOutcomes() outcomes {
+	of := func(outcome string) metric.MeasurementOption {
+		return metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", outcome)))
+	}
+	return outcomes{taken: of("taken"), refused: of("refused"), postponed: of("postponed")}
+}
+
 // New returns a handler.
-func New(config Config) *Handler { return &Handler{config: config} }
+func New(config Config) *Handler { return &Handler{config: config, outcomes: newOutcomes()} }
 
 // Counts returns how many deliveries were refused with 4xx and postponed with 503 since
 // the start.
@@ -70,6 +85,7 @@ func (h *Handler) Working() int64 { return h.working.Load() }
 
 // ServeHTTP takes one delivery.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
 	ctx := telemetry.Extract(r.Context(), r.Header.Get(telemetry.HeaderTraceparent), r.Header.Get(telemetry.HeaderTracestate))
 	ctx, span := h.config.Tracer.Start(ctx, "POST "+Path+"{connector}", trace.WithSpanKind(trace.SpanKindServer))
 	defer span.End()
@@ -84,13 +100,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		w.WriteHeader(http.StatusOK)
 	}
+	outcome := h.outcomes.taken
 	switch {
 	case status >= 500:
 		h.postponed.Add(1)
 		span.SetStatus(codes.Error, "")
+		outcome = h.outcomes.postponed
 	case status >= 400:
 		h.refused.Add(1)
+		outcome = h.outcomes.refused
 	}
+	// Not under the request's own context: one whose sender has gone would not be counted.
+	h.config.Latency.Record(context.WithoutCancel(ctx), time.Since(began).Seconds(), outcome)
 	if span.IsRecording() {
 		span.SetAttributes(attribute.String("http.route", Path+"{connector}"), attribute.Int("http.response.status_code", status))
 	}

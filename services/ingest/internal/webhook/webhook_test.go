@@ -21,6 +21,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace/noop"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
@@ -129,6 +130,7 @@ func handlerOf(d keep.Committer, known func() map[string]*v1alpha1.Connector) *H
 			"PEPPASYNC_SECRET_SHOP_SECRET=" + newSecret, "PEPPASYNC_SECRET_SHOP_PREVIOUS_SECRET=" + oldSecret,
 		}),
 		Tracer:    noop.NewTracerProvider().Tracer("test"),
+		Latency:   metricnoop.Float64Histogram{},
 		MaxEvents: 100,
 		Patience:  3 * time.Second,
 	})
