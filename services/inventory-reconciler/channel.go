@@ -57,7 +57,9 @@ func newChannelWorker(w *poolWorker, place v1alpha1.StockChannel) *channelWorker
 	log := w.log.With("channel", place.Connector, "location", place.Location)
 	c := &channelWorker{pool: w, place: place, log: log, pauses: newPauses(w.catalog, log)}
 	for skus := range slices.Chunk(w.spec.SKUs, partSize) {
-		c.parts = append(c.parts, &part{index: len(c.parts), skus: skus, batch: len(skus), missing: missing{log: log, where: "channel"}, gap: w.outOfStep.gap(w.name, place.Connector)})
+		c.parts = append(c.parts, &part{
+			index: len(c.parts), skus: skus, batch: len(skus), missing: missing{log: log, where: "channel"}, gap: w.outOfStep.gap(w.name, place.Connector),
+		})
 	}
 	for _, other := range w.connectors {
 		if other != place.Connector {

@@ -55,8 +55,8 @@ type poolWorker struct {
 	reads   *allowances
 	// outOfStep is what the role counts of all pools.
 	outOfStep outOfStep
-	log     *slog.Logger
-	tracer  trace.Tracer
+	log       *slog.Logger
+	tracer    trace.Tracer
 	// connectors are those of the channels, each once.
 	connectors []string
 	// turns lets one question at a time go to each connector.

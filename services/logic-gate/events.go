@@ -301,7 +301,8 @@ func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key st
 			return err
 		}
 		folded, change := order.Fold(before, a.order, s.eventOf(ctx, before, a))
-		span.SetAttributes(attribute.String("peppasync.change", change.String()))
+		// The name is what people look an order's trace up by.
+		span.SetAttributes(attribute.String("peppasync.change", change.String()), attribute.String("peppasync.order_name", folded.GetOrder().GetName()))
 		// Asked of a repetition too: what the flows could not decide when it came
 		// first, they may decide since somebody has mended one.
 		after, failures := s.decide(ctx, a, folded)

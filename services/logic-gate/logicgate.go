@@ -132,7 +132,7 @@ func (g *Gate) Stats() Stats {
 func (g *Gate) Run(ctx context.Context) error {
 	ingest, err := g.countShards(ctx)
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // told to stop before it had begun
+		return nil // told to stop before it had begun
 	}
 	if err != nil {
 		return err

@@ -136,7 +136,8 @@ func (d *Dispatcher) observe(ctx context.Context, g *gauges, o metric.Observer, 
 	}
 	o.ObserveInt64(g.calls, shown.totals.calls, of())
 	for outcome, n := range shown.totals.deliveries {
-		if n > 0 {
+		// From 0 on: the first hold of a process is an increase only where there was a 0.
+		if n > 0 || outcome != int(dispatchv1.Outcome_OUTCOME_UNSPECIFIED) {
 			o.ObserveInt64(g.deliveries, n, of(attribute.String("outcome", outcomeText(outcome))))
 		}
 	}

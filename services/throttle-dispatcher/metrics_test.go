@@ -52,6 +52,8 @@ func TestMetrics(t *testing.T) {
 		`peppasync_limit_last_window_count{connector="wms",limit="window"}`:    orders,
 		`peppasync_calls_total{connector="wms"}`:                               orders,
 		`peppasync_deliveries_total{connector="wms",outcome="delivered"}`:      orders,
+		`peppasync_deliveries_total{connector="wms",outcome="held"}`:           0,
+		`peppasync_leases_lost_total`:                                          0,
 		`peppasync_queue_waiting{connector="wms",lane="standard"}`:             0,
 		`peppasync_calls_in_flight{connector="wms"}`:                           0,
 		`peppasync_eta_seconds{connector="wms"}`:                               0,
