@@ -92,13 +92,19 @@ generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen ##
 apiserver:
 	cd test/cluster && GOWORK=off go run ./peppasync-cluster build etcd kube-apiserver
 
+# Its module has the graphs of Prometheus and the collector, which must not choose the
+# product's versions.
+.PHONY: observe
+observe: bin/helm build ## Check what deploy/observability shows: manifests, alerts, and each query against a product that runs
+	cd test/observability && GOWORK=off go vet ./... && GOWORK=off go test -count=1 ./...
+
 # Its module has the graph of Kubernetes, which must not choose the product's versions.
 .PHONY: chart
 chart: bin/helm build apiserver ## Check the Helm chart: lint, and what it renders against three versions of Kubernetes and Pod Security
 	cd test/chart && GOWORK=off go vet ./... && GOWORK=off go test -count=1 ./...
 
 .PHONY: verify
-verify: generate lint chart ## Generate and lint everything, build each module without the workspace, and refuse a tree that differs
+verify: generate lint chart observe ## Generate and lint everything, build each module without the workspace, and refuse a tree that differs
 	go run ./test/verify
 
 .PHONY: bench
