@@ -20,7 +20,7 @@ func (w *worker) throttle(o outcome, answer connectors.Answer, now time.Time) {
 	if o.ownTrouble {
 		return
 	}
-	wait := w.refusals.Pause(o.sentAt(), now, answer.Wait, answer.WaitSaid, w.random)
+	wait := w.refusals.Pause(o.sentAt(), o.result.At, now, answer.Wait, answer.WaitSaid, w.random)
 	w.pace.Throttled(o.sentAt(), now, now.Add(wait), w.others.Part(now))
 	// Calls that were under way together are refused together.
 	if !now.Before(w.budget.ClosedUntil()) {

@@ -18,20 +18,22 @@ const (
 // prolong the lock of whoever keeps asking. Its zero value has heard none.
 type Refusals struct {
 	// inARow is how many there were since a call passed, those of calls that were under
-	// way together as one; heard is when the latest of them was, paused what it led to.
-	inARow int
-	heard  time.Time
-	paused time.Duration
+	// way together as one. replied is when the latest of them said so, heard when that was
+	// acted on: calls between the two went before anybody could stop them. paused is what
+	// it led to.
+	inARow         int
+	replied, heard time.Time
+	paused         time.Duration
 }
 
-// Pause takes in a refusal of a call whose first byte left at sent, and returns for how
-// long to send nothing. asked is what the reply asks for, if said. No time at all is
+// Pause takes in a refusal of a call whose first byte left at sent and whose reply came at
+// replied, and returns for how long to send nothing. asked is what the reply asks for, if said. No time at all is
 // believed once: where the next call is refused as well, a pause is what is missing.
-func (r *Refusals) Pause(sent, now time.Time, asked time.Duration, said bool, random *rand.Rand) time.Duration {
+func (r *Refusals) Pause(sent, replied, now time.Time, asked time.Duration, said bool, random *rand.Rand) time.Duration {
 	together := r.inARow > 0 && !sent.After(r.heard)
 	if !together {
 		r.inARow++
-		r.heard = now
+		r.replied, r.heard = replied, now
 	}
 	switch {
 	case said && (asked > 0 || r.inARow == 1):
@@ -45,7 +47,7 @@ func (r *Refusals) Pause(sent, now time.Time, asked time.Duration, said bool, ra
 // Passed takes in that a call passed whose first byte left at sent. One that was under
 // way when another was refused says nothing of what followed.
 func (r *Refusals) Passed(sent time.Time) {
-	if sent.After(r.heard) {
+	if sent.After(r.replied) {
 		r.inARow = 0
 	}
 }

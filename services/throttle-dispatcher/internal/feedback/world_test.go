@@ -197,7 +197,7 @@ func (c *client) learn(r feedback.Reply, wait time.Duration) {
 		c.budget.Close(until)
 	}
 	if r.Throttled {
-		wait = c.refusals.Pause(r.Sent, r.At, wait, wait > 0, c.random)
+		wait = c.refusals.Pause(r.Sent, r.At, r.At, wait, wait > 0, c.random)
 		c.budget.Close(r.At.Add(wait))
 		c.pace.Throttled(r.Sent, r.At, r.At.Add(wait), c.others.Part(r.At))
 	} else {
