@@ -87,5 +87,11 @@ func (t *Together) Waiting() int {
 // OnBus are the records on the bus itself.
 func OnBus(b *bus.Bus) Records { return busRecords{b} }
 
+// Holds reports whether the dispatcher has a delivery in line.
+func (d *Dispatcher) Holds(ctx context.Context, connector, id string) bool {
+	here, _, err := d.board.slot(connector).hold(ctx, connector, id)
+	return err == nil && here != nil
+}
+
 // MayAsk reports whether a delivery may be on a subject.
 var MayAsk = mayAsk

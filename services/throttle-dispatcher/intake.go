@@ -165,7 +165,7 @@ func (w *worker) takeAgain(known *job, lane string, m *bus.Incoming) {
 // changeLane puts a delivery in line where its newest message is. One that is out, or
 // stands with those that waited, stays: it goes by another order already.
 func (w *worker) changeLane(j *job, lane string, m *bus.Incoming) {
-	if !w.queue.ChangeLane(j.delivery.GetId(), j.delivery.GetLane(), lane, m.Sequence, m.Time) {
+	if !w.queue.ChangeLane(j.delivery.GetId(), lane, m.Sequence, m.Time) {
 		return
 	}
 	delayed := j.delayed

@@ -37,7 +37,7 @@ func taken(q *queue.Queue[int], n int) []string {
 
 func TestItemInAnotherLane(t *testing.T) {
 	q := behindMany()
-	if !q.ChangeLane("bulk-9", "bulk", "express", 21, start) {
+	if !q.ChangeLane("bulk-9", "express", 21, start) {
 		t.Fatal("it did not change its lane")
 	}
 	if p, _ := q.Place("bulk-9"); p.Lane != "express" || p.Ahead != 1 {
@@ -54,16 +54,16 @@ func TestItemInAnotherLane(t *testing.T) {
 func TestWhatDoesNotChangeItsLane(t *testing.T) {
 	q := behindMany()
 	q.Add(queue.Item[int]{ID: "second", Key: "bulk-0", Lane: "bulk", Sequence: 30})
-	if q.ChangeLane("nowhere", "bulk", "express", 21, start) || q.ChangeLane("bulk-9", "standard", "express", 21, start) {
+	if q.ChangeLane("nowhere", "express", 21, start) {
 		t.Error("one that is not there changed its lane")
 	}
 	q.Take(start) // express-0
-	if item, _ := q.Take(start); item.ID != "bulk-0" || q.ChangeLane(item.ID, "bulk", "express", 21, start) {
+	if item, _ := q.Take(start); item.ID != "bulk-0" || q.ChangeLane(item.ID, "express", 21, start) {
 		t.Errorf("%s, which is taken, changed its lane", item.ID)
 	}
 	// Behind it in its line, or put back for later, it does.
 	q.Retry("bulk-0", start.Add(time.Minute))
-	if !q.ChangeLane("bulk-0", "bulk", "express", 21, start) || !q.ChangeLane("second", "bulk", "express", 22, start) {
+	if !q.ChangeLane("bulk-0", "express", 21, start) || !q.ChangeLane("second", "express", 22, start) {
 		t.Error("what waits did not change its lane")
 	}
 	if got := taken(q, 20); len(got) != 9 {

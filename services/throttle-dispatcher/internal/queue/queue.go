@@ -6,7 +6,9 @@
 // Nothing starves. Inside a lane the oldest key that may go is first, and an item
 // with k older ones in its lane goes within (k+2) * ceil(W/w) + lanes sends,
 // w being its lane's weight and W that of all lanes, whatever arrives in
-// the others. Ageing bounds the wait where weights lie far apart: see rise.
+// the others. Ageing bounds the wait where weights lie far apart: see rise. An item
+// waits for none that stands before it in its key in a lighter lane for longer than for
+// one in its own: see takeAlong.
 package queue
 
 import (
@@ -45,6 +47,7 @@ type Queue[T any] struct {
 type lane[T any] struct {
 	name    string
 	weight  int64 // in parts of 1/finely
+	part    bool  // in place of a weight it has a part of the sends
 	current int64
 	ready   line[T]
 	length  int
@@ -96,7 +99,8 @@ func (q *Queue[T]) SetLanes(lanes []Lane) {
 	}
 	for _, l := range lanes {
 		if l.Part > 0 {
-			q.lane(l.Name).weight = max(1, weights/int64(max(1, l.Part-1)))
+			part := q.lane(l.Name)
+			part.weight, part.part = max(1, weights/int64(max(1, l.Part-1))), true
 		}
 	}
 }
@@ -114,8 +118,9 @@ func (q *Queue[T]) lane(name string) *lane[T] {
 // Len returns how many items are here, those taken and not done included.
 func (q *Queue[T]) Len() int { return len(q.ids) }
 
-// Add puts an item at the end of its key's line. It returns false if the ID is
-// already here: a redelivery of what still waits.
+// Add puts an item at the end of its key's line, and takes along what stands before
+// it there in lighter lanes. It returns false if the ID is already here: a redelivery
+// of what still waits.
 func (q *Queue[T]) Add(item Item[T]) bool {
 	if _, here := q.ids[item.ID]; here {
 		return false
@@ -131,6 +136,7 @@ func (q *Queue[T]) Add(item Item[T]) bool {
 	if len(k.items) == 1 {
 		q.standIn(k)
 	}
+	q.takeAlong(k, len(k.items)-1)
 	return true
 }
 
@@ -339,31 +345,6 @@ func (q *Queue[T]) Move(keyName string, at time.Time, lane string) {
 	q.delay(k, at)
 }
 
-// ChangeLane puts an item that waits into another lane, with its place and its time
-// there. It returns false for one that is not here, is taken, or is not in the lane from.
-func (q *Queue[T]) ChangeLane(id, from, lane string, sequence uint64, since time.Time) bool {
-	k, ok := q.ids[id]
-	if !ok {
-		return false
-	}
-	i := slices.IndexFunc(k.items, func(item Item[T]) bool { return item.ID == id })
-	item := &k.items[i]
-	if item.Lane != from || i == 0 && k.state == keyBusy {
-		return false
-	}
-	ready := i == 0 && k.state == keyReady
-	if ready {
-		q.lane(from).ready.remove(k)
-	}
-	q.lane(from).length--
-	q.lane(lane).length++
-	item.Lane, item.Sequence, item.Since = lane, sequence, since
-	if ready {
-		q.makeReady(k)
-	}
-	return true
-}
-
 // Line returns what stands in a key's line, the first one included.
 func (q *Queue[T]) Line(keyName string) []T {
 	k, ok := q.keys[keyName]
@@ -429,7 +410,8 @@ func (q *Queue[T]) Place(id string) (Place, bool) {
 	for _, other := range q.keys {
 		for n := range other.items {
 			o := &other.items[n]
-			if o.Lane == item.Lane && o.Sequence < item.Sequence && (n > 0 || other.state != keyBusy) {
+			before := o.Sequence < item.Sequence || other == k && n < i && o.Sequence == item.Sequence
+			if o.Lane == item.Lane && before && (n > 0 || other.state != keyBusy) {
 				p.Ahead++
 			}
 		}
