@@ -134,3 +134,36 @@ func TestFetchesOfManyWaitInBulk(t *testing.T) {
 	w.comesBack(d, fetchedOrder("as it is now", noon))
 	w.inLanes("woo_5_orders_erp_1", "bulk")
 }
+
+// A question to the source that events of many lead to is one of many, and so is what
+// follows from its answer, unless a live event disagrees meanwhile.
+func TestReadingsOfManyStayInBulk(t *testing.T) {
+	for name, live := range map[string]bool{"all of many": false, "a live one too": true} {
+		t.Run(name, func(t *testing.T) {
+			w := askableWorld(t, toERP())
+			current := w.store.Current()
+			for _, c := range current.Connectors {
+				c.SetDefaults()
+			}
+			current.Connectors["shopify"].Spec.Reconcile.Lane = "standard"
+			w.start(nil)
+			w.capture(0, ofMany(w.version("orders/create", "a")), ofMany(w.version("orders/updated", "b")))
+			d := w.asked(2, "_read_1")
+			if d.GetLane() != "bulk" {
+				t.Errorf("it is asked in lane %s", d.GetLane())
+			}
+			w.becomes("shopify_5", "orders.erp.1 OPEN, orders.erp.2 WAITING")
+			want := "bulk"
+			if live {
+				want = "standard"
+				w.capture(0, w.version("orders/updated", "c"))
+				w.eventually("it is not of many any more", func() bool { return !w.state("shopify_5").GetReading().GetBulk() })
+			}
+			w.comesBack(d, w.says("d"))
+			w.eventually("the order is as the shop has it", func() bool { return w.note() == "d" })
+			w.answer("shopify_5_orders_erp_1", delivered, 1)
+			w.eventually("the answer is sent", func() bool { return len(w.lanesOf("shopify_5_orders_erp_2")) > 0 })
+			w.inLanes("shopify_5_orders_erp_2", want)
+		})
+	}
+}

@@ -333,7 +333,7 @@ func (s *settler) apply(ctx context.Context, span trace.Span, a *arrival, key st
 func (s *settler) eventOf(ctx context.Context, before *orderv1.State, a *arrival) order.Event {
 	event := order.Event{ID: a.dedupeID(), Topic: a.event.GetTopic(), ReadAt: a.readAt, Again: a.again, Now: time.Now()}
 	if order.SameVersion(before.GetOrder(), a.order) {
-		event.Ask = s.asking(ctx, a.connector, a.order.GetId())
+		event.Ask = s.asking(ctx, a.connector, a.order.GetId(), a.event.GetBulk())
 	}
 	if at := a.event.GetReceivedAt(); at != nil {
 		event.ReceivedAt = at.AsTime()

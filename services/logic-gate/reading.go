@@ -45,8 +45,9 @@ func readingOf(key, id string) (int64, bool) {
 // asking returns how the source is asked for an order where events disagree, nil where it
 // cannot be: its system has no such query, nobody says where it is, or it has no such ids,
 // as of an order that came from a file. It is asked in the lane of what webhooks miss: an
-// order that is probably right already goes behind what waits to be known at all.
-func (s *settler) asking(ctx context.Context, connector *v1alpha1.Connector, id string) *orderv1.Reading {
+// order that is probably right already goes behind what waits to be known at all. Where
+// an event of many makes it necessary, it takes nothing from live ones either.
+func (s *settler) asking(ctx context.Context, connector *v1alpha1.Connector, id string, bulk bool) *orderv1.Reading {
 	system := s.configuration.systems[string(connector.Spec.System)]
 	if system == nil || connector.Spec.Endpoint == "" {
 		return nil
@@ -62,8 +63,11 @@ func (s *settler) asking(ctx context.Context, connector *v1alpha1.Connector, id 
 	if r := connector.Spec.Reconcile; r != nil && r.Lane != "" {
 		lane = r.Lane
 	}
+	if bulk {
+		lane = connector.Spec.BulkLane(lane)
+	}
 	traced := telemetry.Inject(ctx)
-	return &orderv1.Reading{Lane: lane, Traceparent: traced[telemetry.HeaderTraceparent], Tracestate: traced[telemetry.HeaderTracestate]}
+	return &orderv1.Reading{Lane: lane, Bulk: bulk, Traceparent: traced[telemetry.HeaderTraceparent], Tracestate: traced[telemetry.HeaderTracestate]}
 }
 
 // askSource publishes the question that a state says is open, if there is one. Like a
@@ -254,8 +258,7 @@ func (s *settler) decideReading(
 		takesOne := slices.ContainsFunc(reading.GetTopics(), func(topic string) bool { return takes(flow, result.GetConnector(), topic) })
 		return takesOne || slices.Contains(disputed, flow.Name)
 	})
-	// Not one of many, whatever asked: few events disagree, and what is open may be wrong.
-	asking := plan.Asking{Said: o, Trace: plan.Trace{Parent: reading.GetTraceparent(), State: reading.GetTracestate()}}
+	asking := plan.Asking{Said: o, Bulk: reading.GetBulk(), Trace: plan.Trace{Parent: reading.GetTraceparent(), State: reading.GetTracestate()}}
 	after, failures := plan.Decide(after, asking, flows, when)
 	if len(failures) == 0 {
 		return after, nil

@@ -55,7 +55,8 @@ type Event struct {
 	ReadAt time.Time
 	// Again: what was read was taken in when it came, and is only repeated.
 	Again bool
-	// Ask is how the source is asked where events disagree: lane and trace. Nil where it
+	// Ask is how the source is asked where events disagree: lane, trace and whether this
+	// one is of many. Nil where it
 	// cannot be.
 	Ask *orderv1.Reading
 	// Now is when it is taken in.

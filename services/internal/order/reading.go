@@ -73,6 +73,7 @@ func note(before, next *orderv1.State, o *orderv1.Order, event Event, change Cha
 		if disputed {
 			r.Topics = withTopic(r.GetTopics(), event.Topic)
 			leave(r, o, event, change)
+			r.Bulk = r.GetBulk() && event.Ask.GetBulk() // somebody waits for a live one
 		}
 		return
 	}

@@ -1003,6 +1003,8 @@ type Reading struct {
 	// W3C trace context of the event that made it necessary.
 	Traceparent string `protobuf:"bytes,7,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	Tracestate  string `protobuf:"bytes,8,opt,name=tracestate,proto3" json:"tracestate,omitempty"`
+	// What disagrees came as one of many only: so is what follows from the answer.
+	Bulk bool `protobuf:"varint,9,opt,name=bulk,proto3" json:"bulk,omitempty"`
 	// What the newest event said that disagrees and that the state has not, because it steps
 	// back or the source's own word stands against it. Where the source does not answer,
 	// nothing else knows of it.
@@ -1095,6 +1097,13 @@ func (x *Reading) GetTracestate() string {
 		return x.Tracestate
 	}
 	return ""
+}
+
+func (x *Reading) GetBulk() bool {
+	if x != nil {
+		return x.Bulk
+	}
+	return false
 }
 
 func (x *Reading) GetUnsettled() *Unsettled {
@@ -1564,7 +1573,7 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"receivedAt\x12\x14\n" +
 	"\x05event\x18\x03 \x01(\fR\x05event\x12\x1a\n" +
 	"\breleases\x18\x04 \x01(\x05R\breleases\x12\x12\n" +
-	"\x04bulk\x18\x05 \x01(\bR\x04bulk\"\xd3\x02\n" +
+	"\x04bulk\x18\x05 \x01(\bR\x04bulk\"\xe7\x02\n" +
 	"\aReading\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x12\n" +
 	"\x04lane\x18\x02 \x01(\tR\x04lane\x12%\n" +
@@ -1575,7 +1584,8 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"\vtraceparent\x18\a \x01(\tR\vtraceparent\x12\x1e\n" +
 	"\n" +
 	"tracestate\x18\b \x01(\tR\n" +
-	"tracestate\x12;\n" +
+	"tracestate\x12\x12\n" +
+	"\x04bulk\x18\t \x01(\bR\x04bulk\x12;\n" +
 	"\tunsettled\x18\n" +
 	" \x01(\v2\x1d.peppasync.order.v1.UnsettledR\tunsettled\"\x8f\x01\n" +
 	"\tUnsettled\x12/\n" +
