@@ -157,6 +157,8 @@ func TestSpikeWithMaintenance(t *testing.T) {
 		}
 	}
 	t.Logf("%d calls during the outage", outage)
-	m.paced(t, "before the outage", before, per/(limit-1))
+	if len(before) > 0 { // else the orders took as long to store as their first part to send
+		m.paced(t, "before the outage", before, per/(limit-1))
+	}
 	m.paced(t, "after the outage", after, per/(limit-1))
 }
