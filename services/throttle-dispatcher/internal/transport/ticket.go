@@ -27,6 +27,8 @@ type ticket struct {
 	stop context.CancelCauseFunc
 	// gate is entered before the first byte.
 	gate *gate
+	// began is when it was handed to the transport.
+	began time.Time
 
 	mu          sync.Mutex
 	connected   bool
@@ -117,13 +119,15 @@ func (t *ticket) recall() {
 }
 
 // expire stops a request of which no byte was written in time. A dial goes on
-// without it, and the next request finds the connection.
+// without it, and the next request finds the connection. That there was none says
+// something of the other side only where it had most of the time that the permit is good
+// for; a permit that was late already, such as after a bus that was silent, says nothing.
 func (t *ticket) expire() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.conn != nil || t.done:
-	case !t.connected:
+	case !t.connected && t.began.Before(t.permit.SendAt.Add(t.permit.NotAfter.Sub(t.permit.SendAt)/2)):
 		t.stop(ErrNotConnected)
 	default:
 		t.stop(ErrPermitExpired)

@@ -24,11 +24,11 @@ var (
 	// ErrNoPermit: a write that no permit covers, such as a repetition by Go's
 	// transport; nothing of it was written.
 	ErrNoPermit = errors.New("no permit for this write")
-	// ErrPermitExpired: the permit ran out before the first byte; nothing was
-	// written.
+	// ErrPermitExpired: the permit ran out before the first byte, for a reason of this
+	// side; nothing was written.
 	ErrPermitExpired = errors.New("permit expired before the first byte was written")
-	// ErrNotConnected: there was no connection before the permit ran out; nothing
-	// was written.
+	// ErrNotConnected: there was no connection before the permit ran out, of which at
+	// least half was left; nothing was written.
 	ErrNotConnected = errors.New("no connection before the permit expired")
 	// ErrRecalled: Recall came before the first byte; nothing was written.
 	ErrRecalled = errors.New("recalled before the first byte was written")
@@ -201,7 +201,7 @@ func (t *Transport) DoUnless(ctx context.Context, req *http.Request, permit budg
 	defer cancel()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	ticket := &ticket{permit: permit, issued: t.config.Issued, stop: stop, gate: &t.gate}
+	ticket := &ticket{permit: permit, issued: t.config.Issued, stop: stop, gate: &t.gate, began: time.Now()}
 	defer t.keep(ticket)()
 	select {
 	case <-recalled:

@@ -256,7 +256,7 @@ func TestAnExpiredPermitWritesNothing(t *testing.T) {
 	p := permit(minute)
 	p.SendAt, p.NotAfter = p.SendAt.Add(-time.Second), p.SendAt.Add(-1)
 	out := transport.Do(t.Context(), get(t, s.url()), p)
-	if out.Written || !out.FirstByteAt.IsZero() || !errors.Is(out.Err, ErrPermitExpired) && !errors.Is(out.Err, ErrNotConnected) {
+	if out.Written || !out.FirstByteAt.IsZero() || !errors.Is(out.Err, ErrPermitExpired) {
 		t.Errorf("written %v, first byte %v, error %v", out.Written, out.FirstByteAt, out.Err)
 	}
 	if out := transport.Do(t.Context(), get(t, s.url()), permit(minute)); out.Err != nil {
@@ -413,6 +413,21 @@ func TestABlackHoleGivesThePermitBack(t *testing.T) {
 	out := transport.Do(t.Context(), get(t, transport.config.Endpoint), p)
 	if out.Written || !errors.Is(out.Err, ErrNotConnected) || out.At.Before(p.NotAfter) || out.At.Sub(p.NotAfter) > time.Second {
 		t.Errorf("written %v, error %v, %v after the permit", out.Written, out.Err, out.At.Sub(p.NotAfter))
+	}
+}
+
+// A permit that is late already says nothing of the other side, which counts as down
+// otherwise: that it is a black hole is not known before it has had its time.
+func TestALatePermitIsNoMissingConnection(t *testing.T) {
+	silent := silentServer(t, "")
+	for name, late := range map[string]time.Duration{"it has expired": time.Hour, "most of it has": 40 * time.Millisecond} {
+		transport := newTransport(t, Config{Endpoint: "https://" + silent, DialTimeout: 2 * time.Second})
+		p := permit(minute)
+		p.SendAt = p.SendAt.Add(-late)
+		p.NotAfter = p.SendAt.Add(50 * time.Millisecond)
+		if out := transport.Do(t.Context(), get(t, transport.config.Endpoint), p); out.Written || !errors.Is(out.Err, ErrPermitExpired) {
+			t.Errorf("%s: written %v, error %v", name, out.Written, out.Err)
+		}
 	}
 }
 
