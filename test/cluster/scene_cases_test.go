@@ -142,7 +142,17 @@ func (s *scene) uninstalls(t *testing.T) {
 		left = slices.DeleteFunc(left, func(name string) bool { return documented[name] })
 		return len(left) == 0, fmt.Sprint(left)
 	})
-	for name := range strings.FieldsSeq(kubectl(t, s.node, "get", "secrets", "-n", "orders", "-o", "name", "-l", "app.kubernetes.io/instance=peppasync")) {
+	secrets := func(label string) []string {
+		return strings.Fields(kubectl(t, s.node, "get", "secrets", "-n", "orders", "-o", "name", "-l", label+"=peppasync"))
+	}
+	if left := secrets("app.kubernetes.io/instance"); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
+	keys := secrets("peppasync.io/release")
+	if len(keys) == 0 {
+		t.Error("the keys of NATS went with the release: what is stored could not be read again")
+	}
+	for _, name := range keys {
 		if !strings.HasPrefix(name, "secret/peppasync-nats-") {
 			t.Errorf("%s is left", name)
 		}
