@@ -106,6 +106,14 @@ func (g *guest) Close() error {
 	return g.Conn.Close()
 }
 
+// CloseWrite says that nothing more comes, where a connection can say so.
+func (g *guest) CloseWrite() error {
+	if closer, ok := g.Conn.(interface{ CloseWrite() error }); ok {
+		return closer.CloseWrite()
+	}
+	return nil
+}
+
 // arrived says that the request is in, and so that nobody waits for its sender.
 func (g *guest) arrived() {
 	g.crowd.mu.Lock()

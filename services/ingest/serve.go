@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/peppasync/peppasync/services/ingest/internal/http1"
 	"github.com/peppasync/peppasync/services/ingest/internal/webhook"
 )
 
@@ -18,15 +18,15 @@ import (
 // or the grace is over.
 func (in *Ingest) serve(ctx context.Context) error {
 	crowd := newCrowd(in.config.Listener, in.bounds.connections)
-	server := &http.Server{
-		Handler:           crowd.attend(in.routes()),
-		ConnContext:       crowd.remember,
-		ReadHeaderTimeout: in.bounds.headerTimeout,
-		ReadTimeout:       in.bounds.requestTimeout,
-		WriteTimeout:      in.bounds.requestTimeout + in.bounds.patience,
-		IdleTimeout:       in.bounds.idleTimeout,
-		MaxHeaderBytes:    in.bounds.headerBytes,
-		ErrorLog:          slog.NewLogLogger(in.config.Logger.Handler(), slog.LevelError),
+	server := &http1.Server{
+		Handler:        crowd.attend(in.routes()),
+		ConnContext:    crowd.remember,
+		HeaderTimeout:  in.bounds.headerTimeout,
+		RequestTimeout: in.bounds.requestTimeout,
+		AnswerTimeout:  in.bounds.requestTimeout,
+		IdleTimeout:    in.bounds.idleTimeout,
+		HeaderBytes:    in.bounds.headerBytes,
+		Logger:         in.config.Logger,
 	}
 	failed := make(chan error, 1)
 	go func() {
@@ -43,7 +43,7 @@ func (in *Ingest) serve(ctx context.Context) error {
 	if err := server.Shutdown(last); err != nil {
 		// What is left is a slow sender that will come again.
 		in.config.Logger.WarnContext(ctx, "requests did not end in time and were cut", "grace", in.bounds.grace.String())
-		_ = server.Close()
+		server.Close()
 	}
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("ingest: serving on %s: %w", in.Addr(), err)
