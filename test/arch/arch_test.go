@@ -70,12 +70,16 @@ var refusals = map[string]struct{ files, want []string }{
 			"services/up/up_test.go imports github.com/nats-io/nats-server/v2/server",
 		},
 	},
-	"bustest is for tests": {
+	"bustest and rulestest are for tests": {
 		files: []string{
 			`services/ingest/ingest_test.go: import "github.com/peppasync/peppasync/services/internal/bus/bustest"`,
 			`services/up/up.go: import "github.com/peppasync/peppasync/services/internal/bus/bustest"`,
+			`services/up/run.go: import "github.com/peppasync/peppasync/services/internal/catalog/rulestest"`,
 		},
-		want: []string{"services/up/up.go imports github.com/peppasync/peppasync/services/internal/bus/bustest"},
+		want: []string{
+			"services/up/run.go imports github.com/peppasync/peppasync/services/internal/catalog/rulestest",
+			"services/up/up.go imports github.com/peppasync/peppasync/services/internal/bus/bustest",
+		},
 	},
 	"no service imports another": {
 		files: []string{

@@ -22,7 +22,7 @@ var services = []string{
 
 // sharedPackages is the whole of services/internal.
 var sharedPackages = []string{
-	"bus", "bus/embed", "bus/bustest", "catalog", "order", "expr", "fault", "maintenance", "notice", "run", "telemetry", "secrets",
+	"bus", "bus/embed", "bus/bustest", "catalog", "catalog/rulestest", "order", "expr", "fault", "maintenance", "notice", "run", "telemetry", "secrets",
 }
 
 // purePackages take values and return values, so that testing/synctest and
@@ -86,11 +86,11 @@ var rules = []rule{
 		},
 	},
 	{
-		name:   "bustest is for tests",
-		reason: "a server that lives as long as one test has no place in a binary",
+		name:   "bustest and rulestest are for tests",
+		reason: "a server that lives as long as one test has no place in a binary, nor have the cases of one",
 		check: func(tree []pkg) []string {
 			return forbid(tree, func(p pkg, f file, imported string) bool {
-				return !f.test && within(imported, prefix+"services/internal/bus/bustest") &&
+				return !f.test && (within(imported, prefix+"services/internal/bus/bustest") || within(imported, prefix+"services/internal/catalog/rulestest")) &&
 					!within(p.path, "services/internal/bus/bustest")
 			})
 		},

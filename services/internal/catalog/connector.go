@@ -348,7 +348,7 @@ func (c *compiler) http(r *Resource, settings *v1alpha1.HTTPSettings) {
 	}
 	c.unique(r, "spec.http.operations", names, ".name")
 	if settings.ProbePath != "" {
-		c.path(r, "spec.http.probePath", settings.ProbePath)
+		c.path(r, "spec.http.probePath", settings.ProbePath, settings.ProbePath)
 	}
 }
 
@@ -361,7 +361,7 @@ func (c *compiler) httpOperation(r *Resource, field string, o *v1alpha1.HTTPOper
 	}
 	enum(c, r, field+".method", o.Method, []string{"GET", "POST", "PUT", "PATCH", "DELETE"})
 	enum(c, r, field+".effect", o.Effect, enums["HTTPEffect"])
-	c.path(r, field+".path", strings.ReplaceAll(o.Path, externalIDToken, "x"))
+	c.path(r, field+".path", o.Path, strings.ReplaceAll(o.Path, externalIDToken, "x"))
 	c.httpFind(r, field+".find", o)
 	c.httpReply(r, field+".reply", o)
 	if o.Method == http.MethodPut && o.Effect == v1alpha1.HTTPEffectIdempotent && !strings.Contains(o.Path, externalIDToken) {
@@ -369,11 +369,12 @@ func (c *compiler) httpOperation(r *Resource, field string, o *v1alpha1.HTTPOper
 	}
 }
 
-func (c *compiler) path(r *Resource, field, path string) {
+// path judges one, with what takes the place of its braces, and shows it as it was written.
+func (c *compiler) path(r *Resource, field, written, path string) {
 	parsed, err := url.Parse(path)
 	if err != nil || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || parsed.Fragment != "" || strings.ContainsAny(path, "{} \t") {
 		c.reportf(r, field, "found %q, expected a path from the endpoint on, such as /orders/%s (the only name that braces may hold)",
-			shorten(path), externalIDToken)
+			shorten(written), externalIDToken)
 	}
 }
 

@@ -22,7 +22,7 @@ func (c *compiler) httpFind(r *Resource, field string, o *v1alpha1.HTTPOperation
 		c.reportf(r, field, "belongs to effect Once, expected none here: an Idempotent request is simply sent again, and None has no effect to be found")
 	}
 	enum(c, r, field+".method", find.Method, []string{http.MethodGet})
-	c.path(r, field+".path", strings.ReplaceAll(find.Path, externalIDToken, "x"))
+	c.path(r, field+".path", find.Path, strings.ReplaceAll(find.Path, externalIDToken, "x"))
 	if !strings.Contains(find.Path, externalIDToken) {
 		c.reportf(r, field+".path", "found %q, expected %s in it: it has to find this order alone", shorten(find.Path), externalIDToken)
 	}

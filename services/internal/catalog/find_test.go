@@ -20,7 +20,7 @@ func TestEachMistakeInALookUpSaysWhereAndWhatIsExpected(t *testing.T) {
 			`wms.yaml:17: spec.http.operations[0].find.path: found "/orders", expected {externalId} in it: it has to find this order alone`,
 		}},
 		"a path that leaves the endpoint": {[]edit{{"wms.yaml", "effect: Idempotent", once + "{path: 'orders?id={externalId}'}"}}, []string{
-			`wms.yaml:17: spec.http.operations[0].find.path: found "orders?id=x", expected a path from the endpoint on, such as /orders/{externalId} (the only name that braces may hold)`,
+			`wms.yaml:17: spec.http.operations[0].find.path: found "orders?id={externalId}", expected a path from the endpoint on, such as /orders/{externalId} (the only name that braces may hold)`,
 		}},
 		"a method with an effect": {[]edit{{"wms.yaml", "effect: Idempotent", once + "{method: POST, path: '/orders/{externalId}'}"}}, []string{
 			`wms.yaml:17: spec.http.operations[0].find.method: found "POST", expected GET`,

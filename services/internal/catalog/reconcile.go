@@ -41,8 +41,9 @@ func (c *compiler) reconcile(e *entry[*v1alpha1.Connector]) {
 	}
 	r := spec.Reconcile
 	every := r.Every.Duration
-	if every != 0 {
-		c.between(e.Resource, field+".every", every, reconcileLeast, reconcileMost)
+	if every != 0 && (every < reconcileLeast || every > reconcileMost) {
+		c.reportf(e.Resource, field+".every", "found %s, expected a time from %s to %s, or 0s for never",
+			short(every), short(reconcileLeast), short(reconcileMost))
 	}
 	c.between(e.Resource, field+".overlap", r.Overlap.Duration, time.Second, reconcileMost)
 	c.between(e.Resource, field+".lookBack", r.LookBack.Duration, 0, lookBackMost)

@@ -30,7 +30,7 @@ func TestMistakesInLookingForWhatWebhooksMiss(t *testing.T) {
 		},
 		"a default that is more than its share is nobody's mistake": {edit{"shop.yaml", "calls: 240, per: 1m", "calls: 2, per: 1h"}, []string{}},
 		"times without end": {shop("  reconcile:\n    every: 1s\n    overlap: 0.5s\n    lookBack: 2000h\n"), []string{
-			"shop.yaml:14: spec.reconcile.every: found 1s, expected a time from 5s to 24h",
+			"shop.yaml:14: spec.reconcile.every: found 1s, expected a time from 5s to 24h, or 0s for never",
 			"shop.yaml:15: spec.reconcile.overlap: found 500ms, expected a time from 1s to 24h",
 			"shop.yaml:16: spec.reconcile.lookBack: found 2000h, expected a time from 0s to 1440h",
 		}},
