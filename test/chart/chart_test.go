@@ -46,6 +46,7 @@ var variants = map[string][]string{
 	"small":          {"-f", filepath.Join(chartFolder, "values-small.yaml")},
 	"external":       {"-f", "testdata/external.yaml"},
 	"all":            {"-f", "testdata/all.yaml"},
+	"openshift":      {"-f", "testdata/openshift.yaml"},
 	"released 0.1.0": {"-f", "testdata/released/0.1.0.yaml"},
 }
 
@@ -96,7 +97,10 @@ func TestMistakesInValuesAreRefused(t *testing.T) {
 
 // What is rendered is what an API server of each version that is supported takes.
 func TestManifestsAreValid(t *testing.T) {
-	foreign := []string{"ServiceMonitor", "ScaledObject"}
+	foreign, err := ReadDefinitions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, version := range []string{"v1.35.4", "v1.36.3", "v1.37.2"} {
 		schema, err := ReadSchema(t.Context(), version)
 		if err != nil {
@@ -105,10 +109,11 @@ func TestManifestsAreValid(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			each(t, func(t *testing.T, all []Manifest) {
 				for _, m := range all {
-					if !schema.Knows(m) && slices.Contains(foreign, m.Kind()) {
-						continue
+					judge := schema
+					if foreign.Knows(m) {
+						judge = foreign
 					}
-					for _, problem := range schema.Problems(m) {
+					for _, problem := range judge.Problems(m) {
 						t.Error(problem)
 					}
 				}
@@ -140,6 +145,43 @@ func TestTheSchemaFindsMistakes(t *testing.T) {
 		if got := strings.Join(schema.Problems(m), "\n"); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// So does that of what others define, and everything that the chart has of it is judged.
+func TestTheForeignDefinitionsFindMistakes(t *testing.T) {
+	foreign, err := ReadDefinitions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := Render(t.Context(), helm, chartFolder, variants["all"]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	judged := map[string]bool{}
+	for _, m := range all {
+		if !foreign.Knows(m) {
+			continue
+		}
+		judged[m.Kind()] = true
+		spec, _ := m["spec"].(map[string]any)
+		spec["minReplicas"] = "2"
+		if got, want := foreign.Problems(m), []string{m.Name() + ".spec: has no field minReplicas"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if !judged["ServiceMonitor"] || !judged["ScaledObject"] {
+		t.Errorf("judged are only %v", judged)
+	}
+	monitor := Manifest{"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor", "metadata": map[string]any{"name": "a"}, "spec": map[string]any{
+		"selector": map[string]any{}, "endpoints": []any{map[string]any{"interval": "half a minute", "scheme": "gopher"}},
+	}}
+	want := []string{
+		`ServiceMonitor/a.spec.endpoints[0].interval: half a minute does not match ^(0|(([0-9]+)y)?(([0-9]+)w)?(([0-9]+)d)?(([0-9]+)h)?(([0-9]+)m)?(([0-9]+)s)?(([0-9]+)ms)?)$`,
+		"ServiceMonitor/a.spec.endpoints[0].scheme: gopher is none of [http https]",
+	}
+	if got := foreign.Problems(monitor); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -9,8 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+
+	"sigs.k8s.io/yaml"
 )
 
 // Schema is the OpenAPI document of one version of Kubernetes.
@@ -28,6 +31,8 @@ type definition struct {
 	Additional *definition            `json:"additionalProperties"`
 	Items      *definition            `json:"items"`
 	Required   []string               `json:"required"`
+	Enum       []any                  `json:"enum"`
+	Pattern    string                 `json:"pattern"`
 	Kinds      []struct {
 		Group   string `json:"group"`
 		Version string `json:"version"`
@@ -38,19 +43,7 @@ type definition struct {
 
 // ReadSchema returns the schema of a version of Kubernetes, which its module has.
 func ReadSchema(ctx context.Context, version string) (*Schema, error) {
-	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", "k8s.io/kubernetes@"+version)
-	command.Dir = os.TempDir()
-	out, err := command.Output()
-	if err != nil {
-		return nil, fmt.Errorf("the module of Kubernetes %s: %w\n%s", version, err, out)
-	}
-	var module struct {
-		Dir string `json:"Dir"`
-	}
-	if err := json.Unmarshal(out, &module); err != nil {
-		return nil, fmt.Errorf("the module of Kubernetes %s: %w", version, err)
-	}
-	data, err := os.ReadFile(filepath.Join(module.Dir, "api", "openapi-spec", "swagger.json"))
+	data, err := moduleFile(ctx, "k8s.io/kubernetes@"+version, "api/openapi-spec/swagger.json")
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +59,63 @@ func ReadSchema(ctx context.Context, version string) (*Schema, error) {
 	return schema, nil
 }
 
-// Knows reports whether it is of Kubernetes itself, and not of somebody's resources.
+// ReadDefinitions returns the schemas of what the chart has of other products, out of their
+// modules. None of their code is taken in.
+func ReadDefinitions(ctx context.Context) (*Schema, error) {
+	schema := &Schema{kinds: map[string]*definition{}}
+	for module, file := range map[string]string{
+		// The last of the whole module: since then only its Go types are published as one.
+		"github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+		"github.com/kedacore/keda/v2@v2.21.0":                        "config/crd/bases/keda.sh_scaledobjects.yaml",
+	} {
+		data, err := moduleFile(ctx, module, file)
+		if err != nil {
+			return nil, err
+		}
+		var custom struct {
+			Spec struct {
+				Group string `json:"group"`
+				Names struct {
+					Kind string `json:"kind"`
+				} `json:"names"`
+				Versions []struct {
+					Name   string `json:"name"`
+					Schema struct {
+						OpenAPIV3Schema *definition `json:"openAPIV3Schema"`
+					} `json:"schema"`
+				} `json:"versions"`
+			} `json:"spec"`
+		}
+		if err := yaml.Unmarshal(data, &custom); err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", file, module, err)
+		}
+		for _, version := range custom.Spec.Versions {
+			// A definition leaves open what every object has.
+			version.Schema.OpenAPIV3Schema.Properties["metadata"] = &definition{}
+			schema.kinds[custom.Spec.Group+"/"+version.Name+" "+custom.Spec.Names.Kind] = version.Schema.OpenAPIV3Schema
+		}
+	}
+	return schema, nil
+}
+
+// moduleFile reads a file of a module at its version.
+func moduleFile(ctx context.Context, module, file string) ([]byte, error) {
+	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
+	command.Dir = os.TempDir()
+	out, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("module %s: %w\n%s", module, err, out)
+	}
+	var found struct {
+		Dir string `json:"Dir"`
+	}
+	if err := json.Unmarshal(out, &found); err != nil {
+		return nil, fmt.Errorf("module %s: %w", module, err)
+	}
+	return os.ReadFile(filepath.Join(found.Dir, filepath.FromSlash(file)))
+}
+
+// Knows reports whether it has the kind of a manifest.
 func (s *Schema) Knows(m Manifest) bool { return s.kinds[kindOf(m)] != nil }
 
 func kindOf(m Manifest) string { return fmt.Sprintf("%v %v", m["apiVersion"], m["kind"]) }
@@ -107,7 +156,26 @@ func (s *Schema) check(at string, d *definition, value any) []string {
 		}
 		return problems
 	}
-	return scalar(at, d, value)
+	return append(scalar(at, d, value), chosen(at, d, value)...)
+}
+
+// chosen judges a value by the values that there are.
+func chosen(at string, d *definition, value any) []string {
+	if len(d.Enum) > 0 && !slices.Contains(d.Enum, value) {
+		return []string{fmt.Sprintf("%s: %v is none of %v", at, value, d.Enum)}
+	}
+	text, is := value.(string)
+	if !is || d.Pattern == "" {
+		return nil
+	}
+	pattern, err := regexp.Compile(d.Pattern)
+	if err != nil {
+		return []string{fmt.Sprintf("%s: the schema's pattern %s: %v", at, d.Pattern, err)}
+	}
+	if !pattern.MatchString(text) {
+		return []string{fmt.Sprintf("%s: %s does not match %s", at, text, d.Pattern)}
+	}
+	return nil
 }
 
 func (s *Schema) object(at string, d *definition, value any) []string {

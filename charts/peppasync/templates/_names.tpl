@@ -37,11 +37,20 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
+{{/*
+Expects root. A number that a value removes is the cluster's to choose. Values of a release
+before podSecurityContext was one have what was written here then, whole: without fsGroup
+nobody could read its keys.
+*/}}
 {{- define "peppasync.podSecurity" -}}
+{{- $ids := dict "runAsUser" 65532 "runAsGroup" 65532 "fsGroup" 65532 -}}
+{{- if hasKey .root.Values "podSecurityContext" }}{{ $ids = .root.Values.podSecurityContext | default dict }}{{ end -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- range $name := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- with get $ids $name }}
+{{ $name }}: {{ int64 . }}
+{{- end }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}

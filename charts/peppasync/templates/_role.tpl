@@ -48,7 +48,7 @@ spec:
       enableServiceLinks: false
       terminationGracePeriodSeconds: {{ .grace }}
       securityContext:
-        {{- include "peppasync.podSecurity" . | nindent 8 }}
+        {{- include "peppasync.podSecurity" (dict "root" .root) | nindent 8 }}
       {{- include "peppasync.placement" (dict "root" .root "component" .role) | nindent 6 }}
       containers:
         - name: {{ .role }}
