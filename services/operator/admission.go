@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,7 @@ import (
 	"github.com/peppasync/peppasync/services/connectors/systems"
 	"github.com/peppasync/peppasync/services/internal/catalog"
 	"github.com/peppasync/peppasync/services/operator/internal/access"
+	"github.com/peppasync/peppasync/services/operator/internal/backlog"
 )
 
 // sentences is how many problems an answer lists: a person mends a few and applies again.
@@ -38,7 +40,7 @@ func (o *operator) admit(ctx context.Context, r admission.Request) admission.Res
 	if r.Operation == admissionv1.Update && !changes(r, written) {
 		return admission.Allowed("")
 	}
-	all, err := o.resources(ctx)
+	all, err := o.resources(ctx, o.client)
 	if err != nil {
 		return admission.Errored(http.StatusServiceUnavailable, err)
 	}
@@ -162,7 +164,7 @@ func (o *operator) admitDeletion(ctx context.Context, r admission.Request) admis
 	if !namespace.DeletionTimestamp.IsZero() {
 		return admission.Allowed("")
 	}
-	all, err := o.resources(ctx)
+	all, err := o.resources(ctx, o.client)
 	if err != nil {
 		return admission.Errored(http.StatusServiceUnavailable, err)
 	}
@@ -173,5 +175,33 @@ func (o *operator) admitDeletion(ctx context.Context, r admission.Request) admis
 	if len(obstacles) > 0 {
 		return admission.Denied(fmt.Sprintf("Connector %s cannot be deleted: %s", r.Name, strings.Join(obstacles, "; ")))
 	}
-	return admission.Allowed("")
+	return o.admitLaterSteps(ctx, r.Name)
+}
+
+// stepsTimeout bounds how long it is looked for steps that wait for others, so that the
+// answer comes within the 10 s of the webhook.
+const stepsTimeout = 3 * time.Second
+
+// admitLaterSteps refuses to delete a Connector that nothing is queued for, but at which
+// orders have something to deliver after another step. Where that cannot be seen in time,
+// because very many orders wait elsewhere, the finalizer sees to it, and the answer says so.
+func (o *operator) admitLaterSteps(ctx context.Context, connector string) admission.Response {
+	ctx, cancel := context.WithTimeout(ctx, stepsTimeout)
+	defer cancel()
+	steps := backlog.NewSteps(o.config.Bus, connector)
+	err := steps.Look(ctx, stepsAtOnce)
+	for err == nil && steps.Left() > 0 {
+		err = steps.Look(ctx, stepsAtOnce)
+	}
+	if text := steps.Obstacle(); text != "" {
+		return admission.Denied(fmt.Sprintf("Connector %s cannot be deleted: %s", connector, text))
+	}
+	switch {
+	case err == nil:
+		return admission.Allowed("")
+	case ctx.Err() != nil:
+		return admission.Allowed("").WithWarnings("many orders wait at other Connectors, and not all were looked at for a step at " + connector +
+			" that comes later: it stays until they were, and until each has been there; its condition Draining says how that goes")
+	}
+	return admission.Denied(fmt.Sprintf("whether orders have a step at Connector %s that waits for another cannot be seen now, try again: %v", connector, err))
 }

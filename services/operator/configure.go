@@ -140,19 +140,20 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // configured does it once.
 func (o *operator) configured(ctx context.Context, streams *time.Time) error {
-	all, err := o.resources(ctx)
+	// What is to be kept from being deleted is so before NATS is waited for.
+	cached, err := o.resources(ctx, o.client)
 	if err != nil {
 		return err
 	}
-	guarded := o.guard(ctx, all.connectors)
+	guarded := o.guard(ctx, cached.connectors)
 	if err := o.streams(ctx, streams); err != nil {
 		o.verdicts.set(nil, err, time.Now())
-		return errors.Join(guarded, err, o.tellOthers(ctx, all.others()))
+		return errors.Join(guarded, err, o.tellOthers(ctx, cached.others()))
 	}
-	chosen, by, err := o.published(ctx, all.catalog())
+	all, chosen, by, err := o.published(ctx)
 	o.verdicts.set(all.judged(by), err, time.Now())
 	if err != nil {
-		return errors.Join(guarded, err, o.tellOthers(ctx, all.others()))
+		return errors.Join(guarded, err, o.tellOthers(ctx, cached.others()))
 	}
 	return errors.Join(guarded, o.rights(ctx, chosen), o.tellOthers(ctx, all.others()))
 }
@@ -180,23 +181,42 @@ func (o *operator) streams(ctx context.Context, last *time.Time) error {
 	return nil
 }
 
-// published makes what compiles the catalog.
-func (o *operator) published(ctx context.Context, wanted []catalog.Resource) ([]catalog.Resource, map[string]selection.Verdict, error) {
-	before, err := catalog.Published(ctx, o.config.Bus)
-	if err != nil {
-		return nil, nil, err
+// replacements bounds how often it is begun anew in one go because another process
+// published meanwhile: a leader that has been replaced, or a person with "peppasync apply".
+const replacements = 5
+
+// published makes what compiles the catalog, and returns the resources that it is made of.
+//
+// The cache of this process may be behind the API server, for as long as a lost connection
+// goes unnoticed, and so may this process be behind another that leads by now. So what is
+// published is read first, then the resources from the API server itself, and what they make
+// replaces only what was read (catalog.Edition): an older catalog never replaces a newer.
+func (o *operator) published(ctx context.Context) (resources, []catalog.Resource, map[string]selection.Verdict, error) {
+	var err error
+	for range replacements {
+		var before catalog.Edition
+		if before, err = catalog.Read(ctx, o.config.Bus); err != nil {
+			return resources{}, nil, nil, err
+		}
+		all, listErr := o.resources(ctx, o.reader)
+		if listErr != nil {
+			return resources{}, nil, nil, listErr
+		}
+		chosen, by, chooseErr := selection.Choose(all.catalog(), before.Resources, func(r []catalog.Resource) catalog.Problems {
+			_, problems := catalog.Compile(r, systems.Set())
+			return problems
+		})
+		if chooseErr != nil {
+			return resources{}, nil, nil, fmt.Errorf("compile the resources: %w", chooseErr)
+		}
+		if err = before.Replace(ctx, o.config.Bus, chosen...); err == nil {
+			return all, chosen, by, nil
+		}
+		if !errors.Is(err, catalog.ErrReplaced) {
+			break
+		}
 	}
-	chosen, by, err := selection.Choose(wanted, before, func(r []catalog.Resource) catalog.Problems {
-		_, problems := catalog.Compile(r, systems.Set())
-		return problems
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("compile the resources: %w", err)
-	}
-	if err := catalog.Publish(ctx, o.config.Bus, chosen...); err != nil {
-		return nil, nil, fmt.Errorf("write the catalog: %w", err)
-	}
-	return chosen, by, nil
+	return resources{}, nil, nil, err
 }
 
 // guard puts the finalizer on each Connector, so that one that was deleted past admission

@@ -82,7 +82,7 @@ func (o *operator) letGo(ctx context.Context) error {
 }
 
 func (o *operator) unguard(ctx context.Context) error {
-	all, err := o.resources(ctx)
+	all, err := o.resources(ctx, o.client)
 	if err != nil {
 		return err
 	}

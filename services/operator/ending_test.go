@@ -39,7 +39,7 @@ func TestNamespaceIsDeleted(t *testing.T) {
 	w := newWorld(t)
 	w.admitted()
 	w.guarded()
-	w.enqueue("netsuite")
+	w.enqueue("netsuite", "shopify_5001")
 	w.nats.Stop()
 	w.must(api.client.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}))
 	began := time.Now()

@@ -151,10 +151,29 @@ func (w *world) admission(address string) {
 type replica struct {
 	admission string
 	stop      func()
+	// done is closed when it has ended, ended is how then.
+	done  <-chan struct{}
+	ended error
 }
 
-// start runs an operator as its account, with admission installed where it is the first.
-func (w *world) start() *replica {
+// start runs an operator as its account, with what is changed of its configuration.
+func (w *world) start(changes ...func(*operator.Config)) *replica {
+	w.t.Helper()
+	r := w.launch(changes...)
+	stop := r.stop
+	r.stop = func() {
+		stop()
+		if err := r.ended; err != nil {
+			w.t.Errorf("the operator ended with %v", err)
+		}
+		r.stop = func() {}
+	}
+	w.t.Cleanup(func() { r.stop() })
+	return r
+}
+
+// launch is start without a word about how it ends.
+func (w *world) launch(changes ...func(*operator.Config)) *replica {
 	w.t.Helper()
 	listener, err := new(net.ListenConfig).Listen(w.t.Context(), "tcp", "127.0.0.1:0")
 	w.must(err)
@@ -166,26 +185,27 @@ func (w *world) start() *replica {
 	// What it logs is of use where a test fails.
 	log := slog.New(slog.NewTextHandler(w.t.Output(), nil))
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	connection := w.nats.Connect(w.t, bus.Options{Name: operator.BusName, Logger: log})
+	done := make(chan struct{})
+	settings := operator.Config{
+		Namespace: w.namespace, REST: config, Bus: w.nats.Connect(w.t, bus.Options{Name: operator.BusName, Logger: log}),
+		Topology: w.topology, Dispatchers: w.dispatchers,
+		IngestRole: ingestRole, DispatcherRole: dispatcherRole,
+		Admission: listener, AdmissionHosts: []string{"127.0.0.1"}, AdmissionSecret: webhookSecret,
+		AdmissionConfiguration: "peppasync-" + w.namespace, ReservedSecrets: []string{"peppasync-nats-*"},
+		StatusEvery: 100 * time.Millisecond, Logger: log,
+	}
+	for _, change := range changes {
+		change(&settings)
+	}
+	r := &replica{admission: listener.Addr().String(), done: done}
 	go func() {
-		done <- operator.Run(ctx, operator.Config{
-			Namespace: w.namespace, REST: config, Bus: connection, Topology: w.topology, Dispatchers: w.dispatchers,
-			IngestRole: ingestRole, DispatcherRole: dispatcherRole,
-			Admission: listener, AdmissionHosts: []string{"127.0.0.1"}, AdmissionSecret: webhookSecret,
-			AdmissionConfiguration: "peppasync-" + w.namespace, ReservedSecrets: []string{"peppasync-nats-*"},
-			StatusEvery: 100 * time.Millisecond, Logger: log,
-		})
+		defer close(done)
+		r.ended = operator.Run(ctx, settings)
 	}()
-	r := &replica{admission: listener.Addr().String()}
 	r.stop = func() {
 		cancel()
-		if err := <-done; err != nil {
-			w.t.Errorf("the operator ended with %v", err)
-		}
-		r.stop = func() {}
+		<-done
 	}
-	w.t.Cleanup(func() { r.stop() })
 	return r
 }
 

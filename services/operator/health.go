@@ -40,7 +40,7 @@ func (o *operator) isReady(ctx context.Context) error {
 	if !o.ready.certificate.Load() {
 		return errors.New("admission has no certificate yet")
 	}
-	if _, err := o.resources(ctx); err != nil {
+	if _, err := o.resources(ctx, o.client); err != nil {
 		return fmt.Errorf("the resources are not known yet: %w", err)
 	}
 	return nil

@@ -29,6 +29,9 @@ const (
 	// figuresPerSecond bounds the writes of mere figures, of all Connectors together; those
 	// that have to wait are newer when their turn comes. Conditions do not wait.
 	figuresPerSecond = 20
+	// stepsAtOnce is how many orders' states are read in one look at a Connector that is
+	// being deleted.
+	stepsAtOnce = 2000
 )
 
 // observer looks at all Connectors again and again.
@@ -38,7 +41,10 @@ type observer struct {
 	counter *backlog.Counter
 	figures *rate.Limiter
 	memory  map[string]status.Memory
-	said    string
+	// steps are what is known of the orders that have something to deliver only after
+	// another step, of each Connector that would be gone but for them.
+	steps map[string]*backlog.Steps
+	said  string
 }
 
 // observe keeps the status of the Connectors. It is the leader's.
@@ -46,7 +52,7 @@ func (o *operator) observe(ctx context.Context) error {
 	return o.supervised(ctx, "writing what became of the Connectors", func(ctx context.Context) error {
 		w := &observer{
 			operator: o, fleet: fleet.New(o.config.Dispatchers), counter: backlog.NewCounter(o.config.Bus),
-			figures: rate.NewLimiter(figuresPerSecond, figuresPerSecond), memory: map[string]status.Memory{},
+			figures: rate.NewLimiter(figuresPerSecond, figuresPerSecond), memory: map[string]status.Memory{}, steps: map[string]*backlog.Steps{},
 		}
 		defer w.fleet.Close()
 		tick := time.NewTicker(o.config.StatusEvery)
@@ -80,7 +86,7 @@ func (w *observer) say(ctx context.Context, err error) {
 }
 
 func (w *observer) once(ctx context.Context) error {
-	all, err := w.resources(ctx)
+	all, err := w.resources(ctx, w.client)
 	if err != nil {
 		return err
 	}
@@ -157,8 +163,13 @@ func (w *observer) leaving(ctx context.Context, c *v1alpha1.Connector, all *reso
 	}
 	obstacles, err := w.obstacles(ctx, c.Name, all)
 	if err != nil || len(obstacles) > 0 {
+		delete(w.steps, c.Name) // what was found may not be all any more
 		return obstacles, err
 	}
+	if obstacles, err = w.laterSteps(ctx, c.Name); err != nil || len(obstacles) > 0 {
+		return obstacles, err
+	}
+	delete(w.steps, c.Name)
 	base := c.DeepCopy()
 	controllerutil.RemoveFinalizer(c, v1alpha1.FinalizerUndelivered)
 	patch := client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})
@@ -167,6 +178,30 @@ func (w *observer) leaving(ctx context.Context, c *v1alpha1.Connector, all *reso
 	}
 	w.log.InfoContext(ctx, "a Connector is gone, and nothing was queued for it", "connector", c.Name)
 	return nil, nil
+}
+
+// laterSteps are why a Connector cannot go that nothing is queued for: orders that have
+// something to deliver there after another step. They are looked at in turns, so that a long
+// backlog elsewhere does not keep the others' status from being written.
+func (w *observer) laterSteps(ctx context.Context, connector string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
+	defer cancel()
+	steps := w.steps[connector]
+	if steps == nil {
+		steps = backlog.NewSteps(w.config.Bus, connector)
+		w.steps[connector] = steps
+	}
+	if err := steps.Look(ctx, stepsAtOnce); err != nil {
+		return nil, fmt.Errorf("look which orders have a step at Connector %s that waits for another: %w", connector, err)
+	}
+	var obstacles []string
+	if text := steps.Obstacle(); text != "" {
+		obstacles = append(obstacles, text)
+	}
+	if steps.Left() > 0 {
+		obstacles = append(obstacles, "whether orders that wait elsewhere have a step there later is still looked at")
+	}
+	return obstacles, nil
 }
 
 // obstacles are why a Connector cannot go, as of now.

@@ -219,21 +219,24 @@ func TestAdmission(t *testing.T) { //nolint:tparallel // the cases share one wor
 	}
 }
 
-// enqueue puts something undelivered into a Connector's lane.
-func (w *world) enqueue(connector string) {
+// enqueue puts an order's delivery into a Connector's lane.
+func (w *world) enqueue(connector, key string) {
 	w.t.Helper()
-	_, err := w.bus.Publish(w.t.Context(), bus.Message{Subject: bus.DispatchSubject(connector, "standard", "shopify-5001", "d1"), Data: []byte("x")})
+	_, err := w.bus.Publish(w.t.Context(), bus.Message{Subject: bus.DispatchSubject(connector, "standard", key, "d1"), Data: []byte("x")})
 	w.must(err)
 }
 
-// deliver takes it out again.
-func (w *world) deliver() {
+// deliver takes so many out again.
+func (w *world) deliver(n int) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
 	w.must(w.bus.Consume(ctx, bus.ConsumerOptions{Stream: bus.StreamDispatch, Durable: "drain", Filters: []string{"dispatch.v1.>"}},
 		func(ctx context.Context, m *bus.Incoming) {
-			if err := m.Ack(ctx); err == nil {
+			if err := m.Ack(ctx); err != nil {
+				return
+			}
+			if n--; n == 0 {
 				cancel()
 			}
 		}))
@@ -246,7 +249,7 @@ func TestDeletionOfAConnectorWithUndeliveredOrders(t *testing.T) {
 	for _, object := range w.read("netsuite.yaml") {
 		w.must(api.client.Create(t.Context(), object))
 	}
-	w.enqueue("netsuite")
+	w.enqueue("netsuite", "shopify_5001")
 	erp := &v1alpha1.Connector{ObjectMeta: meta(w.namespace, "netsuite")}
 	err := api.client.Delete(t.Context(), erp)
 	if want := "Connector netsuite cannot be deleted: 1 order waits to be delivered there"; err == nil || !strings.Contains(err.Error(), want) {
@@ -265,7 +268,7 @@ func TestDeletionOfAConnectorWithUndeliveredOrders(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy") || !strings.Contains(err.Error(), "1 undelivered orders") {
 		t.Fatalf("got %v, want it refused by the policy", err)
 	}
-	w.deliver()
+	w.deliver(1)
 	w.pointAdmission(w.start().admission)
 	w.until("it can be deleted", func(ctx context.Context) error { return client.IgnoreNotFound(api.client.Delete(ctx, erp)) })
 	w.until("it is gone", func(ctx context.Context) error { return gone(w.connector(ctx, "netsuite")) })
@@ -296,7 +299,7 @@ func TestDeletionPastAdmission(t *testing.T) {
 		}
 		return err
 	})
-	w.enqueue("netsuite")
+	w.enqueue("netsuite", "shopify_5001")
 	w.must(api.client.Delete(t.Context(), &v1alpha1.Connector{ObjectMeta: meta(w.namespace, "netsuite")}))
 	w.until("it says what it waits for", func(ctx context.Context) error {
 		c, err := w.connector(ctx, "netsuite")
@@ -314,7 +317,7 @@ func TestDeletionPastAdmission(t *testing.T) {
 	if !slices.Contains(names, "Connector/netsuite") {
 		t.Errorf("the catalog holds %v: what is queued could never arrive", names)
 	}
-	w.deliver()
+	w.deliver(1)
 	w.until("it is gone", func(ctx context.Context) error { return gone(w.connector(ctx, "netsuite")) })
 	w.until("it has left the catalog", func(ctx context.Context) error {
 		names, err := w.names(ctx)

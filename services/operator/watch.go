@@ -40,7 +40,7 @@ func (o *operator) watch(ctx context.Context, c cache.Cache) error {
 	return nil
 }
 
-// resources are all of the namespace, as the cache has them; they are copies.
+// resources are all of the namespace, as one reader has them; they are copies.
 type resources struct {
 	connectors []v1alpha1.Connector
 	flows      []v1alpha1.Flow
@@ -48,13 +48,14 @@ type resources struct {
 	policies   []v1alpha1.NotificationPolicy
 }
 
-func (o *operator) resources(ctx context.Context) (resources, error) {
+// resources reads all: o.client has them from the cache, o.reader from the API server.
+func (o *operator) resources(ctx context.Context, from client.Reader) (resources, error) {
 	var connectors v1alpha1.ConnectorList
 	var flows v1alpha1.FlowList
 	var pools v1alpha1.StockPoolList
 	var policies v1alpha1.NotificationPolicyList
 	for _, list := range []client.ObjectList{&connectors, &flows, &pools, &policies} {
-		if err := o.client.List(ctx, list, client.InNamespace(o.config.Namespace)); err != nil {
+		if err := from.List(ctx, list, client.InNamespace(o.config.Namespace)); err != nil {
 			return resources{}, fmt.Errorf("list %T: %w", list, err)
 		}
 	}

@@ -49,6 +49,61 @@ func Published(ctx context.Context, b interface {
 	return Decode(record.Data)
 }
 
+// Edition is the configuration as it was at one moment, which only who has seen it
+// replaces.
+type Edition struct {
+	// Resources are none where nothing was published.
+	Resources []Resource
+	revision  uint64
+	data      []byte
+}
+
+// ErrReplaced is returned where another process has published since an Edition was read.
+var ErrReplaced = errors.New("another process has published a catalog meanwhile")
+
+// Read returns what is published as of the call, and fails where a newer release has
+// published it.
+func Read(ctx context.Context, b *bus.Bus) (Edition, error) {
+	// Last, not Get: after a deletion the marker's sequence is what must be there.
+	record, err := b.Last(ctx, bus.KeyValueStream(bus.BucketCatalog), bus.KeyValueSubject(bus.BucketCatalog, key))
+	if errors.Is(err, bus.ErrNotFound) {
+		return Edition{}, nil
+	}
+	if err != nil {
+		return Edition{}, fmt.Errorf("read the catalog: %w", err)
+	}
+	if record.Deleted() {
+		return Edition{revision: record.Sequence}, nil
+	}
+	resources, err := Decode(record.Data)
+	if err != nil {
+		return Edition{}, err
+	}
+	return Edition{Resources: resources, revision: record.Sequence, data: record.Data}, nil
+}
+
+// Replace makes the resources the configuration of all roles in place of e, as Publish
+// does; ErrReplaced where e is no longer what is published. Who reads e first and the
+// resources after it, from where they are kept and not from a copy, never puts older ones
+// in the place of newer: whatever was published before e was read was made of older ones.
+func (e Edition) Replace(ctx context.Context, b *bus.Bus, resources ...Resource) error {
+	data, err := Encode(resources)
+	if err != nil {
+		return err
+	}
+	if e.data != nil && bytes.Equal(e.data, data) {
+		return nil
+	}
+	_, err = b.Put(ctx, bus.BucketCatalog, key, data, &e.revision)
+	if bus.IsConflict(err) {
+		return fmt.Errorf("%w: %w", ErrReplaced, err)
+	}
+	if err != nil {
+		return fmt.Errorf("write the catalog: %w", err)
+	}
+	return nil
+}
+
 // publishOnce returns false where a conflict asks for another attempt.
 func publishOnce(ctx context.Context, b *bus.Bus, data []byte) (bool, error) {
 	// Last, not Get: after a deletion the marker's sequence is what must be there.

@@ -107,6 +107,45 @@ func TestTwoWritersDoNotMixTheirDocuments(t *testing.T) {
 	}
 }
 
+// Who has been overtaken replaces nothing, whether what is there now differs or was
+// deleted; who has seen what is there does.
+func TestAnEditionIsReplacedOnlyByWhoHasSeenIt(t *testing.T) {
+	b := bustest.Start(t)
+	read := func() catalog.Edition {
+		t.Helper()
+		e, err := catalog.Read(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	replace := func(e catalog.Edition, units int) error { return e.Replace(t.Context(), b, withBuffer(t, units)...) }
+	nothing := read()
+	if len(nothing.Resources) != 0 {
+		t.Errorf("nothing is published, and it reads %d resources", len(nothing.Resources))
+	}
+	if err := replace(nothing, 6); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(nothing, 7); !errors.Is(err, catalog.ErrReplaced) {
+		t.Errorf("over what was not there any more: %v", err)
+	}
+	first, overtaken := read(), read()
+	if err := replace(first, 7); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(overtaken, 8); !errors.Is(err, catalog.ErrReplaced) {
+		t.Errorf("one that was overtaken: %v", err)
+	}
+	if want := encode(t, withBuffer(t, 7)); !bytes.Equal(published(t, b).Data, want) {
+		t.Error("an older one was put in the place of a newer")
+	}
+	before := published(t, b).Sequence
+	if err := replace(read(), 7); err != nil || published(t, b).Sequence != before {
+		t.Errorf("the same again: %v, revision %d after %d", err, published(t, b).Sequence, before)
+	}
+}
+
 func TestPublishRefusesToReplaceANewerReleases(t *testing.T) {
 	b := bustest.Start(t)
 	newer := []byte(`{"format":2,"gates":[]}`)

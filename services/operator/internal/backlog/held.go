@@ -128,15 +128,21 @@ func (h *holds) settle(ctx context.Context) error {
 
 // turn returns the subjects whose turn it is.
 func (h *holds) turn() []string {
-	all := slices.Sorted(maps.Keys(h.open))
-	first, found := slices.BinarySearch(all, h.looked)
+	turn := turnOf(h.open, h.looked, h.looks)
+	h.looked = turn[len(turn)-1]
+	return turn
+}
+
+// turnOf returns the next of those that are looked at again and again, behind the last one
+// that was and from the first again after the last.
+func turnOf[V any](open map[string]V, after string, most int) []string {
+	all := slices.Sorted(maps.Keys(open))
+	first, found := slices.BinarySearch(all, after)
 	if found {
 		first++
 	}
 	all = append(all[first:], all[:first]...)
-	turn := all[:min(len(all), h.looks)]
-	h.looked = turn[len(turn)-1]
-	return turn
+	return all[:min(len(all), most)]
 }
 
 // state reads an order's state; an empty one where there is none, or none that can be read.

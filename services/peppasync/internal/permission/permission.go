@@ -98,13 +98,15 @@ func Of(user User) Subjects {
 		s.consume(one(hold), string(Notifier))
 	case Operator:
 		s.administer()
-		s.publish("$JS.API.CONSUMER.DELETE." + dispatch + ".*")
+		// Which orders have a step that waits for another is seen by those that have a call
+		// somewhere, or a result that the gate has not applied yet.
+		s.publish("$JS.API.CONSUMER.DELETE."+dispatch+".*", "$JS.API.CONSUMER.INFO."+result+"."+string(Gate))
 		s.command("CONSUMER.NAMES", one(dispatch))
 		s.command("CONSUMER.LIST", one(dispatch))
 		s.backlog(one(dispatch), "*")
 		// It tells how much of each connector waits and is held, and which of the held
 		// have arrived since.
-		s.read(orders(), one(dispatch, waiting, ledger, lease))
+		s.read(orders(), one(dispatch, waiting, ledger, lease, result))
 		s.follow(one(hold))
 	case Admin:
 		s.administer()

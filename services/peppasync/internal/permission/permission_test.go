@@ -82,6 +82,10 @@ var who = map[string][]permission.User{
 	"$JS.API.STREAM.MSG.GET.WAITING": {
 		permission.Ingest, permission.Dispatcher, permission.Notifier, permission.Operator, permission.Admin,
 	},
+	"$JS.API.STREAM.MSG.GET.RESULT": {
+		permission.Ingest, permission.Gate, permission.Dispatcher, permission.Reconciler, permission.Notifier, permission.Operator, permission.Admin,
+	},
+	"$JS.API.CONSUMER.INFO.RESULT.logic-gate": {permission.Gate, permission.Operator},
 	"$JS.API.STREAM.LEADER.STEPDOWN.INGEST_1": {permission.Ingest},
 	"$JS.API.ACCOUNT.PURGE.X":                 {},
 	"$SYS.REQ.SERVER.PING":                    {},

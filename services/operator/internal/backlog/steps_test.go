@@ -1,0 +1,132 @@
+package backlog
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/order"
+	logicgate "github.com/peppasync/peppasync/services/logic-gate"
+)
+
+const isWaiting = orderv1.DeliveryStatus_DELIVERY_STATUS_WAITING
+
+func at(connector, step string, is orderv1.DeliveryStatus) *orderv1.Delivery {
+	return &orderv1.Delivery{Id: order.DeliveryID("orders", step, 1), Flow: "orders", Step: step, Connector: connector, Status: is}
+}
+
+// result is one that logic-gate has not applied: nobody consumes here.
+func (w *world) result(requester, key string, d *orderv1.Delivery) {
+	w.t.Helper()
+	w.publish(bus.ResultSubject(requester, order.DispatchIDOf(key, d)), &dispatchv1.Result{})
+}
+
+func (w *world) look(s *Steps) {
+	w.t.Helper()
+	if err := s.Look(w.t.Context(), 1000); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// What waits for another step of its order is found wherever the call is that it waits for:
+// in a lane, put off, on hold, or with its result on the way to logic-gate.
+func TestStepsThatWaitForOthersAreFound(t *testing.T) {
+	t.Parallel()
+	open := at("erp", "erp", isOpen)
+	for name, put := range map[string]func(w *world){
+		"in a lane": func(w *world) {
+			w.publish(bus.DispatchSubject("erp", "bulk", "shop_1", "a"), &dispatchv1.Delivery{})
+		},
+		"put off": func(w *world) { w.publish(bus.WaitingSubject("erp", "shop_1", "a"), &dispatchv1.Delivery{}) },
+		"on hold": func(w *world) { w.hold("erp", "shop_1", "a", logicgate.Role) },
+		"with its result": func(w *world) {
+			w.result("inventory-reconciler", "shop_9", open)
+			w.result(logicgate.Role, "shop_1", open)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			put(w)
+			w.state("shop_1", open, at("wms", "ship", isWaiting))
+			w.state("shop_2", at("wms", "ship", isDone))
+			s := NewSteps(w.bus, "wms")
+			w.look(s)
+			if s.Orders() != 1 || s.Left() != 0 {
+				t.Fatalf("found %d, %d left, want 1 and none", s.Orders(), s.Left())
+			}
+			if want := "1 order has a step there that waits for another step, such as shop_1, whose ship waits for erp at erp"; !strings.HasPrefix(s.Obstacle(), want) {
+				t.Errorf("it says %q, want %q", s.Obstacle(), want)
+			}
+			other := NewSteps(w.bus, "tms")
+			if w.look(other); other.Orders() != 0 || other.Obstacle() != "" {
+				t.Errorf("a connector that nothing is owed: %q", other.Obstacle())
+			}
+			// What it waited for has arrived, and it goes now: it is still owed.
+			w.state("shop_1", at("erp", "erp", isDone), at("wms", "ship", isOpen))
+			if w.look(s); s.Orders() != 1 {
+				t.Error("one that goes now is not owed any more")
+			}
+			w.state("shop_1", at("erp", "erp", isDone), at("wms", "ship", isDone))
+			if w.look(s); s.Orders() != 0 || s.Obstacle() != "" {
+				t.Errorf("after it was delivered: %q", s.Obstacle())
+			}
+		})
+	}
+}
+
+// Many are looked at in turns, each once, and those that were found again by turns; until
+// all were seen, it says so.
+func TestStepsAreLookedAtInTurns(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const orders = 30
+	write := func(is orderv1.DeliveryStatus, which ...int) {
+		for _, i := range which {
+			key := fmt.Sprintf("shop_%02d", i)
+			w.publish(bus.DispatchSubject("erp", "bulk", key, "a"), &dispatchv1.Delivery{})
+			w.state(key, at("erp", "erp", isOpen), at("wms", "ship", is))
+		}
+	}
+	for i := range orders {
+		write(isWaiting, i)
+	}
+	s := NewSteps(w.bus, "wms")
+	for turn := range 3 {
+		if err := s.Look(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+		if s.Orders() != 10*(turn+1) || s.Left() != orders-10*(turn+1) {
+			t.Errorf("after turn %d: found %d, %d left", turn, s.Orders(), s.Left())
+		}
+		if least := strings.HasPrefix(s.Obstacle(), "at least "); least != (s.Left() > 0) {
+			t.Errorf("with %d left it says %q", s.Left(), s.Obstacle())
+		}
+	}
+	write(isDone, 25)
+	for range 3 {
+		if err := s.Look(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.Orders() != orders-1 {
+		t.Errorf("%d are owed after one of %d was delivered", s.Orders(), orders)
+	}
+}
+
+// A state that cannot be read may hold anything: its order stands in the way, by its name.
+func TestAStateThatCannotBeReadStandsInTheWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.publish(bus.DispatchSubject("erp", "bulk", "shop_1", "a"), &dispatchv1.Delivery{})
+	if _, err := w.bus.Publish(t.Context(), bus.Message{Subject: bus.OrderStateSubject("shop_1"), Data: []byte{0xff}}); err != nil {
+		t.Fatal(err)
+	}
+	s := NewSteps(w.bus, "wms")
+	if w.look(s); !strings.Contains(s.Obstacle(), "order shop_1, whose state cannot be read") {
+		t.Errorf("it says %q", s.Obstacle())
+	}
+}
