@@ -31,13 +31,13 @@ test: apiserver ## Vet and run all tests with the race detector: unit, property,
 	@echo '== vet'
 	go vet work
 	@echo '== unit, property and embedded JetStream tests'
-	go test -race -timeout 30m $$(go list work | grep -Ev '^github.com/peppasync/peppasync/(test/|services/(operator|throttle-dispatcher)$$)')
+	$(RACE) $$(go list work | grep -Ev '^github.com/peppasync/peppasync/(test/|services/(operator|throttle-dispatcher)$$)')
 	@echo '== the dispatcher, whose pace and takeovers are judged, with the machine to itself'
-	go test -race -timeout 30m github.com/peppasync/peppasync/services/throttle-dispatcher
+	$(RACE) github.com/peppasync/peppasync/services/throttle-dispatcher
 	@echo '== the operator, against a real Kubernetes API server'
-	go test -race -timeout 30m github.com/peppasync/peppasync/services/operator
+	$(RACE) github.com/peppasync/peppasync/services/operator
 	@echo '== from outside: the simulated world, the structure, the scenarios'
-	go test -race -timeout 30m -count=1 -p 1 $$(go list work | grep '^github.com/peppasync/peppasync/test/')
+	$(RACE) -count=1 -p 1 $$(go list work | grep '^github.com/peppasync/peppasync/test/')
 	@echo '== the container images'
 	cd deploy/images && GOWORK=off go test -count=1 ./...
 
@@ -54,15 +54,20 @@ chaos: ## Kill, stop, slow and mislead the product for half an hour, judged by t
 # On a real Kubernetes node, which has programs of its own and is a module of its own.
 # The first time it builds these programs; the Debian packages that are missing are installed.
 .PHONY: e2e
-e2e: ## Start a real Kubernetes node, as root, and run what is tested on one
-	cd test/cluster && GOWORK=off go build -o $(BIN)/ ./peppasync-cluster
+e2e: packages ## Start a real Kubernetes node, as root, and run what is tested on one
+	$(BIN)/peppasync-cluster able
+	cd test/cluster && $(BIN)/peppasync-cluster build >/dev/null
+	cd test/cluster && GOWORK=off go test -count=1 -v -timeout 30m ./...
+
+.PHONY: packages
+packages: bin/peppasync-cluster
 	@missing=$$($(BIN)/peppasync-cluster needs); if [[ -n $$missing ]]; then \
 		echo "installing $$missing"; export DEBIAN_FRONTEND=noninteractive; \
 		apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; \
 	fi
-	$(BIN)/peppasync-cluster able
-	cd test/cluster && $(BIN)/peppasync-cluster build
-	cd test/cluster && GOWORK=off go test -count=1 -v -timeout 30m ./...
+
+bin/peppasync-cluster: FORCE
+	cd test/cluster && GOWORK=off go build -o $(BIN)/ ./peppasync-cluster
 
 .PHONY: lint
 lint: bin/golangci-lint bin/buf ## Lint every module and the schema, and refuse a change that breaks stored messages
@@ -89,19 +94,23 @@ generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen ##
 # What tests need of Kubernetes, built once and kept outside the repository: for longer
 # than a test may take.
 .PHONY: apiserver
-apiserver:
-	cd test/cluster && GOWORK=off go run ./peppasync-cluster build etcd kube-apiserver
+apiserver: bin/peppasync-cluster
+	cd test/cluster && $(BIN)/peppasync-cluster build etcd kube-apiserver kubectl >/dev/null
+
+# The same as that of the node: Kubernetes' clients are most of it.
+bin/helm: bin/peppasync-cluster
+	cd test/cluster && ln -sfn "$$($(BIN)/peppasync-cluster build helm)" $(BIN)/helm
 
 # Its module has the graphs of Prometheus and the collector, which must not choose the
 # product's versions.
 .PHONY: observe
 observe: bin/helm build ## Check what deploy/observability shows: manifests, alerts, and each query against a product that runs
-	cd test/observability && GOWORK=off go vet ./... && GOWORK=off go test -count=1 ./...
+	cd test/observability && GOWORK=off go vet ./... && GOWORK=off go test -vet=off -count=1 ./...
 
 # Its module has the graph of Kubernetes, which must not choose the product's versions.
 .PHONY: chart
 chart: bin/helm build apiserver ## Check the Helm chart: lint, and what it renders against three versions of Kubernetes and Pod Security
-	cd test/chart && GOWORK=off go vet ./... && GOWORK=off go test -count=1 ./...
+	cd test/chart && GOWORK=off go vet ./... && GOWORK=off go test -vet=off -count=1 ./...
 
 .PHONY: verify
 verify: generate lint chart observe ## Generate and lint everything, build each module without the workspace, and refuse a tree that differs
@@ -130,7 +139,7 @@ dist: ## Build static, stripped, reproducible linux/amd64 binaries into dist/ wi
 
 # A pinned tool is built again when its module or the compiler has changed.
 .PHONY: FORCE
-bin/golangci-lint bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen bin/helm: bin/%: FORCE
+bin/golangci-lint bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen: bin/%: FORCE
 	@key=$$({ go env GOVERSION; cat deploy/tools/$*/go.mod deploy/tools/$*/go.sum; } | sha256sum); \
 	if [[ ! -x $@ || "$$(cat bin/.$*.key 2>/dev/null)" != "$$key" ]]; then \
 		echo "building $@"; mkdir -p bin; \

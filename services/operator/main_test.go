@@ -72,7 +72,7 @@ func startAPI() (stop func(), err error) {
 	program := filepath.Join(dir, "peppasync-cluster")
 	fmt.Fprintln(os.Stderr, "starting etcd and kube-apiserver; where they are not in the cache they are built first, which takes some ten minutes")
 	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./peppasync-cluster")
-	build.Dir, build.Env = filepath.Join("..", "..", "test", "cluster"), append(os.Environ(), "GOWORK=off")
+	build.Dir, build.Env = filepath.Join("..", "..", "test", "cluster"), append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		cancel()
 		return stop, fmt.Errorf("build peppasync-cluster: %w\n%s", err, out)

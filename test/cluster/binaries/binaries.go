@@ -17,10 +17,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/mod/modfile"
-	"golang.org/x/sys/unix"
 
 	"github.com/peppasync/peppasync/test/cluster/progress"
 )
@@ -75,34 +73,42 @@ func findTools() (string, error) {
 
 // Get returns the path of a program, built if it is not there.
 func (s *Store) Get(ctx context.Context, name string) (string, error) {
-	p, err := find(name)
-	if err != nil {
-		return "", err
-	}
-	folder, err := s.folder(p)
-	if err != nil {
-		return "", err
-	}
-	built := filepath.Join(folder, name)
-	if _, err := os.Stat(built); !errors.Is(err, fs.ErrNotExist) {
-		return built, err
-	}
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return "", err
-	}
-	err = s.log.Do("building "+name+" (kept in "+folder+")", func() error { return s.build(ctx, p, built) })
-	return built, err
+	paths, err := s.GetAll(ctx, name)
+	return paths[name], err
 }
 
-// GetAll is Get of several, in their order.
+// GetAll returns the paths of programs by their names. Those of one module that are not
+// there are built at once: one is linked while others are compiled.
 func (s *Store) GetAll(ctx context.Context, names ...string) (map[string]string, error) {
 	paths := make(map[string]string, len(names))
+	missing := map[string][]string{}
+	var folders []string
 	for _, name := range names {
-		built, err := s.Get(ctx, name)
+		p, err := find(name)
 		if err != nil {
 			return nil, err
 		}
-		paths[name] = built
+		folder, err := s.folder(p)
+		if err != nil {
+			return nil, err
+		}
+		paths[name] = filepath.Join(folder, name)
+		switch _, err := os.Stat(paths[name]); {
+		case err == nil:
+			continue
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+		if missing[folder] == nil {
+			folders = append(folders, folder)
+		}
+		missing[folder] = append(missing[folder], name)
+	}
+	for _, folder := range folders {
+		what := fmt.Sprintf("building %s (kept in %s)", strings.Join(missing[folder], ", "), folder)
+		if err := s.log.Do(what, func() error { return s.build(ctx, folder, missing[folder]) }); err != nil {
+			return nil, err
+		}
 	}
 	return paths, nil
 }
@@ -155,100 +161,23 @@ func (s *Store) folder(p program) (string, error) {
 	}) {
 		fmt.Fprintln(sum, name)
 	}
-	source := filepath.Join(s.tools, p.tool)
-	entries, err := os.ReadDir(source)
+	for _, other := range programs {
+		if other.tool == p.tool && other.module != p.module {
+			version = "mixed"
+		}
+	}
+	source := os.DirFS(filepath.Join(s.tools, p.tool))
+	err = fs.WalkDir(source, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(source, name)
+		fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
-	for _, entry := range entries {
-		data, err := os.ReadFile(filepath.Join(source, entry.Name()))
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(sum, "%s %d\n%s", entry.Name(), len(data), data)
-	}
 	key := hex.EncodeToString(sum.Sum(nil))[:12]
 	return filepath.Join(s.cache, strings.Join([]string{p.tool, cmp.Or(version, "local"), key}, "-")), nil
-}
-
-// build writes beside the place and renames, so that nobody sees half a
-// program; one of several who need it builds and the others wait.
-func (s *Store) build(ctx context.Context, p program, built string) error {
-	release, err := lock(ctx, built+".lock")
-	if err != nil {
-		return err
-	}
-	defer release()
-	if _, err := os.Stat(built); err == nil {
-		return nil // another one was faster
-	}
-	arguments, err := s.arguments(p, built+".unfinished")
-	if err != nil {
-		return err
-	}
-	command := exec.CommandContext(ctx, "go", arguments...)
-	command.Dir = filepath.Join(s.tools, p.tool)
-	cgo := "CGO_ENABLED=0"
-	if p.cgo {
-		cgo = "CGO_ENABLED=1"
-	}
-	command.Env = append(os.Environ(), "GOWORK=off", cgo)
-	if output, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("go %s in %s: %w\n%s", strings.Join(arguments, " "), command.Dir, err, output)
-	}
-	return os.Rename(built+".unfinished", built)
-}
-
-func (s *Store) arguments(p program, output string) ([]string, error) {
-	version, err := s.version(p)
-	if err != nil {
-		return nil, err
-	}
-	flags := []string{"-s", "-w"}
-	for _, variable := range p.stamp {
-		flags = append(flags, "-X", variable+"="+version)
-	}
-	if major, minor, ok := numbers(version); ok && p.module == kubernetes {
-		for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
-			flags = append(flags, "-X", pkg+".gitMajor="+major, "-X", pkg+".gitMinor="+minor, "-X", pkg+".gitTreeState=clean")
-		}
-	}
-	arguments := []string{"build", "-trimpath", "-buildvcs=false", "-o", output, "-ldflags", strings.Join(flags, " ")}
-	if p.tags != "" {
-		arguments = append(arguments, "-tags", p.tags)
-	}
-	return append(arguments, p.pkg), nil
-}
-
-// numbers splits v1.37.2 into 1 and 37.
-func numbers(version string) (major, minor string, ok bool) {
-	parts := strings.Split(strings.TrimPrefix(version, "v"), ".")
-	if len(parts) < 2 {
-		return "", "", false
-	}
-	return parts[0], parts[1], true
-}
-
-// lock waits for its turn. The kernel lets go of it with the process.
-func lock(ctx context.Context, name string) (release func(), err error) {
-	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	again := time.NewTicker(200 * time.Millisecond)
-	defer again.Stop()
-	for {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { _ = file.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), file.Close())
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("waiting for another build, lock %s: %w", name, context.Cause(ctx)), file.Close())
-		}
-	}
 }

@@ -4,7 +4,8 @@ import "fmt"
 
 // program is one main package of a module.
 type program struct {
-	// tool is the folder under tools/ whose go.mod pins the module.
+	// tool is the folder under tools/ whose go.mod pins the module. Programs of one are
+	// built at once: with the same tags, with cgo or without, each named after its package.
 	tool string
 	// pkg is the main package.
 	pkg string
@@ -35,12 +36,12 @@ var programs = map[string]program{
 	"runc": {
 		tool: "runc", pkg: "github.com/opencontainers/runc", module: "github.com/opencontainers/runc", cgo: true, tags: "seccomp",
 	},
-	"coredns": {tool: "coredns", pkg: "github.com/coredns/coredns", module: "github.com/coredns/coredns"},
+	"coredns": {tool: "node", pkg: "./coredns", module: "github.com/coredns/coredns"},
 	"helm": {
-		tool: "helm", pkg: "helm.sh/helm/v4/cmd/helm", module: "helm.sh/helm/v4", stamp: []string{"helm.sh/helm/v4/internal/version.version"},
+		tool: "node", pkg: "helm.sh/helm/v4/cmd/helm", module: "helm.sh/helm/v4", stamp: []string{"helm.sh/helm/v4/internal/version.version"},
 	},
 	"kube-router": {
-		tool: "kube-router", pkg: "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router", module: "github.com/cloudnativelabs/kube-router/v2",
+		tool: "node", pkg: "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router", module: "github.com/cloudnativelabs/kube-router/v2",
 	},
 	"pause": {tool: "pause", pkg: "."},
 }
@@ -54,7 +55,7 @@ func kube(name string) program {
 
 func runtime(name string) program {
 	const module = "github.com/containerd/containerd/v2"
-	return program{tool: "containerd", pkg: module + "/cmd/" + name, module: module, stamp: []string{module + "/version.Version"}}
+	return program{tool: "node", pkg: module + "/cmd/" + name, module: module, stamp: []string{module + "/version.Version"}}
 }
 
 // Node lists what a node runs, in the order in which it should be built: first

@@ -37,12 +37,12 @@ func newBuildCommand() *cobra.Command {
 			if len(names) == 0 {
 				names = binaries.All()
 			}
+			built, err := store.GetAll(command.Context(), names...)
+			if err != nil {
+				return err
+			}
 			for _, name := range names {
-				built, err := store.Get(command.Context(), name)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintln(command.OutOrStdout(), built)
+				fmt.Fprintln(command.OutOrStdout(), built[name])
 			}
 			return nil
 		},
