@@ -3,6 +3,8 @@ package cluster_test
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -13,11 +15,31 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/peppasync/peppasync/test/cluster"
 	"github.com/peppasync/peppasync/test/cluster/binaries"
 	"github.com/peppasync/peppasync/test/cluster/progress"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// guards names the folder of the node that this process is the guard of.
+const guards = "PEPPASYNC_GUARDS"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(guards); dir != "" {
+		if err := cluster.Guard(context.Background(), os.Stdin, dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// guard is this program again.
+func guard(dir string) *exec.Cmd {
+	command := exec.Command(os.Args[0])
+	command.Env = append(os.Environ(), guards+"="+dir)
+	return command
+}
 
 // TestAPIServer runs the program as the tests of other modules do.
 func TestAPIServer(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Kubeconfig is the path of a file by which one signs in as an administrator,
@@ -36,6 +37,7 @@ func Attach(ctx context.Context, dir, program string, arguments ...string) (*exe
 
 func client(ctx context.Context, where network, kubeconfig, program string, arguments []string) *exec.Cmd {
 	command := where.command(ctx, program, arguments...)
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it is in none of the node's cgroups
 	home := filepath.Join(filepath.Dir(kubeconfig), "home")
 	command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "KUBECACHEDIR="+filepath.Join(home, "kube"),
 		"HELM_CACHE_HOME="+filepath.Join(home, "helm-cache"), "HELM_CONFIG_HOME="+filepath.Join(home, "helm-config"),

@@ -34,8 +34,11 @@ type Options struct {
 	// discards.
 	Progress io.Writer
 	// Detached lets the node outlive this process; Down ends it. Otherwise it
-	// ends with this process, and what a kill leaves is cleared by the next Start.
+	// ends with this process, and what a kill leaves is cleared by the guard, or
+	// by the next Start.
 	Detached bool
+	// Guard is a command that calls Guard with its standard input and this folder; nil for none.
+	Guard *exec.Cmd
 }
 
 // Node is a running cluster of one node.
@@ -48,6 +51,7 @@ type Node struct {
 	components []*component
 	containerd *component
 	kubelet    *component
+	guard      *guard
 	stopped    bool
 }
 
@@ -79,6 +83,11 @@ func Start(ctx context.Context, options Options) (*Node, error) {
 	n := &Node{remains: &remains{Dir: dir, Detached: options.Detached}, log: log, store: store, programs: programs}
 	if err := n.remains.register(); err != nil {
 		return nil, err
+	}
+	if options.Guard != nil {
+		if n.guard, err = startGuard(options.Guard, dir); err != nil {
+			return nil, errors.Join(err, n.Stop())
+		}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("the node is not ready within %v", startTimeout))
 	defer cancel()
@@ -206,6 +215,9 @@ func (n *Node) Stop() error {
 			<-c.ended
 		}
 		n.stopped = true
+		if n.guard != nil {
+			return n.guard.dismiss()
+		}
 		return nil
 	})
 }

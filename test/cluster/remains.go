@@ -162,12 +162,15 @@ func sweep(ctx context.Context) error {
 		if r.Detached {
 			continue
 		}
-		if err := r.clearOrphan(ctx); err != nil {
+		if err := r.clearOrphan(ctx); err != nil && !errors.Is(err, errOwned) {
 			return fmt.Errorf("clear away the node of %s, which nobody stopped: %w", r.Dir, err)
 		}
 	}
 	return nil
 }
+
+// errOwned says that there is no orphan.
+var errOwned = errors.New("its owner lives")
 
 func (r *remains) clearOrphan(ctx context.Context) error {
 	held, err := os.Open(r.file())
@@ -178,7 +181,7 @@ func (r *remains) clearOrphan(ctx context.Context) error {
 		return err
 	}
 	if err := unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return held.Close() // its owner lives
+		return errors.Join(errOwned, held.Close())
 	}
 	r.held = held
 	return r.clear(ctx)
