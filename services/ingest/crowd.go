@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"container/list"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -159,18 +158,16 @@ func (c *crowd) find(address net.Addr) *guest {
 	return c.guests[addrOf(address)]
 }
 
-type guestKey struct{}
-
-// remember is the server's ConnContext.
-func (c *crowd) remember(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, guestKey{}, conn)
-}
-
 // attend takes a connection out of the line from the end of its request's body to
 // the end of its handler.
 func (c *crowd) attend(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g, ok := r.Context().Value(guestKey{}).(*guest); ok {
+		on, known := w.(interface{ Conn() net.Conn })
+		if !known {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if g, ok := on.Conn().(*guest); ok {
 			defer g.answered()
 			r.Body = &arriving{ReadCloser: r.Body, guest: g}
 		}

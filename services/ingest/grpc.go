@@ -166,7 +166,10 @@ func (p *place) leave() {
 	p.counter.Add(-1)
 }
 
-type placeKey struct{}
+type (
+	placeKey struct{}
+	guestKey struct{}
+)
 
 // TagRPC is part of stats.Handler.
 func (g *gate) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }

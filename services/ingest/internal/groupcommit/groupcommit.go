@@ -53,6 +53,8 @@ type Committer struct {
 	options Options
 	queue   chan *entry
 	stopped chan struct{}
+	// entries are those whose outcome was told, and which no writer reads any more.
+	entries sync.Pool
 }
 
 // entry is one event on its way, or several that stay together. Its caller and a writer
@@ -61,6 +63,9 @@ type entry struct {
 	events [][]byte
 	state  atomic.Int32
 	done   chan error
+	// late ends the wait for the outcome. No context with a deadline: that takes more than
+	// all the rest of a commit.
+	late *time.Timer
 }
 
 const (
@@ -86,22 +91,28 @@ func New(o Options) (*Committer, error) {
 // again, context.DeadlineExceeded where their write is not over at that time, which bounds
 // the whole wait.
 func (c *Committer) Commit(until time.Time, events ...[]byte) error {
-	e := &entry{events: events, done: make(chan error, 1)}
 	select {
 	case <-c.stopped:
 		return ErrStopped
 	default:
 	}
+	e, told := c.entry(until, events), false
+	defer func() {
+		e.late.Stop()
+		if told {
+			e.events = nil
+			e.state.Store(waiting)
+			c.entries.Put(e)
+		}
+	}()
 	select {
 	case c.queue <- e:
 	default:
 		return ErrOverloaded
 	}
-	// No context with a deadline: that takes more than all the rest of a commit.
-	late := time.NewTimer(time.Until(until))
-	defer late.Stop()
 	select {
 	case err := <-e.done:
+		told = true
 		return err
 	case <-c.stopped:
 		// The last writers may have taken it, and told it, before they ended.
@@ -109,12 +120,22 @@ func (c *Committer) Commit(until time.Time, events ...[]byte) error {
 			return ErrStopped
 		}
 		return <-e.done
-	case <-late.C:
+	case <-e.late.C:
 		if e.state.CompareAndSwap(waiting, abandoned) {
 			return ErrGaveUp
 		}
 		return fmt.Errorf("the write of the event did not end in time: %w", context.DeadlineExceeded)
 	}
+}
+
+// entry returns one that is waiting.
+func (c *Committer) entry(until time.Time, events [][]byte) *entry {
+	if used, ok := c.entries.Get().(*entry); ok {
+		used.events = events
+		used.late.Reset(time.Until(until))
+		return used
+	}
+	return &entry{events: events, done: make(chan error, 1), late: time.NewTimer(time.Until(until))}
 }
 
 // Run writes until ctx is done, finishes the packs that are under way, and

@@ -351,3 +351,47 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		t.Error("no options are taken")
 	}
 }
+
+// What one Commit was done with is used by another: neither its outcome nor its time may
+// be.
+func TestAnOutcomeIsNotTakenForAnothers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		outcome := make(chan error)
+		c, err := New(Options{
+			Writers: 1, MaxEvents: 10, MaxBytes: 1 << 20, MaxQueued: 10, WriteTimeout: time.Hour,
+			Write: func(context.Context, int, []byte, int) error { return <-outcome },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { c.Run(ctx) })
+		defer running.Wait()
+		defer cancel()
+		commit := func(patience time.Duration) <-chan error {
+			told := make(chan error, 1)
+			go func() { told <- c.Commit(time.Now().Add(patience), event(t, "e", 10)) }()
+			synctest.Wait()
+			return told
+		}
+		for range 50 { // a pool may or may not give back what it was given
+			soon := commit(time.Second)
+			outcome <- nil
+			if err := <-soon; err != nil {
+				t.Fatal(err)
+			}
+			began, late := time.Now(), commit(5*time.Second)
+			if err := <-late; !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 5*time.Second {
+				t.Fatalf("after %v, %v; want its own 5 s", time.Since(began), err)
+			}
+			// The writer still has that one, and tells it behind its back.
+			next := commit(time.Minute)
+			outcome <- errors.New("of the one that gave up")
+			outcome <- nil
+			if err := <-next; err != nil {
+				t.Fatalf("told %v", err)
+			}
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -11,6 +12,7 @@ const keptAnswer = 1 << 10
 
 // answer is an http.ResponseWriter that keeps what is written until the handler returns.
 type answer struct {
+	conn   net.Conn
 	header http.Header
 	status int
 	body   []byte
@@ -21,6 +23,9 @@ func (a *answer) reset() {
 	clear(a.header)
 	a.status, a.body = 0, a.body[:0]
 }
+
+// Conn returns the connection on which the request came.
+func (a *answer) Conn() net.Conn { return a.conn }
 
 // Header is part of http.ResponseWriter.
 func (a *answer) Header() http.Header {

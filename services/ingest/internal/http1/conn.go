@@ -3,7 +3,6 @@ package http1
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -41,8 +40,6 @@ const (
 type conn struct {
 	server *Server
 	net    net.Conn
-	// ctx is that of its requests.
-	ctx    context.Context //nolint:containedctx // of the connection
 	state  atomic.Int32
 	reader *bufio.Reader
 	// left is how many bytes may still be read of a header, and limited whether that counts.
@@ -57,7 +54,7 @@ type conn struct {
 }
 
 func newConn(s *Server, accepted net.Conn) *conn {
-	return &conn{server: s, net: accepted, ctx: s.ConnContext(context.Background(), accepted)}
+	return &conn{server: s, net: accepted, answer: answer{conn: accepted}}
 }
 
 // Read reads from the socket. It sets the deadline only here: most requests are there as
@@ -168,7 +165,7 @@ func (c *conn) request() (*http.Request, error) {
 		}
 	}
 	c.posted = request.Method == http.MethodPost
-	return request.WithContext(c.ctx), nil
+	return request, nil
 }
 
 // refuse answers what is no request. Who says nothing, or hangs up, gets no answer.

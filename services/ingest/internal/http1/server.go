@@ -19,10 +19,9 @@ import (
 
 // Server serves connections. All fields are required, and not to be changed once it serves.
 type Server struct {
-	// Handler answers requests. An answer is kept in memory until it returns.
+	// Handler answers requests. An answer is kept in memory until it returns. Its
+	// ResponseWriter has a method Conn, which returns the connection.
 	Handler http.Handler
-	// ConnContext returns the context of a connection's requests.
-	ConnContext func(context.Context, net.Conn) context.Context
 	// HeaderTimeout is from a request's first byte, or the connection's opening, to the
 	// end of its header; RequestTimeout to the end of its body. AnswerTimeout is how long a
 	// sender may take to read the answer, IdleTimeout how long the next request may take

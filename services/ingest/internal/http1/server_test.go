@@ -60,8 +60,7 @@ type served interface {
 
 func newServer(h http.Handler) *Server {
 	return &Server{
-		Handler: h, ConnContext: func(ctx context.Context, _ net.Conn) context.Context { return ctx },
-		HeaderTimeout: patient, RequestTimeout: patient, AnswerTimeout: patient, IdleTimeout: patient,
+		Handler: h, HeaderTimeout: patient, RequestTimeout: patient, AnswerTimeout: patient, IdleTimeout: patient,
 		HeaderBytes: headerBytes, Logger: slog.New(slog.DiscardHandler),
 	}
 }
