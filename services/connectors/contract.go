@@ -172,7 +172,8 @@ const (
 	OperationSendMessage = "sendMessage"
 	// OperationReadOrder reads one order. Arguments: {id}, or {id, page} of who takes it in
 	// parts: page is "" or the next of the part before. Value: {order}, which is the
-	// canonical order in the JSON form of its proto. An order that is not there is
+	// canonical order in the JSON form of its proto; {part} for one that is not the first, with
+	// next where there are more. An order that is not there is
 	// fault.Conflict with the code CodeNoSuchOrder: it is for whoever asked, not a person.
 	OperationReadOrder = "readOrder"
 	// OperationListOrders reads a page of the orders that were made or changed since a
@@ -213,6 +214,9 @@ const CodeNoRight = "no-right"
 
 // CodeNoSuchOrder is the cause of OperationReadOrder where there is no such order.
 const CodeNoSuchOrder = "no-such-order"
+
+// CodeOrderTooLarge is the cause where an order has more than is read of one.
+const CodeOrderTooLarge = "order-too-large"
 
 // Call is one claimed delivery, as it goes onto the wire; a resend gets the
 // same Call.

@@ -19,9 +19,9 @@ import (
 const (
 	// maxDetail is what a person reads of a cause.
 	maxDetail = 1024
-	// maxHold is what fits into a message of a server as it comes, of 1 MiB, beside
+	// maxMessage is what fits into a message of a server as it comes, of 1 MiB, beside
 	// its headers.
-	maxHold = 1<<20 - 4<<10
+	maxMessage = 1<<20 - 4<<10
 )
 
 // holdEvent puts an event into the Error Hold, once however often it is tried.
@@ -43,7 +43,7 @@ func (s *settler) holdEvent(ctx context.Context, a *arrival, key string, cause f
 		},
 		Cause: causeOf(connector, topic, cause), OrderName: a.name(), Event: a.event, Releases: a.releases,
 	}
-	if proto.Size(hold) > maxHold || a.event.GetOrder() == nil && len(a.event.GetBody()) == 0 {
+	if proto.Size(hold) > maxMessage || a.event.GetOrder() == nil && len(a.event.GetBody()) == 0 {
 		// Too large for a message, or a pack that is none.
 		hold.Event = nil
 	}

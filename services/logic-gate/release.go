@@ -134,7 +134,7 @@ func (s *settler) letEventGo(ctx context.Context, asked *eventv1.Release) error 
 
 // handleAgain handles what a person let go: an event, or a question to its source.
 func (s *settler) handleAgain(ctx context.Context, a *arrival, hold *dispatchv1.Hold) error {
-	if _, reading := readingOf(hold.GetDelivery().GetKey(), hold.GetDelivery().GetId()); reading {
+	if _, _, reading := readingOf(hold.GetDelivery().GetKey(), hold.GetDelivery().GetId()); reading {
 		return s.askAgain(ctx, hold)
 	}
 	if t, ok := s.task(ctx, a); ok {

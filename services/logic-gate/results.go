@@ -27,8 +27,10 @@ func (r results) split(ctx context.Context, m *bus.Incoming) []task {
 		return nil
 	}
 	settle := r.result
-	if _, reading := readingOf(result.GetKey(), result.GetDeliveryId()); reading {
-		settle = r.answered
+	if _, _, reading := readingOf(result.GetKey(), result.GetDeliveryId()); reading {
+		settle = func(ctx context.Context, m *bus.Incoming, result *dispatchv1.Result) error {
+			return r.answered(m.Context(ctx), m.Record, result)
+		}
 	} else if result.GetEvent() != nil {
 		settle = r.fetched
 	}

@@ -104,8 +104,9 @@ func TestAWholeOrderIsHeldAndLetGo(t *testing.T) {
 	w.store.Replace(grown)
 	w.ask(&eventv1.Release{Connector: "outlet", Key: "event-1", DeliveryId: id})
 	w.becomes("outlet_7", "orders.erp.1 OPEN")
-	w.eventually("it is on record", func() bool { return w.newestHold(subject).GetRelease().GetBy() == "ann" })
-	if got := gate.Stats(); got.Released != 1 || w.state("outlet_8") != nil || w.state("outlet_7").GetOrder().GetSource() != "outlet" {
+	// It is counted behind the record.
+	w.eventually("it is on record", func() bool { return w.newestHold(subject).GetRelease().GetBy() == "ann" && gate.Stats().Released == 1 })
+	if got := gate.Stats(); w.state("outlet_8") != nil || w.state("outlet_7").GetOrder().GetSource() != "outlet" {
 		t.Errorf("counted %+v, the order is %v", got, w.state("outlet_7").GetOrder())
 	}
 }

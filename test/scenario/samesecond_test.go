@@ -80,3 +80,37 @@ func TestTwoVersionsOfOneSecond(t *testing.T) {
 	}
 	t.Logf("%d orders, %d webhooks, %d reads", len(want), shop.Report().Webhooks.Attempts, shop.Report().Reads)
 }
+
+// TestTwoVersionsOfOneSecondOfALongOrder does so with an order of 400 lines, more than one
+// query may hold. The older webhook comes last, so that the order is wrong until the shop
+// has been asked for each of its three parts.
+func TestTwoVersionsOfOneSecondOfALongOrder(t *testing.T) {
+	const lines = 400
+	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, true)})
+	shop, erp := stage.World.Shop, stage.World.ERP
+	if err := shop.SetMishaps(faults.Mishaps{Late: 1, LateBy: seconds(1), Topics: []string{"orders/create"}}); err != nil {
+		t.Fatal(err)
+	}
+	long := shopify.OrderSpec{}
+	for range lines {
+		long.Lines = append(long.Lines, shopify.LineSpec{SKU: scene.SKU, Quantity: 1})
+	}
+	sold, err := shop.SellOne(long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shop.Update(sold.Name, shopify.Edit{Quantity: 3, SameSecond: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := shop.WaitDelivered(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, soon, "the shop is asked for three parts", func() bool { return shop.Report().Reads == 3 })
+	until(t, time.Minute, "the ERP has it as the shop has it", func() bool {
+		orders := erp.Orders()
+		return len(orders) == 1 && orders[0].Lines == lines && orders[0].Quantities[scene.SKU] == lines+2
+	})
+	if r := stage.World.Report(); r.Fed != 1 || r.Duplicates != 0 || r.Lost != 0 || shop.Report().Reads != 3 {
+		t.Errorf("%d orders at the ERP, %d twice, %d lost, %d reads", r.Fed, r.Duplicates, r.Lost, shop.Report().Reads)
+	}
+}

@@ -84,6 +84,10 @@ func OrderArguments(id string) *structpb.Struct {
 // ParseOrderID reads the arguments of readOrder.
 func ParseOrderID(arguments *structpb.Struct) (string, error) { return needed(arguments, "id") }
 
+// MaxOrderParts is how many parts of an order are read: far more than any shop's largest
+// order has, of 150 lines each.
+const MaxOrderParts = 64
+
 // OrderPart is what readOrder is asked by who takes an order in parts.
 type OrderPart struct {
 	ID string
@@ -221,21 +225,30 @@ func OrderValue(o *orderv1.Order) (*structpb.Struct, error) {
 	return object(map[string]*structpb.Value{"order": value}), nil
 }
 
-// OrderPartValue is OrderValue of an order with some of its lines, and where the next part
-// is; empty for the last one.
-func OrderPartValue(o *orderv1.Order, next string) (*structpb.Struct, error) {
+// OrderPartValue is OrderValue of an order with those of its lines that were asked for, and
+// where the next part is; empty for the last one. A part that is not the first has another
+// name: whoever does not know of parts, as another build may, would take the last one for
+// an order of fewer lines.
+func OrderPartValue(o *orderv1.Order, asked OrderPart, next string) (*structpb.Struct, error) {
 	value, err := OrderValue(o)
-	if err == nil && next != "" {
+	if err != nil {
+		return nil, err
+	}
+	if asked.Page != "" {
+		value.Fields["part"] = value.GetFields()["order"]
+		delete(value.GetFields(), "order")
+	}
+	if next != "" {
 		value.Fields["next"] = structpb.NewStringValue(next)
 	}
-	return value, err
+	return value, nil
 }
 
 // ParseOrder reads the value of readOrder. A part is none: it would be taken for an order
 // of fewer lines.
 func ParseOrder(value *structpb.Struct) (*orderv1.Order, error) {
 	o, next, err := ParsePart(value)
-	if err == nil && next != "" {
+	if err == nil && (next != "" || value.GetFields()["part"] != nil) {
 		return nil, fmt.Errorf("order: %s has more lines than are in the answer", o.GetId())
 	}
 	return o, err
@@ -243,7 +256,11 @@ func ParseOrder(value *structpb.Struct) (*orderv1.Order, error) {
 
 // ParsePart reads the value of readOrder where it may be a part.
 func ParsePart(value *structpb.Struct) (o *orderv1.Order, next string, err error) {
-	if o, err = decode(value.GetFields()["order"]); err != nil {
+	found := value.GetFields()["part"]
+	if found == nil {
+		found = value.GetFields()["order"]
+	}
+	if o, err = decode(found); err != nil {
 		return nil, "", fmt.Errorf("order: %w", err)
 	}
 	return o, text(value, "next"), nil

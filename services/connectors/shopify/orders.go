@@ -378,14 +378,14 @@ func readOrder(r connectors.Reply, call connectors.Call, data json.RawMessage) c
 	if err := json.Unmarshal(data, &node); err != nil {
 		return unknown(r, "unreadable-reply", err.Error())
 	}
-	_, parts, _ := listing.ParseOrderPart(call.Arguments)
+	asked, parts, _ := listing.ParseOrderPart(call.Arguments)
 	lines := node.Lines.PageInfo
 	switch {
 	case node.ShippingLines.PageInfo.HasNextPage:
-		return refused(r, fault.Permanent, "order-too-large",
+		return refused(r, fault.Permanent, connectors.CodeOrderTooLarge,
 			fmt.Sprintf("order %s has more than %d ways of shipping, which is more than is read", node.ID, readShipping))
 	case lines.HasNextPage && !parts:
-		return refused(r, fault.Permanent, "order-too-large",
+		return refused(r, fault.Permanent, connectors.CodeOrderTooLarge,
 			fmt.Sprintf("order %s has more than %d lines, which is more than one query holds", node.ID, readLines))
 	case lines.HasNextPage && lines.next() == "":
 		return unknown(r, "unreadable-reply", "there is a next page of lines, and no endCursor to ask for it")
@@ -394,7 +394,7 @@ func readOrder(r connectors.Reply, call connectors.Call, data json.RawMessage) c
 	if err != nil {
 		return unknown(r, "unreadable-reply", err.Error())
 	}
-	return answered(r, func() (*structpb.Struct, error) { return listing.OrderPartValue(o, lines.next()) })
+	return answered(r, func() (*structpb.Struct, error) { return listing.OrderPartValue(o, asked, lines.next()) })
 }
 
 // answered is an OK with a value.

@@ -97,7 +97,7 @@ func leave(r *orderv1.Reading, o *orderv1.Order, event Event, change Change) {
 // open asks the source, once more where it was asked before.
 func open(state *orderv1.State, r *orderv1.Reading) {
 	state.Readings++
-	r.Number, r.NewestEventAt, r.Disputed = state.GetReadings(), nil, false
+	r.Number, r.NewestEventAt, r.Disputed, r.Parts, r.Restarts = state.GetReadings(), nil, false, nil, 0
 	state.Reading = r
 }
 
@@ -129,9 +129,8 @@ func Answer(state *orderv1.State, number int64, o *orderv1.Order, asked time.Tim
 	next := proto.CloneOf(state)
 	next.Reading = nil
 	version, same := compareVersions(state.GetOrder(), o), sameContent(state.GetOrder(), o)
-	covered := r.GetNewestEventAt() == nil || asked.After(r.GetNewestEventAt().AsTime().Add(clockMargin))
 	switch {
-	case version >= 0 && !covered && (r.GetDisputed() || version == 0 && !same):
+	case version >= 0 && !covered(r, asked) && (r.GetDisputed() || version == 0 && !same):
 		open(next, proto.CloneOf(r))
 		return next, ChangeStale
 	case version > 0:
@@ -143,6 +142,12 @@ func Answer(state *orderv1.State, number int64, o *orderv1.Order, asked time.Tim
 	}
 	next.Revision++
 	return next, ChangeApplied
+}
+
+// covered says whether what was asked for at a time is certainly newer than each event that
+// was taken in while the reading was open.
+func covered(r *orderv1.Reading, asked time.Time) bool {
+	return r.GetNewestEventAt() == nil || asked.After(r.GetNewestEventAt().AsTime().Add(clockMargin))
 }
 
 // Unanswered returns the state after a reading that came to nothing. The rule of arrival

@@ -228,3 +228,50 @@ func TestOrderListIsCharged(t *testing.T) {
 		t.Errorf("40 orders at once: %+v", a.Errors)
 	}
 }
+
+// An order of more lines than one query may cost is read page by page, each behind the cursor
+// of the one before. What a page asks for is charged whole, also where fewer lines are left.
+func TestAnOrderOfManyLinesIsReadInPages(t *testing.T) {
+	const lines, page = 400, 150
+	s := newShop(t, shopify.Config{})
+	spec := shopify.OrderSpec{}
+	for range lines {
+		spec.Lines = append(spec.Lines, shopify.LineSpec{SKU: "MADE", Quantity: 1})
+	}
+	o, err := s.SellOne(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const query = `query($id: ID!, $first: Int!, $after: String) { order(id: $id) { updatedAt lineItems(first: $first, after: $after) {
+		nodes { id sku originalUnitPriceSet { shopMoney { amount } } variant { legacyResourceId } customAttributes { key value } }
+		pageInfo { hasNextPage endCursor } } } }`
+	var ids []string
+	for cursor := any(nil); ; {
+		a := graph(t, s, query, map[string]any{"id": o.AdminGraphQLID, "first": page, "after": cursor})
+		if len(a.Errors) > 0 {
+			t.Fatalf("after %v: %+v", cursor, a.Errors)
+		}
+		if got := a.Extensions.Cost.RequestedQueryCost; got != 1+2+page*5 {
+			t.Errorf("a page is %v points", got)
+		}
+		found := a.Data["order"].(map[string]any)["lineItems"].(map[string]any)
+		for _, n := range found["nodes"].([]any) {
+			ids = append(ids, n.(map[string]any)["id"].(string))
+		}
+		info := found["pageInfo"].(map[string]any)
+		if info["hasNextPage"] != true {
+			break
+		}
+		cursor = info["endCursor"]
+	}
+	slices.Sort(ids)
+	if n := len(slices.Compact(ids)); n != lines || s.Report().Reads != 3 {
+		t.Errorf("%d lines in %d reads, want %d in 3", n, s.Report().Reads, lines)
+	}
+	if a := graph(t, s, query, map[string]any{"id": o.AdminGraphQLID, "first": 200}); a.code() != "MAX_COST_EXCEEDED" {
+		t.Errorf("200 lines at once: %+v", a)
+	}
+	if a := graph(t, s, query, map[string]any{"id": o.AdminGraphQLID, "first": 251}); a.code() == "" {
+		t.Errorf("251 lines at once: %+v", a)
+	}
+}

@@ -1008,7 +1008,13 @@ type Reading struct {
 	// What the newest event said that disagrees and that the state has not, because it steps
 	// back or the source's own word stands against it. Where the source does not answer,
 	// nothing else knows of it.
-	Unsettled     *Unsettled `protobuf:"bytes,10,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
+	Unsettled *Unsettled `protobuf:"bytes,10,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
+	// What was answered so far, where the order has more lines than one answer holds. Absent
+	// while the first answer is waited for.
+	Parts *Parts `protobuf:"bytes,11,opt,name=parts,proto3" json:"parts,omitempty"`
+	// How often it was read from the start again, because it was changed between two parts
+	// or because one of them was lost.
+	Restarts      int32 `protobuf:"varint,12,opt,name=restarts,proto3" json:"restarts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1113,6 +1119,105 @@ func (x *Reading) GetUnsettled() *Unsettled {
 	return nil
 }
 
+func (x *Reading) GetParts() *Parts {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *Reading) GetRestarts() int32 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
+// Parts are the answers of a reading that has more than one. The lines are not in here:
+// each answer stays in RESULT, and they are put together when the last one is there. So
+// a state is no larger while its order is read.
+type Parts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many there are. They were asked for one after the other.
+	Answered int32 `protobuf:"varint,1,opt,name=answered,proto3" json:"answered,omitempty"`
+	// Where the next one begins, in the source's own words.
+	Next string `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	// The version of the order that all of them are of.
+	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// When the first one was asked for, by the clock of whoever asked: what was done since
+	// may be in none of them. Absent where nobody said.
+	AskedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=asked_at,json=askedAt,proto3" json:"asked_at,omitempty"`
+	// What the order takes with the lines so far.
+	Bytes         int64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Parts) Reset() {
+	*x = Parts{}
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Parts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Parts) ProtoMessage() {}
+
+func (x *Parts) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Parts.ProtoReflect.Descriptor instead.
+func (*Parts) Descriptor() ([]byte, []int) {
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Parts) GetAnswered() int32 {
+	if x != nil {
+		return x.Answered
+	}
+	return 0
+}
+
+func (x *Parts) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *Parts) GetUpdatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdatedAt
+	}
+	return nil
+}
+
+func (x *Parts) GetAskedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AskedAt
+	}
+	return nil
+}
+
+func (x *Parts) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // Unsettled is what an event said of the present version that the order's state has not.
 type Unsettled struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1125,7 +1230,7 @@ type Unsettled struct {
 
 func (x *Unsettled) Reset() {
 	*x = Unsettled{}
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[9]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1242,7 @@ func (x *Unsettled) String() string {
 func (*Unsettled) ProtoMessage() {}
 
 func (x *Unsettled) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[9]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1255,7 @@ func (x *Unsettled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unsettled.ProtoReflect.Descriptor instead.
 func (*Unsettled) Descriptor() ([]byte, []int) {
-	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{9}
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Unsettled) GetOrder() *Order {
@@ -1224,7 +1329,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[10]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1341,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[10]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1354,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{10}
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Delivery) GetId() string {
@@ -1413,7 +1518,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[11]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1530,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_peppasync_order_v1_order_proto_msgTypes[11]
+	mi := &file_peppasync_order_v1_order_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1543,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{11}
+	return file_peppasync_order_v1_order_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Release) GetBy() string {
@@ -1573,7 +1678,7 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"receivedAt\x12\x14\n" +
 	"\x05event\x18\x03 \x01(\fR\x05event\x12\x1a\n" +
 	"\breleases\x18\x04 \x01(\x05R\breleases\x12\x12\n" +
-	"\x04bulk\x18\x05 \x01(\bR\x04bulk\"\xe7\x02\n" +
+	"\x04bulk\x18\x05 \x01(\bR\x04bulk\"\xb4\x03\n" +
 	"\aReading\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x12\n" +
 	"\x04lane\x18\x02 \x01(\tR\x04lane\x12%\n" +
@@ -1587,7 +1692,16 @@ const file_peppasync_order_v1_order_proto_rawDesc = "" +
 	"tracestate\x12\x12\n" +
 	"\x04bulk\x18\t \x01(\bR\x04bulk\x12;\n" +
 	"\tunsettled\x18\n" +
-	" \x01(\v2\x1d.peppasync.order.v1.UnsettledR\tunsettled\"\x8f\x01\n" +
+	" \x01(\v2\x1d.peppasync.order.v1.UnsettledR\tunsettled\x12/\n" +
+	"\x05parts\x18\v \x01(\v2\x19.peppasync.order.v1.PartsR\x05parts\x12\x1a\n" +
+	"\brestarts\x18\f \x01(\x05R\brestarts\"\xbf\x01\n" +
+	"\x05Parts\x12\x1a\n" +
+	"\banswered\x18\x01 \x01(\x05R\banswered\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\x129\n" +
+	"\n" +
+	"updated_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x125\n" +
+	"\basked_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aaskedAt\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\"\x8f\x01\n" +
 	"\tUnsettled\x12/\n" +
 	"\x05order\x18\x01 \x01(\v2\x19.peppasync.order.v1.OrderR\x05order\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12;\n" +
@@ -1646,7 +1760,7 @@ func file_peppasync_order_v1_order_proto_rawDescGZIP() []byte {
 }
 
 var file_peppasync_order_v1_order_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_peppasync_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_peppasync_order_v1_order_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_peppasync_order_v1_order_proto_goTypes = []any{
 	(DeliveryStatus)(0),           // 0: peppasync.order.v1.DeliveryStatus
 	(*Order)(nil),                 // 1: peppasync.order.v1.Order
@@ -1658,47 +1772,51 @@ var file_peppasync_order_v1_order_proto_goTypes = []any{
 	(*Fetch)(nil),                 // 7: peppasync.order.v1.Fetch
 	(*Naming)(nil),                // 8: peppasync.order.v1.Naming
 	(*Reading)(nil),               // 9: peppasync.order.v1.Reading
-	(*Unsettled)(nil),             // 10: peppasync.order.v1.Unsettled
-	(*Delivery)(nil),              // 11: peppasync.order.v1.Delivery
-	(*Release)(nil),               // 12: peppasync.order.v1.Release
-	nil,                           // 13: peppasync.order.v1.Order.AttributesEntry
-	nil,                           // 14: peppasync.order.v1.Line.PropertiesEntry
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Parts)(nil),                 // 10: peppasync.order.v1.Parts
+	(*Unsettled)(nil),             // 11: peppasync.order.v1.Unsettled
+	(*Delivery)(nil),              // 12: peppasync.order.v1.Delivery
+	(*Release)(nil),               // 13: peppasync.order.v1.Release
+	nil,                           // 14: peppasync.order.v1.Order.AttributesEntry
+	nil,                           // 15: peppasync.order.v1.Line.PropertiesEntry
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_peppasync_order_v1_order_proto_depIdxs = []int32{
-	15, // 0: peppasync.order.v1.Order.created_at:type_name -> google.protobuf.Timestamp
-	15, // 1: peppasync.order.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
-	15, // 2: peppasync.order.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
+	16, // 0: peppasync.order.v1.Order.created_at:type_name -> google.protobuf.Timestamp
+	16, // 1: peppasync.order.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
+	16, // 2: peppasync.order.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
 	2,  // 3: peppasync.order.v1.Order.customer:type_name -> peppasync.order.v1.Customer
 	3,  // 4: peppasync.order.v1.Order.shipping_address:type_name -> peppasync.order.v1.Address
 	3,  // 5: peppasync.order.v1.Order.billing_address:type_name -> peppasync.order.v1.Address
 	4,  // 6: peppasync.order.v1.Order.lines:type_name -> peppasync.order.v1.Line
-	13, // 7: peppasync.order.v1.Order.attributes:type_name -> peppasync.order.v1.Order.AttributesEntry
+	14, // 7: peppasync.order.v1.Order.attributes:type_name -> peppasync.order.v1.Order.AttributesEntry
 	5,  // 8: peppasync.order.v1.Order.shipping_lines:type_name -> peppasync.order.v1.ShippingLine
-	14, // 9: peppasync.order.v1.Line.properties:type_name -> peppasync.order.v1.Line.PropertiesEntry
+	15, // 9: peppasync.order.v1.Line.properties:type_name -> peppasync.order.v1.Line.PropertiesEntry
 	1,  // 10: peppasync.order.v1.State.order:type_name -> peppasync.order.v1.Order
-	11, // 11: peppasync.order.v1.State.deliveries:type_name -> peppasync.order.v1.Delivery
-	15, // 12: peppasync.order.v1.State.captured_at:type_name -> google.protobuf.Timestamp
-	15, // 13: peppasync.order.v1.State.read_at:type_name -> google.protobuf.Timestamp
+	12, // 11: peppasync.order.v1.State.deliveries:type_name -> peppasync.order.v1.Delivery
+	16, // 12: peppasync.order.v1.State.captured_at:type_name -> google.protobuf.Timestamp
+	16, // 13: peppasync.order.v1.State.read_at:type_name -> google.protobuf.Timestamp
 	9,  // 14: peppasync.order.v1.State.reading:type_name -> peppasync.order.v1.Reading
 	7,  // 15: peppasync.order.v1.State.fetches:type_name -> peppasync.order.v1.Fetch
-	15, // 16: peppasync.order.v1.Fetch.opened_at:type_name -> google.protobuf.Timestamp
+	16, // 16: peppasync.order.v1.Fetch.opened_at:type_name -> google.protobuf.Timestamp
 	8,  // 17: peppasync.order.v1.Fetch.asked:type_name -> peppasync.order.v1.Naming
 	8,  // 18: peppasync.order.v1.Fetch.joined:type_name -> peppasync.order.v1.Naming
-	15, // 19: peppasync.order.v1.Naming.received_at:type_name -> google.protobuf.Timestamp
-	15, // 20: peppasync.order.v1.Reading.newest_event_at:type_name -> google.protobuf.Timestamp
-	10, // 21: peppasync.order.v1.Reading.unsettled:type_name -> peppasync.order.v1.Unsettled
-	1,  // 22: peppasync.order.v1.Unsettled.order:type_name -> peppasync.order.v1.Order
-	15, // 23: peppasync.order.v1.Unsettled.received_at:type_name -> google.protobuf.Timestamp
-	0,  // 24: peppasync.order.v1.Delivery.status:type_name -> peppasync.order.v1.DeliveryStatus
-	15, // 25: peppasync.order.v1.Delivery.settled_at:type_name -> google.protobuf.Timestamp
-	12, // 26: peppasync.order.v1.Delivery.releases:type_name -> peppasync.order.v1.Release
-	15, // 27: peppasync.order.v1.Release.at:type_name -> google.protobuf.Timestamp
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	16, // 19: peppasync.order.v1.Naming.received_at:type_name -> google.protobuf.Timestamp
+	16, // 20: peppasync.order.v1.Reading.newest_event_at:type_name -> google.protobuf.Timestamp
+	11, // 21: peppasync.order.v1.Reading.unsettled:type_name -> peppasync.order.v1.Unsettled
+	10, // 22: peppasync.order.v1.Reading.parts:type_name -> peppasync.order.v1.Parts
+	16, // 23: peppasync.order.v1.Parts.updated_at:type_name -> google.protobuf.Timestamp
+	16, // 24: peppasync.order.v1.Parts.asked_at:type_name -> google.protobuf.Timestamp
+	1,  // 25: peppasync.order.v1.Unsettled.order:type_name -> peppasync.order.v1.Order
+	16, // 26: peppasync.order.v1.Unsettled.received_at:type_name -> google.protobuf.Timestamp
+	0,  // 27: peppasync.order.v1.Delivery.status:type_name -> peppasync.order.v1.DeliveryStatus
+	16, // 28: peppasync.order.v1.Delivery.settled_at:type_name -> google.protobuf.Timestamp
+	13, // 29: peppasync.order.v1.Delivery.releases:type_name -> peppasync.order.v1.Release
+	16, // 30: peppasync.order.v1.Release.at:type_name -> google.protobuf.Timestamp
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_order_v1_order_proto_init() }
@@ -1712,7 +1830,7 @@ func file_peppasync_order_v1_order_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_order_v1_order_proto_rawDesc), len(file_peppasync_order_v1_order_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -37,8 +37,6 @@ const (
 	// them. More are the rest of an outage, or of a first look back, and waited for hours:
 	// live orders overtake those.
 	fewMissed = 20
-	// orderParts is far more than any shop's largest order has, of 150 lines each.
-	orderParts = 64
 	// changesWhileRead bounds the calls for an order that is never the same twice; it is
 	// listed again when it is.
 	changesWhileRead = 3
@@ -358,7 +356,7 @@ func (s *source) readWhole(ctx context.Context, l *listed) error {
 func (s *source) readParts(ctx context.Context, id string) (*orderv1.Order, error) {
 	var whole *orderv1.Order
 	asked := listing.OrderPart{ID: id}
-	for range orderParts {
+	for range listing.MaxOrderParts {
 		result, err := s.ask(ctx, connectors.OperationReadOrder, asked.Arguments())
 		if err != nil {
 			return nil, err
@@ -379,7 +377,7 @@ func (s *source) readParts(ctx context.Context, id string) (*orderv1.Order, erro
 		}
 		asked.Page = next
 	}
-	return nil, &refusal{connectors.OperationReadOrder, cause("order-too-large", fmt.Errorf("it has more than %d parts", orderParts))}
+	return nil, &refusal{connectors.OperationReadOrder, cause(connectors.CodeOrderTooLarge, fmt.Errorf("it has more than %d parts", listing.MaxOrderParts))}
 }
 
 // tell has the events of orders stored, and counts those that were not before.

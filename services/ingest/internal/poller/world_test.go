@@ -395,7 +395,7 @@ func (w *world) part(o *orderv1.Order, page string) (*structpb.Struct, string, e
 	if len(part.GetLines()) > linesPerPart {
 		part.Lines, next = part.GetLines()[:linesPerPart], strconv.Itoa(from+linesPerPart)
 	}
-	value, err := listing.OrderPartValue(part, next)
+	value, err := listing.OrderPartValue(part, listing.OrderPart{ID: o.GetId(), Page: page}, next)
 	if edit := w.between; edit != nil && next != "" {
 		edit(o)
 	}
