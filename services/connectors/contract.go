@@ -85,6 +85,13 @@ type Enumerated interface {
 	OrderTopics() []string
 }
 
+// Documented is a Source whose system has a closed list of topics about orders, those that
+// carry none among them. The system may have got more since.
+type Documented interface {
+	// DocumentedTopics returns them, sorted.
+	DocumentedTopics() []string
+}
+
 // Invited is a Source whose senders ask, before they send, whether they are wanted.
 type Invited interface {
 	// Invitation returns the headers that answer an OPTIONS request which asks that, nil

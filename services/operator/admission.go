@@ -132,6 +132,11 @@ func judge(others []catalog.Resource, written catalog.Resource) (refused, missin
 			missing = append(missing, sentence(p, written.File)+"; it is not in use until there is")
 		}
 	}
+	for _, p := range catalog.Advice(after, systems.Set()) {
+		if p.File == written.File {
+			missing = append(missing, sentence(p, written.File))
+		}
+	}
 	return refused[:min(len(refused), sentences)], missing[:min(len(missing), sentences)]
 }
 

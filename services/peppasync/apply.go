@@ -37,6 +37,9 @@ func newApply() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := advise(c, resources); err != nil {
+				return err
+			}
 			b, err := connect(c, "apply", nats)
 			if err != nil {
 				return err

@@ -354,6 +354,9 @@ func newValidate() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := advise(c, resources); err != nil {
+				return err
+			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "%d resources are fine\n", len(resources))
 			return err
 		},
@@ -371,6 +374,16 @@ func load(files string) ([]catalog.Resource, error) {
 		return nil, fmt.Errorf("%d problem(s) in %s:\n%w", len(problems), files, problems)
 	}
 	return resources, nil
+}
+
+// advise says on the standard error what may be a mistake in resources that compile.
+func advise(c *cobra.Command, resources []catalog.Resource) error {
+	for _, advice := range catalog.Advice(resources, systems.Set()) {
+		if _, err := fmt.Fprintf(c.ErrOrStderr(), "warning: %s\n", advice); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // required marks a flag; that it exists is certain here.

@@ -139,6 +139,37 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// A topic that is most likely misspelt is taken, and named where the files are read.
+func TestAdviceIsNoProblem(t *testing.T) {
+	folder := t.TempDir()
+	files, err := filepath.Glob(filepath.Join(demo, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files of the demo: %v", err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err == nil {
+			content = bytes.ReplaceAll(content, []byte("- orders/paid\n"), []byte("- orders/paied\n"))
+			err = os.WriteFile(filepath.Join(folder, filepath.Base(file)), content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range map[string]struct {
+		command []string
+		fine    string
+	}{
+		"validate":     {[]string{"validate", "-f", folder}, "7 resources are fine\n"},
+		"crd validate": {[]string{"crd", "validate", "-f", folder}, "are fine\n"},
+	} {
+		out, err := execute(t.Context(), test.command...)
+		if err != nil || !strings.Contains(out, test.fine) || strings.Count(out, "warning: ") != 1 || !strings.Contains(out, "did you mean orders/paid?") {
+			t.Errorf("%s gave %q and %v", name, out, err)
+		}
+	}
+}
+
 func TestApplyMakesWhatRolesNeed(t *testing.T) {
 	ready := filepath.Join(t.TempDir(), "ready.json")
 	ctx, stop := context.WithCancel(t.Context())

@@ -97,16 +97,25 @@ Connector, is not seen from a folder.`,
 	return c
 }
 
+func sentence(p crd.Problem) string {
+	where := p.File
+	if p.Line > 0 {
+		where = fmt.Sprintf("%s:%d", where, p.Line)
+	}
+	if p.Field != "" {
+		where += ": " + p.Field
+	}
+	return where + ": " + p.Message
+}
+
 func printReport(out io.Writer, r crd.Report) error {
 	for _, problem := range r.Problems {
-		where := problem.File
-		if problem.Line > 0 {
-			where = fmt.Sprintf("%s:%d", where, problem.Line)
+		if _, err := fmt.Fprintln(out, sentence(problem)); err != nil {
+			return err
 		}
-		if problem.Field != "" {
-			where += ": " + problem.Field
-		}
-		if _, err := fmt.Fprintf(out, "%s: %s\n", where, problem.Message); err != nil {
+	}
+	for _, warning := range r.Warnings {
+		if _, err := fmt.Fprintln(out, "warning: "+sentence(warning)); err != nil {
 			return err
 		}
 	}

@@ -27,6 +27,12 @@ var whole = map[string]bool{
 // OrderTopics are those of whole orders.
 func (Shopify) OrderTopics() []string { return slices.Sorted(maps.Keys(whole)) }
 
+// DocumentedTopics are those that WebhookSubscriptionTopic has of orders.
+func (Shopify) DocumentedTopics() []string {
+	return slices.Sorted(slices.Values(append(Shopify{}.OrderTopics(), "orders/delete", "orders/edited", "orders/link_requested",
+		"orders/risk_assessment_changed", "orders/shopify_protect_eligibility_changed")))
+}
+
 // Cancels knows the topic that a shop sends when an order is cancelled.
 func (Shopify) Cancels(topic string) bool { return topic == "orders/cancelled" }
 

@@ -12,6 +12,7 @@ type Shopify struct{}
 var (
 	_ connectors.Source     = Shopify{}
 	_ connectors.Enumerated = Shopify{}
+	_ connectors.Documented = Shopify{}
 	_ connectors.Phased     = Shopify{}
 	_ connectors.System     = Shopify{}
 	_ connectors.Prober     = Shopify{}

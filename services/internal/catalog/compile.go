@@ -24,8 +24,25 @@ func Compile(resources []Resource, systems connectors.Set) (*Snapshot, Problems)
 	return compile(resources, systems, expressions)
 }
 
+// Advice returns what may well be a mistake in resources, and is none for certain: topics
+// that a system is not known to have. It is pure.
+func Advice(resources []Resource, systems connectors.Set) Problems {
+	expressions, err := expr.NewCompiler()
+	if err != nil {
+		return Problems{{Message: err.Error()}}
+	}
+	c := newCompiler(systems, expressions)
+	_, _ = c.compile(resources)
+	c.advice.sort()
+	return c.advice
+}
+
 func compile(resources []Resource, systems connectors.Set, expressions *expr.Compiler) (*Snapshot, Problems) {
-	c := &compiler{
+	return newCompiler(systems, expressions).compile(resources)
+}
+
+func newCompiler(systems connectors.Set, expressions *expr.Compiler) *compiler {
+	return &compiler{
 		systems: systems, expressions: expressions,
 		connectors: make(map[string]*entry[*v1alpha1.Connector]),
 		snapshot: &Snapshot{
@@ -34,6 +51,32 @@ func compile(resources []Resource, systems connectors.Set, expressions *expr.Com
 			Policies:   make(map[string]*v1alpha1.NotificationPolicy),
 		},
 	}
+}
+
+// entry is a resource with its object by type, defaults filled in.
+type entry[T Object] struct {
+	*Resource
+	object T
+}
+
+type compiler struct {
+	systems     connectors.Set
+	expressions *expr.Compiler
+	connectors  map[string]*entry[*v1alpha1.Connector]
+	inOrder     []*entry[*v1alpha1.Connector]
+	flows       []*entry[*v1alpha1.Flow]
+	pools       []*entry[*v1alpha1.StockPool]
+	policies    []*entry[*v1alpha1.NotificationPolicy]
+	snapshot    *Snapshot
+	problems    Problems
+	// advice is what may be wrong, and is compiled all the same.
+	advice Problems
+	broken bool
+	// hidden: there are resources of which not even the name is known.
+	hidden bool
+}
+
+func (c *compiler) compile(resources []Resource) (*Snapshot, Problems) {
 	c.collect(resources)
 	for _, connector := range c.inOrder {
 		c.connector(connector)
@@ -54,27 +97,6 @@ func compile(resources []Resource, systems connectors.Set, expressions *expr.Com
 	}
 	slices.SortFunc(c.snapshot.Flows, func(a, b *Flow) int { return cmp.Compare(a.Name, b.Name) })
 	return c.snapshot, nil
-}
-
-// entry is a resource with its object by type, defaults filled in.
-type entry[T Object] struct {
-	*Resource
-	object T
-}
-
-type compiler struct {
-	systems     connectors.Set
-	expressions *expr.Compiler
-	connectors  map[string]*entry[*v1alpha1.Connector]
-	inOrder     []*entry[*v1alpha1.Connector]
-	flows       []*entry[*v1alpha1.Flow]
-	pools       []*entry[*v1alpha1.StockPool]
-	policies    []*entry[*v1alpha1.NotificationPolicy]
-	snapshot    *Snapshot
-	problems    Problems
-	broken      bool
-	// hidden: there are resources of which not even the name is known.
-	hidden bool
 }
 
 // collect sorts the resources by kind and finds doubled and impossible names.

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -101,7 +102,16 @@ func (c *compiler) topics(r *Resource, field string, topics []string, connector 
 		}
 		if _, err := source.Order(&connector.Spec, topic, nil); topic == "" || errors.Is(err, connectors.ErrNotAnOrder) {
 			c.reportf(r, at(field+".topics", i), "found %q, which carries no order, expected a topic such as orders/create", shorten(topic))
+			continue
 		}
+		documented, ok := source.(connectors.Documented)
+		if !ok || slices.Contains(documented.DocumentedTopics(), topic) {
+			continue
+		}
+		where, names := at(field+".topics", i), documented.DocumentedTopics()
+		c.advice = append(c.advice, Problem{File: r.File, Line: r.line(where), Field: where, Message: fmt.Sprintf(
+			"found %q, a topic about orders that system %s is not known to have: if it has none of that name no event will ever come under it%s",
+			shorten(topic), connector.Spec.System, offer("expected one of ", names, topic))})
 	}
 }
 

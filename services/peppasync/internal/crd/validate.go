@@ -19,6 +19,8 @@ type Report struct {
 	// Skipped counts the manifests of other kinds, which others check.
 	Skipped  map[string]int `json:"skipped,omitempty"`
 	Problems []Problem      `json:"problems"`
+	// Warnings may be mistakes; a cluster takes the manifests all the same.
+	Warnings []Problem `json:"warnings,omitempty"`
 }
 
 // Problem is one thing to mend.
@@ -57,9 +59,11 @@ func (d *Definitions) Validate(ctx context.Context, path string, stdin io.Reader
 			together[namespace] = append(together[namespace], *resource)
 		}
 	}
+	var advice []catalog.Problem
 	for _, namespace := range slices.Sorted(maps.Keys(together)) {
 		_, more := catalog.Compile(together[namespace], systems)
 		problems = merge(more, problems)
+		advice = append(advice, catalog.Advice(together[namespace], systems)...)
 	}
 	if report.Resources == 0 && len(problems) == 0 {
 		problems = append(problems, catalog.Problem{
@@ -67,6 +71,9 @@ func (d *Definitions) Validate(ctx context.Context, path string, stdin io.Reader
 		})
 	}
 	report.Problems = sorted(problems)
+	if len(advice) > 0 {
+		report.Warnings = sorted(advice)
+	}
 	return report
 }
 
