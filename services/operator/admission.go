@@ -112,6 +112,10 @@ func changes(r admission.Request, written object) bool {
 func judge(others []catalog.Resource, written catalog.Resource) (refused, missing []string) {
 	before := slices.Clone(others)
 	after := append(slices.DeleteFunc(slices.Clone(others), func(r catalog.Resource) bool { return r.File == written.File }), written)
+	found := compiled(after)
+	if len(found) == 0 {
+		return nil, nil // mostly; what was wrong before need not be known then
+	}
 	known := map[string]bool{}
 	for _, p := range compiled(before) {
 		if p.File != written.File {
@@ -127,7 +131,7 @@ func judge(others []catalog.Resource, written catalog.Resource) (refused, missin
 		fatal[p.Error()] = true
 		refused = append(refused, sentence(p, written.File))
 	}
-	for _, p := range compiled(after) {
+	for _, p := range found {
 		if p.File == written.File && !fatal[p.Error()] {
 			missing = append(missing, sentence(p, written.File)+"; it is not in use until there is")
 		}

@@ -25,7 +25,8 @@ import (
 )
 
 const (
-	// settle lets several resources that are applied at once become one catalog.
+	// settle lets several resources that are applied at once become one catalog. One that
+	// comes alone, after as long without any, is taken at once.
 	settle = 50 * time.Millisecond
 	// againAfter is how soon what failed is tried again.
 	againAfter = time.Second
@@ -103,6 +104,7 @@ func (o *operator) configure(ctx context.Context) error {
 				return nil
 			}
 			wake(o.look)
+			ended := time.Now()
 			var again <-chan time.Time
 			if err != nil {
 				if text := err.Error(); text != said {
@@ -119,7 +121,7 @@ func (o *operator) configure(ctx context.Context) error {
 			case <-again:
 			case <-tick.C:
 			case <-o.changed:
-				if !wait(ctx, settle) {
+				if time.Since(ended) < settle && !wait(ctx, settle) {
 					return nil
 				}
 			}

@@ -91,10 +91,13 @@ func (w *observer) once(ctx context.Context) error {
 		return err
 	}
 	if len(all.connectors) == 0 {
+		w.held.Store(nil)
 		return nil
 	}
 	told, askErr := w.ask(ctx)
 	counts, countErr := w.count(ctx)
+	held := heldAt(&all, counts, countErr)
+	w.held.Store(&held)
 	failed := errors.Join(askErr, countErr)
 	memory := make(map[string]status.Memory, len(all.connectors))
 	for i := range all.connectors {

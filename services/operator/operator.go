@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -20,6 +21,7 @@ import (
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/run"
+	"github.com/peppasync/peppasync/services/internal/telemetry"
 	"github.com/peppasync/peppasync/services/operator/internal/access"
 )
 
@@ -65,6 +67,8 @@ type Config struct {
 	// Lease is how long a silent leader is waited for; 15s where it is 0.
 	Lease  time.Duration
 	Logger *slog.Logger
+	// Telemetry takes the metrics; nil for none.
+	Telemetry *telemetry.Telemetry
 }
 
 // reserved are all Secrets of the installation.
@@ -86,6 +90,8 @@ type operator struct {
 	changed, look, ended chan struct{}
 	ready                readiness
 	verdicts             verdicts
+	// held is how many orders are on hold at each Connector, as the leader counted last.
+	held atomic.Pointer[map[string]int64]
 }
 
 // Run works until ctx is done, or the lease is lost; then it returns an error, and the
@@ -120,6 +126,11 @@ func Run(ctx context.Context, c Config) error {
 	if err := errors.Join(o.watch(ctx, mgr.GetCache()), o.watchEnd(ctx, mgr.GetCache())); err != nil {
 		return err
 	}
+	stopMeasuring, err := o.measure()
+	if err != nil {
+		return err
+	}
+	defer stopMeasuring()
 	serving := newServing(o)
 	for _, part := range []manager.Runnable{
 		onLeader(o.configure), onLeader(o.observe), onAll(o.letGo), onAll(serving.keep), onAll(serving.serve), onAll(o.serveHealth),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,7 +28,8 @@ func (o *operator) watch(ctx context.Context, c cache.Cache) error {
 			UpdateFunc: func(before, after any) {
 				x, okX := before.(client.Object)
 				y, okY := after.(client.Object)
-				if !okX || !okY || x.GetGeneration() != y.GetGeneration() || len(x.GetFinalizers()) != len(y.GetFinalizers()) ||
+				// A finalizer more is mostly the leader's own, and asks for nothing.
+				if !okX || !okY || x.GetGeneration() != y.GetGeneration() || len(x.GetFinalizers()) > len(y.GetFinalizers()) ||
 					x.GetDeletionTimestamp().IsZero() != y.GetDeletionTimestamp().IsZero() {
 					wake(o.changed)
 				}
@@ -54,10 +56,17 @@ func (o *operator) resources(ctx context.Context, from client.Reader) (resources
 	var flows v1alpha1.FlowList
 	var pools v1alpha1.StockPoolList
 	var policies v1alpha1.NotificationPolicyList
+	group, ctx := errgroup.WithContext(ctx)
 	for _, list := range []client.ObjectList{&connectors, &flows, &pools, &policies} {
-		if err := from.List(ctx, list, client.InNamespace(o.config.Namespace)); err != nil {
-			return resources{}, fmt.Errorf("list %T: %w", list, err)
-		}
+		group.Go(func() error {
+			if err := from.List(ctx, list, client.InNamespace(o.config.Namespace)); err != nil {
+				return fmt.Errorf("list %T: %w", list, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return resources{}, err
 	}
 	return resources{connectors.Items, flows.Items, pools.Items, policies.Items}, nil
 }

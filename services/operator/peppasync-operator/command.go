@@ -125,7 +125,7 @@ func (f *flags) run(c *cobra.Command) error {
 	if f.config.Health, err = listen(ctx, "health-listen", f.health); err != nil {
 		return err
 	}
-	f.config.Logger = log
+	f.config.Logger, f.config.Telemetry = log, observed
 	return operator.Run(ctx, f.config)
 }
 

@@ -145,6 +145,56 @@ func TestWhatWasSettledLongAgoIsNotOwed(t *testing.T) {
 	}
 }
 
+// More on hold than are looked at again in one count: all are counted at once, and what was
+// let go or has arrived since is gone after as many counts as there are turns.
+func TestHeldOfMoreThanOneTurn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const all, looks = 25, 10
+	for i := range all {
+		id := fmt.Sprintf("%02d", i)
+		w.hold("erp", "shop_"+id, id, logicgate.Role)
+		w.state("shop_"+id, &orderv1.Delivery{Id: id, Status: isHeld})
+	}
+	holds := newHolds(w.bus, bus.HoldFilter)
+	holds.looks = looks
+	count := func() int64 {
+		t.Helper()
+		by, err := holds.count(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return by["erp"]
+	}
+	if got := count(); got != all {
+		t.Fatalf("%d are on hold at first, want %d", got, all)
+	}
+	for i := range 20 {
+		id := fmt.Sprintf("%02d", i)
+		after := &orderv1.Delivery{Id: id, Status: isDone}
+		if i%2 == 0 {
+			after = &orderv1.Delivery{Id: id, Status: isOpen, Released: 1}
+		}
+		w.state("shop_"+id, after)
+	}
+	for range all/looks + 1 {
+		count()
+	}
+	if got := count(); got != all-20 {
+		t.Errorf("%d are on hold after 20 were let go or arrived, want %d", got, all-20)
+	}
+	// Held again under its new id.
+	w.state("shop_00", &orderv1.Delivery{Id: "00", Status: isHeld, Released: 1})
+	h := &dispatchv1.Hold{Delivery: &dispatchv1.Delivery{
+		Id: order.DispatchIDOf("shop_00", &orderv1.Delivery{Id: "00", Released: 1}), Connector: "erp", Key: "shop_00", Requester: logicgate.Role,
+		Content: &dispatchv1.Delivery_OrderStep{OrderStep: &dispatchv1.OrderStep{}},
+	}}
+	w.publish(bus.HoldSubject("erp", "shop_00", h.GetDelivery().GetId()), h)
+	if got := count(); got != all-19 {
+		t.Errorf("%d are on hold after one was refused again, want %d", got, all-19)
+	}
+}
+
 func TestObstacles(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -183,8 +184,8 @@ func reachable(in Input) metav1.Condition {
 	}
 	switch in.Told.GetState() {
 	case dispatcherv1.State_STATE_DOWN:
-		return condition(name, false, v1alpha1.ReasonDown, fmt.Sprintf("it does not answer since %s; it is asked again and again, and what waits is kept",
-			clock(in.Told.GetDownSince().AsTime())))
+		return condition(name, false, v1alpha1.ReasonDown, fmt.Sprintf("it does not answer%s; it is asked again and again, and what waits is kept",
+			clock(" since ", in.Told.GetDownSince())))
 	case dispatcherv1.State_STATE_WAITING_FOR_CREDENTIALS:
 		return condition(name, false, v1alpha1.ReasonCredentials, fmt.Sprintf("there are no credentials that work: "+
 			"look at the Secret that spec.auth.secretRef names (%s); what waits is kept", secretOf(in.Connector)))
@@ -211,9 +212,9 @@ func throttled(in Input) metav1.Condition {
 	if in.Connector.Spec.OnlySends() {
 		return condition(name, false, v1alpha1.ReasonNotCalled, onlySends)
 	}
-	if in.Told.GetState() == dispatcherv1.State_STATE_THROTTLED {
-		because := cmp.Or(strings.TrimSuffix(in.Told.GetClosedBecause(), "."), "it asked for a pause")
-		return condition(name, true, v1alpha1.ReasonPauseAsked, because)
+	// It may have asked for one, and be down or paused by a person beside.
+	if because := strings.TrimSuffix(in.Told.GetClosedBecause(), "."); because != "" || in.Told.GetState() == dispatcherv1.State_STATE_THROTTLED {
+		return condition(name, true, v1alpha1.ReasonPauseAsked, cmp.Or(because, "it asked for a pause")+ends(in))
 	}
 	if c, is := silent(name, in); is {
 		return c
@@ -227,8 +228,8 @@ func paused(in Input) metav1.Condition {
 	case in.Connector.Spec.Paused:
 		return condition(name, true, v1alpha1.ReasonAsWritten, "spec.paused: everything is kept and nothing is sent")
 	case in.Told.GetState() == dispatcherv1.State_STATE_MAINTENANCE:
-		return condition(name, true, v1alpha1.ReasonMaintenance, fmt.Sprintf("a window of spec.maintenance is near or open, until %s",
-			clock(in.Told.GetClosedUntil().AsTime())))
+		return condition(name, true, v1alpha1.ReasonMaintenance, "a window of spec.maintenance is near or open"+
+			clock(", until ", in.Told.GetClosedUntil()))
 	case in.Connector.Spec.OnlySends():
 		return condition(name, false, v1alpha1.ReasonNotCalled, onlySends)
 	}
@@ -238,4 +239,23 @@ func paused(in Input) metav1.Condition {
 	return condition(name, false, v1alpha1.ReasonFeeding, "nothing says that it is not to be fed")
 }
 
-func clock(at time.Time) string { return at.UTC().Format("2006-01-02 15:04 MST") }
+// ends says until when a long pause lasts and how it is ended; a short one is over before
+// that is read.
+func ends(in Input) string {
+	until := in.Told.GetClosedUntil()
+	if until == nil || until.AsTime().Sub(in.Told.GetAsOf().AsTime()) < longPause {
+		return ""
+	}
+	return fmt.Sprintf("%s; \"peppasync connectors reopen %s\" ends it now", clock("; nothing is sent until ", until), in.Connector.Name)
+}
+
+// longPause is what a person may want to end.
+const longPause = 2 * time.Minute
+
+// clock is a time behind the words that lead to it; nothing where it is not known.
+func clock(words string, at *timestamppb.Timestamp) string {
+	if at == nil {
+		return ""
+	}
+	return words + at.AsTime().UTC().Format("2006-01-02 15:04 MST")
+}

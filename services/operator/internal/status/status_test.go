@@ -155,6 +155,54 @@ func TestPausedByAPerson(t *testing.T) {
 	}
 }
 
+// What a person reads of a system that is closed: why, until when where that is long, and
+// how it ends; beside what else is the matter, and never a time that nobody told.
+func TestWhatIsSaidOfAClosedSystem(t *testing.T) {
+	t.Parallel()
+	const ends = `; nothing is sent until 2027-01-01 01:00 UTC; "peppasync connectors reopen erp" ends it now`
+	closed := func(state dispatcherv1.State, after time.Duration, because string) *dispatcherv1.Connector {
+		return &dispatcherv1.Connector{
+			State: state, AsOf: timestamppb.New(start), ClosedUntil: timestamppb.New(start.Add(after)), ClosedBecause: because, DownSince: timestamppb.New(start),
+		}
+	}
+	down := dispatcherv1.State_STATE_DOWN
+	for name, test := range map[string]struct {
+		told            *dispatcherv1.Connector
+		condition, want string
+		status          metav1.ConditionStatus
+	}{
+		"a short pause": {closed(dispatcherv1.State_STATE_THROTTLED, time.Second, "it throttled a call"), "Throttled", "it throttled a call", metav1.ConditionTrue},
+		"a long pause":  {closed(dispatcherv1.State_STATE_THROTTLED, time.Hour, "it throttled a call"), "Throttled", "it throttled a call" + ends, metav1.ConditionTrue},
+		"down, and it asked to be left alone": {
+			closed(down, time.Hour, "it is down, and its replies ask that it be left alone"), "Throttled",
+			"it is down, and its replies ask that it be left alone" + ends, metav1.ConditionTrue,
+		},
+		"down, and it asked for nothing": {closed(down, time.Hour, ""), "Throttled", "it has not asked for a pause", metav1.ConditionFalse},
+		"paused by a person, and closed by a reply": {
+			closed(dispatcherv1.State_STATE_PAUSED, time.Hour, "it throttled a call"), "Throttled", "it throttled a call" + ends, metav1.ConditionTrue,
+		},
+		"down": {closed(down, time.Hour, ""), "Reachable", "it does not answer since 2027-01-01 00:00 UTC; it is asked again and again, and what waits is kept", metav1.ConditionFalse},
+		"down since when nobody told": {
+			&dispatcherv1.Connector{State: down}, "Reachable", "it does not answer; it is asked again and again, and what waits is kept", metav1.ConditionFalse,
+		},
+		"a window": {
+			closed(dispatcherv1.State_STATE_MAINTENANCE, time.Hour, ""), "Paused", "a window of spec.maintenance is near or open, until 2027-01-01 01:00 UTC", metav1.ConditionTrue,
+		},
+		"a window that ends now": {
+			&dispatcherv1.Connector{State: dispatcherv1.State_STATE_MAINTENANCE}, "Paused", "a window of spec.maintenance is near or open", metav1.ConditionTrue,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, _ := Next(&v1alpha1.ConnectorStatus{}, Input{Connector: erp(), Told: test.told, Now: start}, Memory{})
+			c := meta.FindStatusCondition(got.Conditions, test.condition)
+			if c.Status != test.status || c.Message != test.want {
+				t.Errorf("%s is %s: %q, want %s: %q", test.condition, c.Status, c.Message, test.status, test.want)
+			}
+		})
+	}
+}
+
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	down := []metav1.Condition{{Type: "Reachable", Status: metav1.ConditionFalse, Reason: "Down", Message: "it does not answer"}}
