@@ -112,13 +112,23 @@ func changes(r admission.Request, written object) bool {
 func judge(others []catalog.Resource, written catalog.Resource) (refused, missing []string) {
 	before := slices.Clone(others)
 	after := append(slices.DeleteFunc(slices.Clone(others), func(r catalog.Resource) bool { return r.File == written.File }), written)
-	found := compiled(after)
-	if len(found) == 0 {
-		return nil, nil // mostly; what was wrong before need not be known then
+	if found := compiled(after); len(found) > 0 { // else what was wrong before need not be known
+		refused, missing = wrong(before, after, found, written.File)
 	}
+	for _, p := range catalog.Advice(after, systems.Set()) {
+		if p.File == written.File {
+			missing = append(missing, sentence(p, written.File))
+		}
+	}
+	return refused[:min(len(refused), sentences)], missing[:min(len(missing), sentences)]
+}
+
+// wrong divides what is found of the resources, with the one that is written, into what was
+// not so before and what is only not there yet.
+func wrong(before, after []catalog.Resource, found catalog.Problems, written string) (refused, missing []string) {
 	known := map[string]bool{}
 	for _, p := range compiled(before) {
-		if p.File != written.File {
+		if p.File != written {
 			known[p.Error()] = true
 		}
 	}
@@ -129,19 +139,14 @@ func judge(others []catalog.Resource, written catalog.Resource) (refused, missin
 			continue
 		}
 		fatal[p.Error()] = true
-		refused = append(refused, sentence(p, written.File))
+		refused = append(refused, sentence(p, written))
 	}
 	for _, p := range found {
-		if p.File == written.File && !fatal[p.Error()] {
-			missing = append(missing, sentence(p, written.File)+"; it is not in use until there is")
+		if p.File == written && !fatal[p.Error()] {
+			missing = append(missing, sentence(p, written)+"; it is not in use until there is")
 		}
 	}
-	for _, p := range catalog.Advice(after, systems.Set()) {
-		if p.File == written.File {
-			missing = append(missing, sentence(p, written.File))
-		}
-	}
-	return refused[:min(len(refused), sentences)], missing[:min(len(missing), sentences)]
+	return refused, missing
 }
 
 func compiled(resources []catalog.Resource) catalog.Problems {
