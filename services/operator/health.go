@@ -31,7 +31,7 @@ func (o *operator) serveHealth(ctx context.Context) error {
 		}
 		w.WriteHeader(http.StatusOK)
 	})
-	return serve(ctx, &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}, o.config.Health)
+	return serve(ctx, admissionServer(mux), o.config.Health)
 }
 
 func (o *operator) isReady(ctx context.Context) error {

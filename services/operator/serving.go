@@ -26,6 +26,14 @@ const (
 	certificateEvery = 20 * time.Second
 	headerTimeout    = 5 * time.Second
 	shutdownTimeout  = 5 * time.Second
+	// The API server gives an answer up after 10 s (timeoutSeconds); whoever else reaches the
+	// port, and is slower to ask or to listen, holds a connection for no longer. One that is
+	// not used is kept as long as the API server keeps its own.
+	readTimeout  = 10 * time.Second
+	writeTimeout = 20 * time.Second
+	idleTimeout  = 2 * time.Minute
+	// What is asked is at most an object of 3 MB before and after, which the handler sees to.
+	headerBytes = 64 << 10
 )
 
 // serving is the certificate of admission, and what is behind it. Each replica has it.
@@ -147,5 +155,13 @@ func (s *serving) serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("POST "+AdmissionPath, &admission.Webhook{Handler: admission.HandlerFunc(s.admit)})
 	config := &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: s.certificate, NextProtos: []string{"h2", "http/1.1"}}
-	return serve(ctx, &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}, tls.NewListener(s.config.Admission, config))
+	return serve(ctx, admissionServer(mux), tls.NewListener(s.config.Admission, config))
+}
+
+// admissionServer bounds what one connection may cost: anybody in the cluster may open one.
+func admissionServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes,
+	}
 }

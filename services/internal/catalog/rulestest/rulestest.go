@@ -94,17 +94,30 @@ func Read(t testing.TB, root string) Book {
 }
 
 // Manifest returns a copy of a resource with changes made, one after the other.
-func (b Book) Manifest(t testing.TB, name string, changes ...map[string]any) map[string]any {
+func (b Book) Manifest(t interface {
+	Helper()
+	Fatalf(format string, arguments ...any)
+}, name string, changes ...map[string]any) map[string]any {
 	t.Helper()
 	manifest := runtime.DeepCopyJSON(b.Resources[name])
 	for _, change := range changes {
-		for _, path := range slices.Sorted(maps.Keys(change)) {
-			if err := put(manifest, strings.Split(path, "."), change[path]); err != nil {
-				t.Fatalf("%s: %s: %v", name, path, err)
-			}
+		var err error
+		if manifest, err = Change(manifest, change); err != nil {
+			t.Fatalf("%s: %v", name, err)
 		}
 	}
 	return manifest
+}
+
+// Change returns a copy of a manifest with values set; an error where there is no such place.
+func Change(manifest, set map[string]any) (map[string]any, error) {
+	changed := runtime.DeepCopyJSON(manifest)
+	for _, path := range slices.Sorted(maps.Keys(set)) {
+		if err := put(changed, strings.Split(path, "."), set[path]); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return changed, nil
 }
 
 // put sets or removes what is at a path of keys and indices.

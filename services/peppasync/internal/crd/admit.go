@@ -35,6 +35,24 @@ type admitter struct {
 // unknown (kubectl asks for that), fill in defaults, then metadata, schema, lists, and
 // the rules only where what they would look at is there.
 func (a *admitter) admit(ctx context.Context, d document) []catalog.Problem {
+	object, problems := a.filled(d)
+	errs := metavalidation.ValidateObjectMetaAccessor(object, true, metavalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
+	errs = append(errs, validation.ValidateCustomResource(nil, object.Object, a.schema)...)
+	errs = append(errs, objectmeta.Validate(ctx, nil, object.Object, a.structure, false)...)
+	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, a.structure, object.Object)...)
+	if !slices.ContainsFunc(errs, blocks) {
+		broken, _ := a.rules.Validate(ctx, nil, a.structure, object.Object, nil, celconfig.RuntimeCELCostBudget)
+		errs = append(errs, broken...)
+	}
+	for _, err := range errs {
+		name := strings.TrimPrefix(err.Field, "<nil>")
+		problems = append(problems, catalog.Problem{File: d.file, Line: d.line(name), Field: name, Message: words(err)})
+	}
+	return problems
+}
+
+// filled returns the object as it would be kept, and what is unknown in the one that was sent.
+func (a *admitter) filled(d document) (*unstructured.Unstructured, []catalog.Problem) {
 	object := (&unstructured.Unstructured{Object: d.value}).DeepCopy()
 	if a.status {
 		delete(object.Object, "status")
@@ -57,20 +75,7 @@ func (a *admitter) admit(ctx context.Context, d document) []catalog.Problem {
 	}
 	defaulting.PruneNonNullableNullsWithoutDefaults(object.Object, a.structure)
 	defaulting.Default(object.Object, a.structure)
-
-	errs := metavalidation.ValidateObjectMetaAccessor(object, true, metavalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
-	errs = append(errs, validation.ValidateCustomResource(nil, object.Object, a.schema)...)
-	errs = append(errs, objectmeta.Validate(ctx, nil, object.Object, a.structure, false)...)
-	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, a.structure, object.Object)...)
-	if !slices.ContainsFunc(errs, blocks) {
-		broken, _ := a.rules.Validate(ctx, nil, a.structure, object.Object, nil, celconfig.RuntimeCELCostBudget)
-		errs = append(errs, broken...)
-	}
-	for _, err := range errs {
-		name := strings.TrimPrefix(err.Field, "<nil>")
-		problems = append(problems, catalog.Problem{File: d.file, Line: d.line(name), Field: name, Message: words(err)})
-	}
-	return problems
+	return object, problems
 }
 
 // blocks reports whether rules are not asked any more: they would fail by what is
