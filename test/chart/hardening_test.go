@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	appsv1 "k8s.io/api/apps/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 )
 
@@ -191,6 +194,97 @@ func TestLargeNumbersStayWhole(t *testing.T) {
 		}
 		if found := regexp.MustCompile(`.*\de\+\d.*`).FindString(string(data)); found != "" {
 			t.Errorf("%s: %s", m.Name(), found)
+		}
+	}
+}
+
+// A namespace and a release may be called by a number, or by a word that YAML takes for
+// something else, and an Ingress may be for every host of a domain.
+func TestNamesThatYAMLTakesForOthers(t *testing.T) {
+	t.Parallel()
+	schema, err := ReadSchema(t.Context(), "v1.37.2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := ReadDefinitions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, namespace := range []string{"2027", "1e3", "on", "null", "true"} {
+		t.Run(namespace, func(t *testing.T) {
+			t.Parallel()
+			flags := append(slices.Clone(variants["all"]), "--set", "ingest.ingress.host=*.example.com", "--set-string", "ingest.ingress.className="+namespace,
+				"--set-string", "networkPolicy.monitoringNamespace="+namespace, "--set-string", "networkPolicy.dnsNamespace="+namespace)
+			all, err := RenderAs(t.Context(), helm, chartFolder, namespace, namespace, flags...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range all {
+				judge := schema
+				if foreign.Knows(m) {
+					judge = foreign
+				}
+				for _, problem := range judge.Problems(m) {
+					t.Error(problem)
+				}
+			}
+		})
+	}
+}
+
+// Releases in namespaces whose long names begin alike share nothing of the cluster.
+func TestReleasesShareNothingOfTheCluster(t *testing.T) {
+	t.Parallel()
+	names := map[string]bool{}
+	for _, last := range []string{"a", "b"} {
+		all, err := Render(t.Context(), helm, chartFolder, "--set", "crds.enabled=false", "--namespace", strings.Repeat("orders-", 8)+last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range all {
+			if !slices.Contains([]string{"ClusterRole", "ClusterRoleBinding", "ValidatingWebhookConfiguration", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}, m.Kind()) {
+				continue
+			}
+			if names[m.Name()] {
+				t.Errorf("both have %s", m.Name())
+			}
+			names[m.Name()] = true
+		}
+	}
+	if len(names) != 10 {
+		t.Errorf("of the cluster are %d objects of two releases, want 5 of each", len(names))
+	}
+}
+
+// A chart that is packaged with the build in its version has labels that Kubernetes takes.
+func TestVersionWithBuild(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "peppasync")
+	if err := os.CopyFS(folder, os.DirFS(chartFolder)); err != nil {
+		t.Fatal(err)
+	}
+	about := filepath.Join(folder, "Chart.yaml")
+	data, err := os.ReadFile(about)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := regexp.MustCompile(`(?m)^(version|appVersion): .*$`).ReplaceAllString(string(data), "$0+build.7")
+	if err := os.WriteFile(about, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := Render(t.Context(), helm, folder, "--set", "image.tag=0.1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all {
+		for name, value := range as[struct {
+			metav1.TypeMeta                                                                            `json:",inline"`
+			Metadata                                                                                   metav1.ObjectMeta `json:"metadata"`
+			Spec, Rules, Data, Webhooks, Subjects, RoleRef, AutomountServiceAccountToken, Type, Status any
+		}](t, m).Metadata.Labels {
+			if wrong := validation.IsValidLabelValue(value); len(wrong) > 0 {
+				t.Errorf("%s: label %s: %v", m.Name(), name, wrong)
+			}
 		}
 	}
 }

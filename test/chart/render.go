@@ -40,7 +40,12 @@ func Helm(ctx context.Context, helm string, arguments ...string) ([]byte, error)
 // Render returns every object of the chart, its hooks too, as it is with further flags of
 // helm template.
 func Render(ctx context.Context, helm, chart string, flags ...string) ([]Manifest, error) {
-	out, err := Helm(ctx, helm, append([]string{"template", "peppasync", chart, "--namespace", "shop"}, flags...)...)
+	return RenderAs(ctx, helm, chart, "peppasync", "shop", flags...)
+}
+
+// RenderAs is Render as another release in another namespace.
+func RenderAs(ctx context.Context, helm, chart, release, namespace string, flags ...string) ([]Manifest, error) {
+	out, err := Helm(ctx, helm, append([]string{"template", release, chart, "--namespace", namespace}, flags...)...)
 	if err != nil {
 		return nil, err
 	}

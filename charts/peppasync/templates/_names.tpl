@@ -13,9 +13,12 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What is of the whole cluster is named after the namespace too. */}}
+{{/*
+What is of the whole cluster is named after the namespace too, and whole: names of such
+objects may have 253 letters, and two namespaces may begin alike.
+*/}}
 {{- define "peppasync.clusterName" -}}
-{{- printf "%s-%s" (include "peppasync.fullname" .) .Release.Namespace | trunc 63 | trimSuffix "-" -}}
+{{- printf "%s-%s" (include "peppasync.fullname" .) .Release.Namespace -}}
 {{- end -}}
 
 {{- define "peppasync.image" -}}
@@ -26,15 +29,15 @@
 
 {{- define "peppasync.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
 {{- define "peppasync.labels" -}}
 {{ include "peppasync.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | replace "+" "_" | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/*
