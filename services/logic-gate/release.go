@@ -79,7 +79,8 @@ func (s *settler) held(ctx context.Context, state *orderv1.State, asked *eventv1
 
 // letEventGo handles an event again that is in the Error Hold, by what is
 // configured now. Where it still cannot be applied it is held again, under another
-// id. One that was let go already is left as it is.
+// id. One that was let go already is left as it is. A message that was refused is
+// nothing that could be handled; its hold is over once a person discards it.
 func (s *settler) letEventGo(ctx context.Context, asked *eventv1.Release) error {
 	log := s.log.With("connector", asked.GetConnector(), "event", asked.GetDeliveryId(), "by", asked.GetBy(), "reason", asked.GetReason())
 	subject := bus.HoldSubject(asked.GetConnector(), asked.GetKey(), asked.GetDeliveryId())
@@ -94,8 +95,15 @@ func (s *settler) letEventGo(ctx context.Context, asked *eventv1.Release) error 
 	switch {
 	case hold.GetRelease() != nil:
 		return nil
-	case hold.GetEvent() == nil:
-		log.WarnContext(ctx, "a release is left aside: there is no such event in the Error Hold, or it was not kept with its hold")
+	case hold.GetRefused() != nil && asked.GetDiscard():
+		written, err := s.endHold(ctx, subject, sequence, hold, asked)
+		if written {
+			log.InfoContext(ctx, "a person has discarded a message that was refused")
+		}
+		return err
+	case asked.GetDiscard() || hold.GetEvent() == nil:
+		log.WarnContext(ctx, "a release is left aside: there is no such event in the Error Hold, it was not kept with its hold, or it is no message "+
+			"that could be discarded")
 		return nil
 	}
 	at := hold.GetDelivery().GetArguments().GetFields()
@@ -112,24 +120,33 @@ func (s *settler) letEventGo(ctx context.Context, asked *eventv1.Release) error 
 	}
 	// Only now: who dies before this handles it once more, and its order's state, or
 	// its next hold, knows it.
+	written, err := s.endHold(ctx, subject, sequence, hold, asked)
+	if written {
+		s.counters.released.Add(1)
+		log.InfoContext(ctx, "a person has let an event out of the Error Hold")
+	}
+	return err
+}
+
+// endHold puts on record who ended a hold, which no longer needs what it kept. It returns
+// false where that was done at the same time, or the answer to this very write was lost.
+func (s *settler) endHold(ctx context.Context, subject string, sequence uint64, hold *dispatchv1.Hold, asked *eventv1.Release) (written bool, err error) {
 	hold.Event, hold.Release = nil, asked
+	if hold.GetRefused() != nil {
+		hold.Refused.Data = nil
+	}
 	data, err := proto.Marshal(hold)
 	if err != nil {
-		return err
+		return false, err
 	}
 	err = s.patience.do(ctx, func(ctx context.Context) error {
 		_, err := s.records.Publish(ctx, bus.Message{Subject: subject, Data: data, ExpectLast: new(sequence), ExpectStream: bus.StreamErrorHold})
 		return err
 	})
 	if bus.IsConflict(err) {
-		return nil // it was let go at the same time, or the answer to this very write was lost
+		return false, nil
 	}
-	if err != nil {
-		return err
-	}
-	s.counters.released.Add(1)
-	log.InfoContext(ctx, "a person has let an event out of the Error Hold")
-	return nil
+	return err == nil, err
 }
 
 // handleAgain handles what a person let go: an event, or a question to its source.

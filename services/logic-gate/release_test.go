@@ -177,3 +177,49 @@ func TestKilledWhileAnEventIsLetGo(t *testing.T) {
 		w.eventually("its delivery", func() bool { return len(w.dispatched()) == 1 })
 	}
 }
+
+// A message that was refused is over once a person discards it, on record and without its
+// bytes; let go like an event it stays, and nothing else is discarded.
+func TestARefusedMessageIsDiscarded(t *testing.T) {
+	w := newWorld(t, toERP())
+	gate, _ := w.start(nil)
+	hold := func(id string, h *dispatchv1.Hold) (subject string) {
+		t.Helper()
+		h.Delivery = &dispatchv1.Delivery{Id: id, Connector: "erp", Key: "refused", Requester: "throttle-dispatcher"}
+		data, err := proto.Marshal(h)
+		subject = bus.HoldSubject("erp", "refused", id)
+		if err == nil {
+			_, err = w.bus.Publish(context.Background(), bus.Message{Subject: subject, Data: data})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return subject
+	}
+	message := hold("message-7-1", &dispatchv1.Hold{Refused: &dispatchv1.RefusedMessage{Sequence: 7, Data: []byte("what it said"), Size: 12}})
+	event := hold("event", &dispatchv1.Hold{Event: w.event("orders/create", shopOrder(1, 0, nil))})
+	leftAside := func(n int) {
+		t.Helper()
+		w.eventually("the release is left aside", func() bool {
+			lines := slices.DeleteFunc(w.log.lines(), func(line string) bool { return !strings.HasPrefix(line, "WARN a release is left aside") })
+			return len(lines) == n
+		})
+	}
+	w.ask(&eventv1.Release{Connector: "erp", Key: "refused", DeliveryId: "message-7-1"})
+	leftAside(1)
+	w.ask(&eventv1.Release{Connector: "erp", Key: "refused", DeliveryId: "event", Discard: true})
+	leftAside(2)
+	if w.newestHold(message).GetRelease() != nil || w.newestHold(event).GetRelease() != nil {
+		t.Error("what cannot be let go, or not be discarded, is over")
+	}
+	for range 2 {
+		w.ask(&eventv1.Release{Connector: "erp", Key: "refused", DeliveryId: "message-7-1", Discard: true})
+	}
+	w.eventually("it is on record", func() bool { return w.newestHold(message).GetRelease() != nil })
+	if h := w.newestHold(message); h.GetRelease().GetBy() != "ann" || len(h.GetRefused().GetData()) > 0 || h.GetRefused().GetSequence() != 7 {
+		t.Errorf("the hold is %v", h)
+	}
+	if n := gate.Stats().Released; n != 0 {
+		t.Errorf("%d count as released", n)
+	}
+}

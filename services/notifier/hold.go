@@ -52,7 +52,7 @@ func (n *Notifier) hold(ctx context.Context, m *bus.Incoming) error {
 	case message.KindOther:
 		n.log.DebugContext(ctx, "a hold is about no order; nobody is told", "subject", m.Subject)
 		return nil
-	case message.KindOrder:
+	case message.KindOrder, message.KindRefused:
 	}
 	routes := routesOf(n.catalog.Current())
 	if len(routes) == 0 {

@@ -10,6 +10,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
@@ -104,6 +105,32 @@ func TestNobodyIsTold(t *testing.T) {
 	if _, err := w.bus.Last(context.Background(), bus.StreamErrorHold, unreadable); err != nil {
 		t.Errorf("the unreadable hold is gone: %v", err)
 	}
+}
+
+// Who can send one message that is refused can send a million, at each connector: of all
+// of one day there is one text to each person, also where the consumer is lost.
+func TestAFloodOfRefusedMessagesIsOneText(t *testing.T) {
+	w := newWorld(t, policy("operations", boss, deputy))
+	w.start()
+	w.dispatch()
+	refused := func(connector string, number int, at time.Time) {
+		d := &dispatchv1.Delivery{Id: fmt.Sprint("message-", number, "-0"), Connector: connector, Key: "refused", Requester: "throttle-dispatcher"}
+		w.put(bus.Message{Subject: bus.HoldSubject(connector, d.GetKey(), d.GetId())}, &dispatchv1.Hold{
+			Delivery: d, Cause: &dispatchv1.Cause{Code: "message-refused"}, HeldAt: timestamppb.New(at), Refused: &dispatchv1.RefusedMessage{},
+		})
+	}
+	day := time.Date(2026, 5, 2, 9, 0, 0, 0, time.UTC)
+	for i := range 20 {
+		refused("wms", i, day.Add(time.Duration(i)*time.Minute))
+		refused("erp", i, day.Add(time.Duration(i)*time.Minute))
+	}
+	w.hold("1")
+	want := map[string]int{boss + " message": 1, deputy + " message": 1, boss + " #1": 1, deputy + " #1": 1}
+	if diff := cmp.Diff(want, w.replayed(4)); diff != "" {
+		t.Errorf("told of one day (-want +got):\n%s", diff)
+	}
+	refused("wms", 20, day.Add(24*time.Hour))
+	w.told(8) // of that, and of the hold that the second reading ended with
 }
 
 func TestPoliciesOfTheMomentDecide(t *testing.T) {

@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,11 +45,24 @@ type held struct {
 	Since     time.Time `json:"since"            yaml:"since"`
 	InDoubt   bool      `json:"inDoubt"          yaml:"inDoubt"`
 	Delivery  string    `json:"delivery"         yaml:"delivery"`
+	// Message is what is held where that is no delivery.
+	Message *heldMessage `json:"message,omitempty" yaml:"message,omitempty"`
 
 	// goes says that it can be let go: the order's state holds the delivery, or the
 	// event was kept with its hold.
 	goes bool
 	hold *dispatchv1.Hold
+}
+
+// heldMessage is a message of DISPATCH that the throttle-dispatcher refused, as far as it
+// was kept.
+type heldMessage struct {
+	Subject  string `json:"subject"  yaml:"subject"`
+	Sequence uint64 `json:"sequence" yaml:"sequence"`
+	Bytes    int64  `json:"bytes"    yaml:"bytes"`
+	SHA256   string `json:"sha256"   yaml:"sha256"`
+	// Begins is the first of its bytes, in base64.
+	Begins string `json:"begins" yaml:"begins"`
 }
 
 func newHolds() *cobra.Command {
@@ -61,6 +76,11 @@ func newHolds() *cobra.Command {
 		Short: "List what is in the Error Hold and waits for a person",
 		Long: `Lists the orders that are in the Error Hold. What was released, or has arrived
 since, is not shown. Let one go with "peppasync release".
+
+A "message" there was in the queue of a connector and asked for what its sender may
+not ask for (message-refused), or could not be read (message-unreadable). Nothing is
+sent of it. See with -o yaml what it was, find out who sent it, and end its hold with
+"peppasync release --discard".
 
 "peppasync up" serves its NATS to other processes only with --nats-listen.`,
 		Example: `  peppasync holds --nats nats://127.0.0.1:4222
@@ -81,7 +101,7 @@ since, is not shown. Let one go with "peppasync release".
 				return err
 			}
 			if !all {
-				found = slices.DeleteFunc(found, func(h held) bool { return h.hold.GetDelivery().GetRequester() != logicgate.Role })
+				found = slices.DeleteFunc(found, func(h held) bool { return !h.waits() })
 			}
 			return write(c.OutOrStdout(), found)
 		},
@@ -126,6 +146,13 @@ func heldOf(hold *dispatchv1.Hold, stored time.Time) held {
 		Order: cmp.Or(hold.GetOrderName(), d.GetKey()), Key: d.GetKey(), Connector: d.GetConnector(), Operation: d.GetOperation(),
 		Cause: hold.GetCause().GetCode(), Detail: hold.GetCause().GetDetail(), Since: stored.UTC().Truncate(time.Second),
 		InDoubt: hold.GetInDoubt(), Delivery: d.GetId(), hold: hold,
+	}
+	if m := hold.GetRefused(); m != nil {
+		h.Order, h.Operation = fmt.Sprint("message ", m.GetSequence()), "-"
+		h.Message = &heldMessage{
+			Subject: m.GetSubject(), Sequence: m.GetSequence(), Bytes: m.GetSize(), SHA256: hex.EncodeToString(hold.GetPayloadHash()),
+			Begins: base64.StdEncoding.EncodeToString(m.GetData()),
+		}
 	}
 	if at := hold.GetHeldAt(); at != nil {
 		h.Since = at.AsTime().Truncate(time.Second)
@@ -183,7 +210,7 @@ func (h held) settled(state *orderv1.State) bool { return order.HoldSettled(h.ho
 func (h held) with(state *orderv1.State) held {
 	h.goes = order.HeldIn(h.hold, state).GetStatus() == orderv1.DeliveryStatus_DELIVERY_STATUS_HELD
 	if h.isEvent() {
-		h.goes = h.hold.GetEvent() != nil
+		h.goes = h.hold.GetEvent() != nil || h.isMessage()
 	}
 	if name := state.GetOrder().GetName(); name != "" {
 		h.Order = name
@@ -194,6 +221,14 @@ func (h held) with(state *orderv1.State) held {
 // isEvent says that no call is held but an event that could not be applied, or
 // another role's call, which no order asked for.
 func (h held) isEvent() bool { return order.HoldsEvent(h.hold) }
+
+// isMessage says that a message is held that is no delivery.
+func (h held) isMessage() bool { return h.hold.GetRefused() != nil }
+
+// waits says that it waits for a person: other roles ask anew for what is held of theirs.
+func (h held) waits() bool {
+	return h.hold.GetDelivery().GetRequester() == logicgate.Role || h.isMessage()
+}
 
 // writerOf returns what writes a list in a format.
 func writerOf(format string) (func(io.Writer, []held) error, error) {

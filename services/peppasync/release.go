@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,6 @@ import (
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/order"
-	logicgate "github.com/peppasync/peppasync/services/logic-gate"
 )
 
 const (
@@ -36,6 +36,8 @@ type wanted struct {
 	what              string // an order or a delivery; empty for all of a cause
 	cause, reason, by string
 	resolution        eventv1.Resolution
+	// discard: messages that were refused, and nothing else.
+	discard bool
 }
 
 func newRelease() *cobra.Command {
@@ -61,10 +63,14 @@ A hold in doubt may have arrived: look at the other side first, and say with
 name the DELIVERY. With "sent" any hold is closed as delivered, without a call: for
 what a person has entered by hand.
 
+A message that was refused cannot be sent: --discard ends its hold, and keeps who and
+why with it. "release refused --discard" ends those of all such messages.
+
 "peppasync up" serves its NATS to other processes only with --nats-listen.`,
 		Example: `  peppasync release '#1001' --nats nats://127.0.0.1:4222 --reason "address corrected"
   peppasync release --all --cause unknown-configuration --nats nats://127.0.0.1:4222 --reason "the warehouse knows it now"
-  peppasync release '#1002' --nats nats://127.0.0.1:4222 --reason "it is there: SO-77" --in-doubt-resolved sent`,
+  peppasync release '#1002' --nats nats://127.0.0.1:4222 --reason "it is there: SO-77" --in-doubt-resolved sent
+  peppasync release 'message 17' --nats nats://127.0.0.1:4222 --reason "a test of ours" --discard`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, arguments []string) error {
 			if len(arguments) > 0 {
@@ -87,6 +93,7 @@ what a person has entered by hand.
 	f.StringVar(&asked.by, "by", userName(), "who lets it go")
 	f.BoolVar(&all, "all", false, "all holds of --cause; those in doubt stay")
 	f.StringVar(&asked.cause, "cause", "", "with --all: the cause code of the holds")
+	f.BoolVar(&asked.discard, "discard", false, "end the hold of a message that was refused")
 	f.StringVar(&resolved, "in-doubt-resolved", "", "sent or not-sent: what the other side shows")
 	required(c, "reason")
 	return c
@@ -117,6 +124,14 @@ func (a *wanted) check(all bool, resolved string) error {
 	case all && resolved != "":
 		return errors.New("--in-doubt-resolved goes with one order: each has to be looked at")
 	}
+	return a.resolve(resolved)
+}
+
+// resolve takes in what was found out about a call in doubt.
+func (a *wanted) resolve(resolved string) error {
+	if a.discard && resolved != "" {
+		return errors.New("--discard is about messages that were refused, and --in-doubt-resolved about calls: give one of them")
+	}
 	switch resolved {
 	case "":
 	case "sent":
@@ -129,43 +144,73 @@ func (a *wanted) check(all bool, resolved string) error {
 	return nil
 }
 
+// sorted are the holds that are meant, by what can be done with them.
+type sorted struct {
+	chosen []held
+	keys   map[string]bool // of those
+	// How many are left out: those in doubt, events, because what the other side shows is
+	// about calls, messages, which are discarded, and whatever cannot be.
+	doubtful, events, messages, others int
+}
+
+func (a *wanted) sort(found []held) sorted {
+	s := sorted{keys: map[string]bool{}}
+	for _, h := range found {
+		switch {
+		case !h.waits() || !a.means(h):
+		case h.isMessage() && !a.discard:
+			s.messages++
+		case !h.isMessage() && a.discard:
+			s.others++
+		case h.InDoubt && a.resolution == eventv1.Resolution_RESOLUTION_UNSPECIFIED:
+			s.doubtful++
+		case h.isEvent() && a.resolution != eventv1.Resolution_RESOLUTION_UNSPECIFIED:
+			s.events++
+		default:
+			s.keys[h.Key] = true
+			s.chosen = append(s.chosen, h)
+		}
+	}
+	return s
+}
+
 // choose returns the holds that are meant, and how many in doubt are left out.
 func (a *wanted) choose(found []held) (chosen []held, doubtful int, err error) {
-	keys := map[string]bool{}
-	events := 0 // that are left out, because what the other side shows is about calls
-	for _, h := range found {
-		if h.hold.GetDelivery().GetRequester() != logicgate.Role || !a.means(h) {
-			continue
+	s := a.sort(found)
+	if len(s.chosen) == 0 {
+		if err := a.nothing(s, found); err != nil {
+			return nil, 0, err
 		}
-		if h.InDoubt && a.resolution == eventv1.Resolution_RESOLUTION_UNSPECIFIED {
-			doubtful++
-			continue
-		}
-		if h.isEvent() && a.resolution != eventv1.Resolution_RESOLUTION_UNSPECIFIED {
-			events++
-			continue
-		}
-		keys[h.Key] = true
-		chosen = append(chosen, h)
 	}
-	switch {
-	case a.what == "":
-	case len(keys) > 1:
-		return nil, 0, fmt.Errorf("%q names %d orders; name one by its key: %s", a.what, len(keys), strings.Join(sortedKeys(keys), ", "))
-	case len(chosen) == 0 && doubtful > 0:
-		return nil, 0, fmt.Errorf("%s is in doubt: %s may have it. Look there, then say --in-doubt-resolved sent or not-sent", a.what, a.connectors(found))
-	case len(chosen) == 0 && events > 0:
-		return nil, 0, fmt.Errorf("%q is an event that could not be applied, and no call: release it without --in-doubt-resolved", a.what)
-	case len(chosen) == 0:
-		return nil, 0, fmt.Errorf(`%q is not in the Error Hold; "peppasync holds" lists what is`, a.what)
+	if a.what != "" && len(s.keys) > 1 {
+		return nil, 0, fmt.Errorf("%q names %d orders; name one by its key: %s", a.what, len(s.keys), strings.Join(sortedKeys(s.keys), ", "))
 	}
-	if a.resolution != eventv1.Resolution_RESOLUTION_UNSPECIFIED && len(chosen) > 1 {
+	if a.resolution != eventv1.Resolution_RESOLUTION_UNSPECIFIED && len(s.chosen) > 1 {
 		// One word for several calls would close some that never arrived, or send
 		// some that did.
 		return nil, 0, fmt.Errorf("%q has %d calls in the Error Hold, and --in-doubt-resolved is about one: look at each, and name it by its delivery: %s",
-			a.what, len(chosen), strings.Join(deliveriesOf(chosen), ", "))
+			a.what, len(s.chosen), strings.Join(deliveriesOf(s.chosen), ", "))
 	}
-	return whatGoes(chosen, doubtful)
+	return whatGoes(s.chosen, s.doubtful)
+}
+
+// nothing says why none of what is meant can be released; nil where a cause has none.
+func (a *wanted) nothing(s sorted, found []held) error {
+	meant := cmp.Or(a.what, "what is held as "+a.cause)
+	switch {
+	case s.messages > 0:
+		return fmt.Errorf("%s was refused by the throttle-dispatcher and cannot be sent: it is no delivery that may be made. "+
+			`See with "peppasync holds -o yaml" what it was, find out who sent it, and end its hold with --discard`, meant)
+	case s.others > 0:
+		return fmt.Errorf("%s is no message that was refused, and --discard would lose it: release it without", meant)
+	case a.what == "":
+		return nil
+	case s.doubtful > 0:
+		return fmt.Errorf("%s is in doubt: %s may have it. Look there, then say --in-doubt-resolved sent or not-sent", a.what, a.connectors(found))
+	case s.events > 0:
+		return fmt.Errorf("%q is an event that could not be applied, and no call: release it without --in-doubt-resolved", a.what)
+	}
+	return fmt.Errorf(`%q is not in the Error Hold; "peppasync holds" lists what is`, a.what)
 }
 
 // whatGoes leaves out what cannot be let go beside what can, and says of the rest why
@@ -247,7 +292,11 @@ func release(c *cobra.Command, b *bus.Bus, asked wanted) error {
 		return err
 	}
 	out := c.OutOrStdout()
-	_, err = fmt.Fprintf(out, "%d released\n", len(chosen)-len(waiting))
+	done := "released"
+	if asked.discard {
+		done = "discarded"
+	}
+	_, err = fmt.Fprintf(out, "%d %s\n", len(chosen)-len(waiting), done)
 	if doubtful > 0 && err == nil {
 		_, err = fmt.Fprintf(out, "%d in doubt stay: look at each, and release it with --in-doubt-resolved sent or not-sent\n", doubtful)
 	}
@@ -264,6 +313,7 @@ func (a *wanted) publish(ctx context.Context, b *bus.Bus, part []held) error {
 	for _, h := range part {
 		r := &eventv1.Release{
 			Key: h.Key, DeliveryId: h.Delivery, By: a.by, Reason: a.reason, AskedAt: timestamppb.Now(), Resolution: a.resolution,
+			Discard: a.discard,
 		}
 		if h.isEvent() {
 			r.Connector = h.Connector

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -279,6 +281,77 @@ func TestEventsAreReleased(t *testing.T) {
 	}
 	if out := s.do("holds"); strings.Contains(out, "event-1") || strings.Contains(out, "event-5") || !strings.Contains(out, "event-4") {
 		t.Errorf("after the releases:\n%s", out)
+	}
+}
+
+// holdMessage puts a message that was refused into the Error Hold, and returns the name of
+// its hold.
+func (s *station) holdMessage(connector string, sequence uint64, code string) string {
+	s.t.Helper()
+	id := fmt.Sprintf("message-%d-1795000000000000", sequence)
+	s.publish(bus.HoldSubject(connector, "refused", id), &dispatchv1.Hold{
+		Delivery: &dispatchv1.Delivery{Id: id, Connector: connector, Key: "refused", Requester: "throttle-dispatcher"},
+		Cause:    &dispatchv1.Cause{Code: code, Detail: `nobody may ask for "putOrder"`}, PayloadHash: []byte{0xab, 0xcd},
+		Refused: &dispatchv1.RefusedMessage{Subject: "dispatch.v1." + connector + ".bulk.reconcile.x", Sequence: sequence, Data: []byte("what it said"), Size: 99},
+	})
+	return id
+}
+
+// A message that was refused is listed with what it was. Nothing can be done with it, which
+// a release says; its hold ends by a word of its own, which ends nothing else.
+func TestRefusedMessagesAreDiscarded(t *testing.T) {
+	s := newStation(t)
+	s.hold("1", "unknown-configuration", false)
+	second := s.holdMessage("wms", 17, "message-refused")
+	s.holdMessage("netsuite", 18, "message-unreadable")
+	s.holdMessage("netsuite", 19, "message-unreadable")
+	s.holdMessage("netsuite", 20, "message-refused")
+	out := strings.Join(strings.Fields(s.do("holds")), " ")
+	for _, want := range []string{`message 17 wms - message-refused: nobody may ask for "putOrder"`, "message 18 netsuite - message-unreadable"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the table lacks %q:\n%s", want, out)
+		}
+	}
+	var listed []held
+	if err := json.Unmarshal([]byte(s.do("holds", "-o", "json")), &listed); err != nil || len(listed) != 5 {
+		t.Fatalf("json: %v, %+v", err, listed)
+	}
+	want := &heldMessage{Subject: "dispatch.v1.wms.bulk.reconcile.x", Sequence: 17, Bytes: 99, SHA256: "abcd", Begins: "d2hhdCBpdCBzYWlk"}
+	for _, h := range listed {
+		if diff := cmp.Diff(want, h.Message); h.Delivery == second && diff != "" {
+			t.Errorf("message 17 (-want +got):\n%s", diff)
+		}
+		if h.Delivery == "shopify_1_orders_wms_1" && h.Message != nil {
+			t.Errorf("an order's call is listed as the message %+v", h.Message)
+		}
+	}
+	for want, arguments := range map[string][]string{
+		"message 17 was refused by the throttle-dispatcher and cannot be sent":               {"message 17"},
+		second + " was refused by the throttle-dispatcher and cannot be sent":                {second},
+		"what is held as message-unreadable was refused by the throttle-dispatcher":          {"--all", "--cause", "message-unreadable"},
+		"end its hold with --discard":                                                        {"refused"},
+		"message 18 was refused":                                                             {"message 18", "--in-doubt-resolved", "sent"},
+		"#1 is no message that was refused, and --discard would lose it":                     {"#1", "--discard"},
+		"what is held as unknown-configuration is no message that was refused":               {"--all", "--cause", "unknown-configuration", "--discard"},
+		"--discard is about messages that were refused, and --in-doubt-resolved about calls": {"message 17", "--discard", "--in-doubt-resolved", "sent"},
+		"\"message 21\" is not in the Error Hold; \"peppasync holds\" lists what is":         {"message 21", "--discard"},
+	} {
+		if _, err := s.try(append([]string{"release", "--reason", "x"}, arguments...)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("release %q: %v, want %q", arguments, err, want)
+		}
+	}
+	s.run("logic-gate")
+	if out := s.do("release", "message 17", "--reason", "a test of ours", "--discard"); out != "1 discarded\n" {
+		t.Errorf("discard of one: %q", out)
+	}
+	if out := s.do("release", "--all", "--cause", "message-unreadable", "--reason", "looked at", "--discard"); out != "2 discarded\n" {
+		t.Errorf("discard of a cause: %q", out)
+	}
+	if out := s.do("release", "refused", "--reason", "looked at", "--discard"); out != "1 discarded\n" {
+		t.Errorf("discard of all: %q", out)
+	}
+	if out := s.do("holds"); strings.Contains(out, "message") || !strings.Contains(out, "#1") {
+		t.Errorf("what is left:\n%s", out)
 	}
 }
 

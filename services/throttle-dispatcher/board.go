@@ -61,6 +61,8 @@ type slot struct {
 	// asked are questions, told what changes the worker: questions are answered also
 	// while it waits for the bus.
 	asked, told chan func(*worker)
+	// refused counts messages that were no deliveries.
+	refused refusedTally
 
 	mu     sync.Mutex
 	totals totals // of the workers that have ended

@@ -9,6 +9,8 @@ import (
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/maintenance"
+
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 )
 
 // Records is what a worker reads and writes beside its intake.
@@ -94,4 +96,7 @@ func (d *Dispatcher) Holds(ctx context.Context, connector, id string) bool {
 }
 
 // MayAsk reports whether a delivery may be on a subject.
-var MayAsk = mayAsk
+func MayAsk(subject string, d *dispatchv1.Delivery) bool { return refusal(subject, d) == "" }
+
+// ReadDelivery is readDelivery.
+var ReadDelivery = readDelivery

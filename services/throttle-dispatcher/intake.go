@@ -12,13 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
-	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
+	"github.com/peppasync/peppasync/services/internal/fault"
 	"github.com/peppasync/peppasync/services/internal/run"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/budget"
 	"github.com/peppasync/peppasync/services/throttle-dispatcher/internal/queue"
-
-	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 )
 
 // keepPerLane is how many deliveries of a lane are held here at most. The rest wait
@@ -110,21 +108,21 @@ func (w *worker) hand(ctx context.Context, m *bus.Incoming) {
 	}
 }
 
-// take puts a message in line, or finishes it if its delivery is closed.
+// take puts a message in line, or finishes it if its delivery is closed; one that is no
+// delivery that may be made is put aside.
 func (w *worker) take(ctx context.Context, m *bus.Incoming) {
-	d := &dispatchv1.Delivery{}
-	if err := proto.Unmarshal(m.Data, d); err != nil || d.GetId() == "" {
-		w.log.ErrorContext(ctx, "a message of DISPATCH cannot be read; it is left in the stream",
-			"subject", m.Subject, "sequence", m.Sequence, "error", err)
-		return
-	}
-	if !mayAsk(m.Subject, d) {
-		w.log.ErrorContext(ctx, "a message of DISPATCH asks for what nobody may ask under its subject; it is left in the stream",
-			"subject", m.Subject, "sequence", m.Sequence, "operation", d.GetOperation())
+	d, cause := readDelivery(m.Subject, m.Data)
+	if cause != nil {
+		w.turnAway(ctx, m, cause)
 		return
 	}
 	id := d.GetId()
 	if known, ok := w.jobs[id]; ok {
+		if key := known.delivery.GetKey(); key != d.GetKey() {
+			// To take one for the other would lose one of them.
+			w.turnAway(ctx, m, &fault.Cause{Code: causeRefused, Detail: "its id is that of a delivery of " + told(key, maxTold)})
+			return
+		}
 		w.takeAgain(known, d.GetLane(), m)
 		return
 	}
@@ -133,16 +131,6 @@ func (w *worker) take(ctx context.Context, m *bus.Incoming) {
 	j.parent = trace.SpanContextFromContext(m.Context(ctx))
 	w.admit(ctx, j, queue.Item[*job]{ID: id, Key: d.GetKey(), Lane: d.GetLane(), Sequence: m.Sequence, Since: m.Time, Value: j})
 	w.follow(d.GetKey())
-}
-
-// mayAsk reports whether a delivery says the same as the subject that it is on, and
-// asks for no more than may be asked there: a subject is what NATS lets a role publish
-// on, and ingest, which the internet reaches, may only ask sources for what they have.
-func mayAsk(subject string, d *dispatchv1.Delivery) bool {
-	if subject != bus.DispatchSubject(d.GetConnector(), d.GetLane(), d.GetKey(), d.GetId()) {
-		return false
-	}
-	return d.GetKey() != connectors.KeyOfSources || connectors.AsksSource(d.GetOperation())
 }
 
 // takeAgain takes in a message of a delivery that is here already: a redelivery of what

@@ -1,6 +1,7 @@
 package throttledispatcher_test
 
 import (
+	"crypto/rand"
 	"sync"
 	"testing"
 	"time"
@@ -78,16 +79,27 @@ func TestASubjectSaysWhatMayBeAsked(t *testing.T) {
 	delivery := func(key, operation string) *dispatchv1.Delivery {
 		return &dispatchv1.Delivery{Id: "d", Connector: "erp", Lane: "bulk", Key: key, Operation: operation}
 	}
+	random := rand.Text()
+	asked := "dispatch.v1.erp.bulk.reconcile." + random
+	question := func(operation string, change ...func(d *dispatchv1.Delivery)) *dispatchv1.Delivery {
+		d := &dispatchv1.Delivery{Id: random, Connector: "erp", Lane: "bulk", Key: "reconcile", Operation: operation, Requester: "ingest"}
+		for _, c := range change {
+			c(d)
+		}
+		return d
+	}
 	for name, test := range map[string]struct {
 		subject string
 		asks    *dispatchv1.Delivery
 		want    bool
 	}{
 		"an order's call":                        {"dispatch.v1.erp.bulk.shop_1.d", delivery("shop_1", "upsertSalesOrder"), true},
-		"a list for ingest":                      {"dispatch.v1.erp.bulk.reconcile.d", delivery("reconcile", "listOrders"), true},
-		"webhooks for ingest":                    {"dispatch.v1.erp.bulk.reconcile.d", delivery("reconcile", "putWebhook"), true},
-		"an order's call under the key":          {"dispatch.v1.erp.bulk.reconcile.d", delivery("reconcile", "upsertSalesOrder"), false},
-		"a text under the key":                   {"dispatch.v1.erp.bulk.reconcile.d", delivery("reconcile", "sendMessage"), false},
+		"a list for ingest":                      {asked, question("listOrders"), true},
+		"webhooks for ingest":                    {asked, question("putWebhook"), true},
+		"an order's call under the key":          {asked, question("upsertSalesOrder"), false},
+		"a text under the key":                   {asked, question("sendMessage"), false},
+		"another role's question under the key":  {asked, question("listOrders", func(d *dispatchv1.Delivery) { d.Requester = "logic-gate" }), false},
+		"nobody's question under the key":        {asked, question("listOrders", func(d *dispatchv1.Delivery) { d.Requester = "" }), false},
 		"an order's call that hides its subject": {"dispatch.v1.erp.bulk.reconcile.d", delivery("shop_1", "upsertSalesOrder"), false},
 		"another connector's":                    {"dispatch.v1.wms.bulk.shop_1.d", delivery("shop_1", "upsertSalesOrder"), false},
 		"another lane's":                         {"dispatch.v1.erp.express.shop_1.d", delivery("shop_1", "upsertSalesOrder"), false},

@@ -23,7 +23,7 @@ type gauges struct {
 	limit, largest, largestSent, last, others   metric.Int64ObservableGauge
 	pace, allowed, latency, eta, drains, behind metric.Float64ObservableGauge
 	share, laneETA                              metric.Float64ObservableGauge
-	calls, deliveries, lost                     metric.Int64ObservableCounter
+	calls, deliveries, lost, refused            metric.Int64ObservableCounter
 }
 
 // measure registers the metrics until the returned function is called.
@@ -64,6 +64,7 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 		behind:      part("peppasync_certificate_behind_seconds", "s", "How far the certificate is behind: the age of the oldest call under way."),
 		calls:       total("peppasync_calls_total", "{call}", "Calls that were written and have ended."),
 		lost:        total("peppasync_leases_lost_total", "{lease}", "Connectors that another replica took over since this one was not heard."),
+		refused:     total("peppasync_messages_refused_total", "{message}", "Messages of DISPATCH that are no deliveries that may be made, by outcome."),
 		deliveries:  total("peppasync_deliveries_total", "{delivery}", "Deliveries that have ended, by outcome."),
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -78,7 +79,7 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 		o.ObserveInt64(g.lost, d.lost.Load())
 		return nil
 	}, g.state, g.waiting, g.inFlight, g.limit, g.largest, g.largestSent, g.last, g.others,
-		g.pace, g.allowed, g.share, g.latency, g.eta, g.laneETA, g.drains, g.behind, g.calls, g.deliveries, g.lost)
+		g.pace, g.allowed, g.share, g.latency, g.eta, g.laneETA, g.drains, g.behind, g.calls, g.deliveries, g.lost, g.refused)
 	if err != nil {
 		return nil, fmt.Errorf("throttle-dispatcher: metrics: %w", err)
 	}
@@ -87,7 +88,8 @@ func (d *Dispatcher) measure() (stop func(), err error) {
 
 // observe reports one connector.
 func (d *Dispatcher) observe(ctx context.Context, g *gauges, o metric.Observer, name string) {
-	shown := d.board.slot(name).shown.Load()
+	slot := d.board.slot(name)
+	shown := slot.shown.Load()
 	c, lanes := d.describe(ctx, name)
 	of := func(more ...attribute.KeyValue) metric.MeasurementOption {
 		return metric.WithAttributes(append(more, attribute.String("connector", name))...)
@@ -134,6 +136,8 @@ func (d *Dispatcher) observe(ctx context.Context, g *gauges, o metric.Observer, 
 	case c.GetWaiting() == 0:
 		o.ObserveFloat64(g.eta, 0, of())
 	}
+	o.ObserveInt64(g.refused, slot.refused.held.Load(), of(attribute.String("outcome", "held")))
+	o.ObserveInt64(g.refused, slot.refused.removed.Load(), of(attribute.String("outcome", "removed")))
 	o.ObserveInt64(g.calls, shown.totals.calls, of())
 	for outcome, n := range shown.totals.deliveries {
 		// From 0 on: the first hold of a process is an increase only where there was a 0.

@@ -221,6 +221,7 @@ type worker struct {
 
 	finishers sync.WaitGroup
 	tellers   tellers
+	refused   *refused
 	// finishing bounds how many messages are acknowledged, and holds published, at the
 	// same time.
 	finishing chan struct{}
@@ -276,6 +277,7 @@ func newWorker(ctx context.Context, desk desk, connector *v1alpha1.Connector, ne
 	w.beside = len(callable(desk.config.Catalog))
 	w.places = placesPerLane(w.beside, limits)
 	w.tellers.most = tellersFor(w.places)
+	w.refused = newRefused(w.name, desk.config, desk.records, w.log, &w.slot.refused)
 	w.budget.Ahead(w.ahead())
 	if w.auditor, err = certificate.New(limits); err != nil {
 		return nil, fmt.Errorf("connector %s: %w", w.name, err)

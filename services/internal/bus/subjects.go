@@ -132,6 +132,9 @@ func HoldSubject(connector, key, delivery string) string {
 	return join("hold.v1", connector, key, delivery)
 }
 
+// HoldKeyFilter selects what is in the Error Hold of one key at a connector.
+func HoldKeyFilter(connector, key string) string { return join("hold.v1", connector, key) + ".>" }
+
 // HoldFilter selects everything in the Error Hold.
 const HoldFilter = "hold.v1.>"
 

@@ -677,11 +677,14 @@ type Hold struct {
 	// What is held, where that is an event and no call: it stays as long as the hold,
 	// and is handled again when a person lets it go.
 	Event *v1.Event `protobuf:"bytes,9,opt,name=event,proto3" json:"event,omitempty"`
-	// Who let the event go; absent while it waits for a person. A call's releases are
-	// in its order's state.
+	// Who let the event go, or discarded the message; absent while it waits for a person.
+	// A call's releases are in its order's state.
 	Release *v1.Release `protobuf:"bytes,10,opt,name=release,proto3" json:"release,omitempty"`
 	// How often the event was let go before.
-	Releases      int32 `protobuf:"varint,11,opt,name=releases,proto3" json:"releases,omitempty"`
+	Releases int32 `protobuf:"varint,11,opt,name=releases,proto3" json:"releases,omitempty"`
+	// What is held, where that is a message that the throttle-dispatcher did not take for a
+	// delivery. Nothing can be done with it again; a person discards it, by release.
+	Refused       *RefusedMessage `protobuf:"bytes,12,opt,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -793,6 +796,94 @@ func (x *Hold) GetReleases() int32 {
 	return 0
 }
 
+func (x *Hold) GetRefused() *RefusedMessage {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+// RefusedMessage is a message of DISPATCH that is no delivery, or one that nobody may ask
+// for on its subject. It was taken out of the stream. Its hold's payload_hash is that of
+// all its bytes.
+type RefusedMessage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it was. Letters that are no UTF-8 are replaced, and a long one is cut.
+	Subject     string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Sequence    uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	PublishedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=published_at,json=publishedAt,proto3" json:"published_at,omitempty"`
+	// Its first bytes, and how many it had.
+	Data          []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	Size          int64  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefusedMessage) Reset() {
+	*x = RefusedMessage{}
+	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusedMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusedMessage) ProtoMessage() {}
+
+func (x *RefusedMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_peppasync_dispatch_v1_dispatch_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefusedMessage.ProtoReflect.Descriptor instead.
+func (*RefusedMessage) Descriptor() ([]byte, []int) {
+	return file_peppasync_dispatch_v1_dispatch_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RefusedMessage) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *RefusedMessage) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *RefusedMessage) GetPublishedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PublishedAt
+	}
+	return nil
+}
+
+func (x *RefusedMessage) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *RefusedMessage) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 var File_peppasync_dispatch_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
@@ -851,7 +942,7 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12 \n" +
 	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\x12\x16\n" +
-	"\x06status\x18\x04 \x01(\x05R\x06status\"\xd0\x03\n" +
+	"\x06status\x18\x04 \x01(\x05R\x06status\"\x91\x04\n" +
 	"\x04Hold\x12;\n" +
 	"\bdelivery\x18\x01 \x01(\v2\x1f.peppasync.dispatch.v1.DeliveryR\bdelivery\x122\n" +
 	"\x05cause\x18\x02 \x01(\v2\x1c.peppasync.dispatch.v1.CauseR\x05cause\x12\x1d\n" +
@@ -865,7 +956,14 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\x05event\x18\t \x01(\v2\x19.peppasync.event.v1.EventR\x05event\x125\n" +
 	"\arelease\x18\n" +
 	" \x01(\v2\x1b.peppasync.event.v1.ReleaseR\arelease\x12\x1a\n" +
-	"\breleases\x18\v \x01(\x05R\breleases*\x8b\x01\n" +
+	"\breleases\x18\v \x01(\x05R\breleases\x12?\n" +
+	"\arefused\x18\f \x01(\v2%.peppasync.dispatch.v1.RefusedMessageR\arefused\"\xad\x01\n" +
+	"\x0eRefusedMessage\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12=\n" +
+	"\fpublished_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\x12\x12\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size*\x8b\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OUTCOME_DELIVERED\x10\x01\x12\x10\n" +
@@ -887,7 +985,7 @@ func file_peppasync_dispatch_v1_dispatch_proto_rawDescGZIP() []byte {
 }
 
 var file_peppasync_dispatch_v1_dispatch_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_peppasync_dispatch_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_peppasync_dispatch_v1_dispatch_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_peppasync_dispatch_v1_dispatch_proto_goTypes = []any{
 	(Outcome)(0),                  // 0: peppasync.dispatch.v1.Outcome
 	(*Delivery)(nil),              // 1: peppasync.dispatch.v1.Delivery
@@ -896,39 +994,42 @@ var file_peppasync_dispatch_v1_dispatch_proto_goTypes = []any{
 	(*Waiting)(nil),               // 4: peppasync.dispatch.v1.Waiting
 	(*Cause)(nil),                 // 5: peppasync.dispatch.v1.Cause
 	(*Hold)(nil),                  // 6: peppasync.dispatch.v1.Hold
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 8: google.protobuf.Struct
-	(*v1.Event)(nil),              // 9: peppasync.event.v1.Event
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
-	(*v1.Release)(nil),            // 11: peppasync.event.v1.Release
+	(*RefusedMessage)(nil),        // 7: peppasync.dispatch.v1.RefusedMessage
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 9: google.protobuf.Struct
+	(*v1.Event)(nil),              // 10: peppasync.event.v1.Event
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(*v1.Release)(nil),            // 12: peppasync.event.v1.Release
 }
 var file_peppasync_dispatch_v1_dispatch_proto_depIdxs = []int32{
-	7,  // 0: peppasync.dispatch.v1.Delivery.created_at:type_name -> google.protobuf.Timestamp
-	7,  // 1: peppasync.dispatch.v1.Delivery.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // 0: peppasync.dispatch.v1.Delivery.created_at:type_name -> google.protobuf.Timestamp
+	8,  // 1: peppasync.dispatch.v1.Delivery.expires_at:type_name -> google.protobuf.Timestamp
 	2,  // 2: peppasync.dispatch.v1.Delivery.order_step:type_name -> peppasync.dispatch.v1.OrderStep
-	8,  // 3: peppasync.dispatch.v1.Delivery.arguments:type_name -> google.protobuf.Struct
-	9,  // 4: peppasync.dispatch.v1.Delivery.event:type_name -> peppasync.event.v1.Event
-	10, // 5: peppasync.dispatch.v1.Delivery.result_ttl:type_name -> google.protobuf.Duration
+	9,  // 3: peppasync.dispatch.v1.Delivery.arguments:type_name -> google.protobuf.Struct
+	10, // 4: peppasync.dispatch.v1.Delivery.event:type_name -> peppasync.event.v1.Event
+	11, // 5: peppasync.dispatch.v1.Delivery.result_ttl:type_name -> google.protobuf.Duration
 	0,  // 6: peppasync.dispatch.v1.Result.outcome:type_name -> peppasync.dispatch.v1.Outcome
-	7,  // 7: peppasync.dispatch.v1.Result.issued_at:type_name -> google.protobuf.Timestamp
-	7,  // 8: peppasync.dispatch.v1.Result.settled_at:type_name -> google.protobuf.Timestamp
+	8,  // 7: peppasync.dispatch.v1.Result.issued_at:type_name -> google.protobuf.Timestamp
+	8,  // 8: peppasync.dispatch.v1.Result.settled_at:type_name -> google.protobuf.Timestamp
 	5,  // 9: peppasync.dispatch.v1.Result.cause:type_name -> peppasync.dispatch.v1.Cause
-	8,  // 10: peppasync.dispatch.v1.Result.value:type_name -> google.protobuf.Struct
-	9,  // 11: peppasync.dispatch.v1.Result.event:type_name -> peppasync.event.v1.Event
-	10, // 12: peppasync.dispatch.v1.Result.ttl:type_name -> google.protobuf.Duration
+	9,  // 10: peppasync.dispatch.v1.Result.value:type_name -> google.protobuf.Struct
+	10, // 11: peppasync.dispatch.v1.Result.event:type_name -> peppasync.event.v1.Event
+	11, // 12: peppasync.dispatch.v1.Result.ttl:type_name -> google.protobuf.Duration
 	1,  // 13: peppasync.dispatch.v1.Waiting.delivery:type_name -> peppasync.dispatch.v1.Delivery
-	7,  // 14: peppasync.dispatch.v1.Waiting.next_attempt_at:type_name -> google.protobuf.Timestamp
+	8,  // 14: peppasync.dispatch.v1.Waiting.next_attempt_at:type_name -> google.protobuf.Timestamp
 	5,  // 15: peppasync.dispatch.v1.Waiting.cause:type_name -> peppasync.dispatch.v1.Cause
 	1,  // 16: peppasync.dispatch.v1.Hold.delivery:type_name -> peppasync.dispatch.v1.Delivery
 	5,  // 17: peppasync.dispatch.v1.Hold.cause:type_name -> peppasync.dispatch.v1.Cause
-	7,  // 18: peppasync.dispatch.v1.Hold.held_at:type_name -> google.protobuf.Timestamp
-	9,  // 19: peppasync.dispatch.v1.Hold.event:type_name -> peppasync.event.v1.Event
-	11, // 20: peppasync.dispatch.v1.Hold.release:type_name -> peppasync.event.v1.Release
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	8,  // 18: peppasync.dispatch.v1.Hold.held_at:type_name -> google.protobuf.Timestamp
+	10, // 19: peppasync.dispatch.v1.Hold.event:type_name -> peppasync.event.v1.Event
+	12, // 20: peppasync.dispatch.v1.Hold.release:type_name -> peppasync.event.v1.Release
+	7,  // 21: peppasync.dispatch.v1.Hold.refused:type_name -> peppasync.dispatch.v1.RefusedMessage
+	8,  // 22: peppasync.dispatch.v1.RefusedMessage.published_at:type_name -> google.protobuf.Timestamp
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_dispatch_v1_dispatch_proto_init() }
@@ -946,7 +1047,7 @@ func file_peppasync_dispatch_v1_dispatch_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peppasync_dispatch_v1_dispatch_proto_rawDesc), len(file_peppasync_dispatch_v1_dispatch_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

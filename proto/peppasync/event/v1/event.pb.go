@@ -133,7 +133,8 @@ func (x *Pack) GetReleases() []*Release {
 	return nil
 }
 
-// Release lets one delivery of an order, or one event, out of the Error Hold.
+// Release lets one delivery of an order, or one event, out of the Error Hold, or ends the
+// hold of a message that nothing can be done with.
 type Release struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The order's key, or what the event is held under.
@@ -146,8 +147,12 @@ type Release struct {
 	Reason     string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	AskedAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=asked_at,json=askedAt,proto3" json:"asked_at,omitempty"`
 	Resolution Resolution             `protobuf:"varint,6,opt,name=resolution,proto3,enum=peppasync.event.v1.Resolution" json:"resolution,omitempty"`
-	// The connector that the event came in by; empty for a delivery.
-	Connector     string `protobuf:"bytes,7,opt,name=connector,proto3" json:"connector,omitempty"`
+	// The connector that the event came in by, or where the refused message was; empty for a
+	// delivery.
+	Connector string `protobuf:"bytes,7,opt,name=connector,proto3" json:"connector,omitempty"`
+	// It is a refused message that a person has looked at, and it is over: nothing is done
+	// with it.
+	Discard       bool `protobuf:"varint,8,opt,name=discard,proto3" json:"discard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -229,6 +234,13 @@ func (x *Release) GetConnector() string {
 		return x.Connector
 	}
 	return ""
+}
+
+func (x *Release) GetDiscard() bool {
+	if x != nil {
+		return x.Discard
+	}
+	return false
 }
 
 // Event is one verified delivery of a sender, its body untouched.
@@ -386,7 +398,7 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\x1epeppasync/event/v1/event.proto\x12\x12peppasync.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epeppasync/order/v1/order.proto\"r\n" +
 	"\x04Pack\x121\n" +
 	"\x06events\x18\x01 \x03(\v2\x19.peppasync.event.v1.EventR\x06events\x127\n" +
-	"\breleases\x18\x02 \x03(\v2\x1b.peppasync.event.v1.ReleaseR\breleases\"\xf9\x01\n" +
+	"\breleases\x18\x02 \x03(\v2\x1b.peppasync.event.v1.ReleaseR\breleases\"\x93\x02\n" +
 	"\aRelease\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1f\n" +
 	"\vdelivery_id\x18\x02 \x01(\tR\n" +
@@ -397,7 +409,8 @@ const file_peppasync_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"resolution\x18\x06 \x01(\x0e2\x1e.peppasync.event.v1.ResolutionR\n" +
 	"resolution\x12\x1c\n" +
-	"\tconnector\x18\a \x01(\tR\tconnector\"\x9f\x03\n" +
+	"\tconnector\x18\a \x01(\tR\tconnector\x12\x18\n" +
+	"\adiscard\x18\b \x01(\bR\adiscard\"\x9f\x03\n" +
 	"\x05Event\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x0e\n" +

@@ -23,6 +23,9 @@ const (
 	KindOrder Kind = iota
 	// KindMessage: a message to a person. Nobody is told of it by another one.
 	KindMessage
+	// KindRefused: a message that the throttle-dispatcher refused. Who sends one can send
+	// a million, so that of all of a day one text tells.
+	KindRefused
 	// KindOther: no order, such as a read of stock, which its requester asks
 	// again within seconds.
 	KindOther
@@ -32,6 +35,8 @@ const (
 func KindOf(hold *dispatchv1.Hold, requester string) Kind {
 	d := hold.GetDelivery()
 	switch {
+	case hold.GetRefused() != nil:
+		return KindRefused
 	case d.GetOperation() == connectors.OperationSendMessage || d.GetRequester() == requester:
 		return KindMessage
 	case d.GetOrderStep() != nil || d.GetRequester() == eventRequester:
@@ -48,11 +53,15 @@ func KindOf(hold *dispatchv1.Hold, requester string) Kind {
 // its result publishes it again, by then perhaps behind a release. The sequence
 // stands in where the moment is missing. Policy and connector are left out on
 // purpose: whoever is named by two policies, or by one that is edited at the
-// wrong moment, is told once.
+// wrong moment, is told once. Of messages that were refused all of one day, by UTC,
+// have the same, whatever their connectors.
 func ID(subject string, sequence uint64, hold *dispatchv1.Hold, recipient string) string {
 	moment := "sequence " + strconv.FormatUint(sequence, 10)
 	if at := hold.GetHeldAt(); at.IsValid() {
 		moment = at.AsTime().Format(time.RFC3339Nano)
+	}
+	if hold.GetRefused() != nil {
+		subject, moment = "refused messages", hold.GetHeldAt().AsTime().Format(time.DateOnly)
 	}
 	h := sha256.New()
 	for _, part := range []string{subject, moment, recipient} {

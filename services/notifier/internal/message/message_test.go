@@ -40,6 +40,13 @@ func because(code, detail string, status int32) func(*dispatchv1.Hold) {
 func attempts(n int32) func(*dispatchv1.Hold) { return func(h *dispatchv1.Hold) { h.Attempts = n } }
 func inDoubt(h *dispatchv1.Hold)              { h.InDoubt = true }
 
+// refused makes it the hold of a message, as the throttle-dispatcher holds them.
+func refused(h *dispatchv1.Hold) {
+	h.Delivery = &dispatchv1.Delivery{Id: "message-7-1", Connector: "wms", Key: "refused", Requester: "throttle-dispatcher"}
+	h.Cause = &dispatchv1.Cause{Code: "message-refused", Detail: `nobody may ask for "call +1555 and pay" under the key reconcile`}
+	h.Refused, h.Attempts = &dispatchv1.RefusedMessage{Subject: "dispatch.v1.wms.bulk.reconcile.call me"}, 0
+}
+
 // anEvent makes it the hold of an event, as the logic-gate holds them.
 func anEvent(h *dispatchv1.Hold) {
 	h.Delivery.Connector, h.Delivery.Operation = "shopify", "orders/create"
@@ -71,6 +78,13 @@ func TestText(t *testing.T) {
 			"orders/create of shopify is held: cannot be read: malformed: no id. It waits in the Error Hold; all others go on."},
 		"an event of a known order": {held(anEvent, because("event-not-applied", "", 0)), "#1500",
 			"Order #1500 is held: orders/create of shopify: could not be applied. It waits in the Error Hold; all others go on."},
+		// What it says is its sender's, who may be anybody.
+		"a message": {held(refused), "",
+			"A message for wms is held: its sender may not ask for it. See peppasync holds. No other text tells of more of them today."},
+		"a message that cannot be read": {held(refused, because("message-unreadable", "call me", 0)), "",
+			"A message for wms is held: it cannot be read. See peppasync holds. No other text tells of more of them today."},
+		"a message for a long name": {held(refused, func(h *dispatchv1.Hold) { h.Delivery.Connector = strings.Repeat("long-", 20) }), "",
+			"A message for long-long-long-long-l... is held: its sender may not ask for it. See peppasync holds. No other text tells of more of them today."},
 		"no cause at all": {held(func(h *dispatchv1.Hold) { h.Cause = nil }, attempts(0)), "#1500",
 			"Order #1500 is held before it went to wms: no reason was given. It waits in the Error Hold; all others go on."},
 		"a long cause": {held(because("x", "line 1: the configuration 'OAK-180x90-LEFT-LACQUERED' is not one that this warehouse builds any more", 422)), "#1500",
@@ -98,6 +112,7 @@ func TestID(t *testing.T) {
 		t.Errorf("%q is not %s and 32 hex digits", id, want)
 	}
 	later := func(h *dispatchv1.Hold) { h.HeldAt = timestamppb.New(h.GetHeldAt().AsTime().Add(time.Nanosecond)) }
+	tomorrow := func(h *dispatchv1.Hold) { h.HeldAt = timestamppb.New(h.GetHeldAt().AsTime().Add(24 * time.Hour)) }
 	timeless := func(h *dispatchv1.Hold) { h.HeldAt = nil }
 	tests := map[string]struct {
 		a, b string
@@ -110,6 +125,10 @@ func TestID(t *testing.T) {
 		"another delivery":                 {id, message.ID(subject+"2", 7, held(), to), false},
 		"no moment, the same record":       {message.ID(subject, 7, held(timeless), to), message.ID(subject, 7, held(timeless), to), true},
 		"no moment, another record":        {message.ID(subject, 7, held(timeless), to), message.ID(subject, 8, held(timeless), to), false},
+		"another message of the day":       {message.ID(subject, 7, held(refused), to), message.ID("hold.v1.erp.refused.message-8-2", 8, held(refused, later), to), true},
+		"a message of another day":         {message.ID(subject, 7, held(refused), to), message.ID(subject, 7, held(refused, tomorrow), to), false},
+		"a message, another person":        {message.ID(subject, 7, held(refused), to), message.ID(subject, 7, held(refused), "+15550100003"), false},
+		"a message and an order":           {message.ID(subject, 7, held(refused), to), id, false},
 		"parts that join to the same text": {message.ID("a1", 7, held(), "2"), message.ID("a", 7, held(), "12"), false},
 	}
 	for name, test := range tests {
@@ -122,6 +141,9 @@ func TestID(t *testing.T) {
 }
 
 func TestKindOf(t *testing.T) {
+	if got := message.KindOf(held(refused), "notifier"); got != message.KindRefused {
+		t.Errorf("a message that was refused: got %v, want %v", got, message.KindRefused)
+	}
 	tests := map[string]struct {
 		delivery *dispatchv1.Delivery
 		want     message.Kind

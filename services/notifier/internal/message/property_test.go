@@ -39,6 +39,9 @@ func check(t rapid.TB, hold *dispatchv1.Hold, name string) {
 	if hold.GetInDoubt() {
 		end = "Look there before it is sent again. It is in the Error Hold."
 	}
+	if hold.GetRefused() != nil {
+		end = "No other text tells of more of them today."
+	}
 	switch {
 	case !ok || !utf8.ValidString(text):
 		t.Fatalf("%q has characters that would double its price", text)
@@ -90,6 +93,20 @@ func TestTheTextNamesOrderAndSystem(t *testing.T) {
 		text := message.Text(hold, name)
 		if !strings.Contains(text, "Order "+name+" is held") || !strings.Contains(text, hold.GetDelivery().GetConnector()) {
 			t.Fatalf("%q does not name order %s and %s", text, name, hold.GetDelivery().GetConnector())
+		}
+	})
+}
+
+// What a message says that was refused is in no text: its sender may be anybody.
+func TestARefusedMessageDictatesNoText(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		hold := holds().Draw(t, "hold")
+		hold.Refused = &dispatchv1.RefusedMessage{}
+		check(t, hold, "")
+		hold.Cause.Code, hold.Delivery.Connector = "message-refused", "wms"
+		const want = "A message for wms is held: its sender may not ask for it. See peppasync holds. No other text tells of more of them today."
+		if text := message.Text(hold, rapid.String().Draw(t, "name")); text != want {
+			t.Fatalf("got %q, want %q", text, want)
 		}
 	})
 }

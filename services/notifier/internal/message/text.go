@@ -1,6 +1,7 @@
 package message
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -35,14 +36,21 @@ var words = map[string]string{
 	"event-not-applied":  "could not be applied",
 	"state-unreadable":   "the order's data cannot be read",
 	"no-reply":           "no reply came",
+	"message-refused":    "its sender may not ask for it",
+	"message-unreadable": "it cannot be read",
 }
 
 // Text returns what to send about a hold: which order, who refused it, why, and
 // where it is. name is what people call the order; empty where nobody knows.
 // It is one segment of at most 160 septets, of characters that the default
 // alphabet of SMS (GSM 03.38) has: one other character would more than halve
-// the room. Any bytes in the hold give a text.
+// the room. Any bytes in the hold give a text. Of a message that was refused it repeats
+// nothing: its sender may be anybody, and would write to a person.
 func Text(hold *dispatchv1.Hold, name string) string {
+	if hold.GetRefused() != nil {
+		connector, why := plain(hold.GetDelivery().GetConnector(), maxName), cmp.Or(words[hold.GetCause().GetCode()], "it was refused")
+		return "A message for " + connector + " is held: " + why + ". See peppasync holds. No other text tells of more of them today."
+	}
 	before, after := frame(hold, plain(name, maxName))
 	why := plain(cause(hold.GetCause()), Segment-septets(before)-septets(after))
 	if strings.HasSuffix(why, ellipsis) {

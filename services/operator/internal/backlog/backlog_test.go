@@ -123,6 +123,28 @@ func TestWhatIsOwedIsCounted(t *testing.T) {
 	}
 }
 
+// A message that the dispatcher refused waits for a person, and no order for the
+// Connector: neither for the one that it was sent to, nor for one that it speaks of. Else
+// who floods one could keep every Connector from being deleted.
+func TestARefusedMessageIsNotOwed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := &dispatchv1.Delivery{Id: "message-7-1", Connector: "erp", Key: "refused", Requester: "throttle-dispatcher"}
+	speaks, err := proto.Marshal(&dispatchv1.Delivery{Id: "x", Connector: "wms", Key: "shop_1", Requester: logicgate.Role})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.publish(bus.HoldSubject("erp", d.GetKey(), d.GetId()), &dispatchv1.Hold{Delivery: d, Refused: &dispatchv1.RefusedMessage{Data: speaks}})
+	if got := w.count(NewCounter(w.bus)); len(got) != 0 {
+		t.Errorf("it counts %v", got)
+	}
+	for _, name := range []string{"erp", "wms"} {
+		if got := w.of(name); len(Obstacles(name, got, nil)) != 0 {
+			t.Errorf("%s cannot be deleted: it has %+v", name, got)
+		}
+	}
+}
+
 // However many were on hold once and were settled since: the first count is right. Else a
 // Connector that ever had more than one turn of them could never be deleted.
 func TestWhatWasSettledLongAgoIsNotOwed(t *testing.T) {
