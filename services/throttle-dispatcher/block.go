@@ -166,13 +166,17 @@ func (w *worker) bindOne(ctx context.Context, j *job, now time.Time) prepared {
 // closed or put back.
 func (w *worker) keepBound(ctx context.Context, p prepared, now time.Time) bool {
 	j := p.job
+	if p.err == nil {
+		w.leaveUnbound(j.delivery.GetId(), now)
+	}
 	if w.await(p, now) {
 		return false
 	}
 	switch {
 	case p.err != nil:
-		if w.unbound.begins(now) {
-			w.log.WarnContext(ctx, "deliveries cannot be bound to what is stored; they are tried again", "delivery", j.delivery.GetId(), "error", p.err)
+		if w.unbound.fails(j.delivery.GetId(), now) {
+			w.log.WarnContext(ctx, "deliveries cannot be bound to what is stored; they are tried again", "delivery", j.delivery.GetId(),
+				"deliveries", len(w.unbound.since), "error", p.err)
 		}
 		w.queue.Retry(j.delivery.GetKey(), now.Add(w.backoff(1)))
 		return false
@@ -186,10 +190,14 @@ func (w *worker) keepBound(ctx context.Context, p prepared, now time.Time) bool 
 		w.wait(j, p.until, now)
 		return false
 	}
-	if lasted, was := w.unbound.ends(now); was {
-		w.log.InfoContext(ctx, "deliveries can be bound again", "after", lasted)
-	}
 	return !p.drop && p.result == nil
+}
+
+// leaveUnbound takes in that a delivery is none that cannot be bound, or none any more.
+func (w *worker) leaveUnbound(id string, now time.Time) {
+	if lasted, was := w.unbound.binds(id, now); was {
+		w.log.Info("deliveries can be bound again", "after", lasted)
+	}
 }
 
 // claim records the delivery and its permit in the next block. What does not fit

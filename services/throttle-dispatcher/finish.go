@@ -31,6 +31,7 @@ const (
 func (w *worker) close(j *job, result *dispatchv1.Result, hold *dispatchv1.Hold) {
 	id := j.delivery.GetId()
 	w.goes(j)
+	w.leaveUnbound(id, time.Now())
 	if hold != nil {
 		hold.HeldAt = timestamppb.Now()
 		w.log.Warn("a delivery goes to the Error Hold; all others go on", "delivery", id, "order", hold.GetOrderName(),

@@ -200,8 +200,8 @@ type worker struct {
 	questions    questions
 	// replies: the outage shows itself in replies, not in silence.
 	replies bool
-	// unbound: bindings fail, which the log has been told.
-	unbound trouble
+	// unbound are the deliveries whose binding fails.
+	unbound unbound
 	// awaited is what waits for a change of the catalog; edited is closed at the next.
 	awaited [awaitedKinds]awaiting
 	edited  <-chan struct{}
