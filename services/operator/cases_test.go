@@ -114,16 +114,23 @@ func (w *world) say(t *testing.T, book rulestest.Book, c *rulestest.Case) error 
 	return api.client.Delete(t.Context(), object, client.DryRunAll)
 }
 
-// change says an update of what is there, without keeping it.
+// change says an update of what is there, without keeping it; again, where the operator wrote
+// its status or finalizer meanwhile.
 func (w *world) change(ctx context.Context, object *unstructured.Unstructured) error {
-	there := &unstructured.Unstructured{}
-	there.SetGroupVersionKind(object.GroupVersionKind())
-	if err := api.client.Get(ctx, client.ObjectKeyFromObject(object), there); err != nil {
-		return err
+	for {
+		there := &unstructured.Unstructured{}
+		there.SetGroupVersionKind(object.GroupVersionKind())
+		if err := api.client.Get(ctx, client.ObjectKeyFromObject(object), there); err != nil {
+			return err
+		}
+		changed := object.DeepCopy()
+		changed.SetResourceVersion(there.GetResourceVersion())
+		changed.SetFinalizers(there.GetFinalizers())
+		err := client.WithFieldValidation(api.client, "Strict").Update(ctx, changed, client.DryRunAll)
+		if !apierrors.IsConflict(err) {
+			return err
+		}
 	}
-	object.SetResourceVersion(there.GetResourceVersion())
-	object.SetFinalizers(there.GetFinalizers())
-	return client.WithFieldValidation(api.client, "Strict").Update(ctx, object, client.DryRunAll)
 }
 
 func (w *world) object(manifest map[string]any) *unstructured.Unstructured {
