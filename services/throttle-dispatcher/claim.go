@@ -203,13 +203,18 @@ func newResult(d *dispatchv1.Delivery, outcome dispatchv1.Outcome) *dispatchv1.R
 	}
 }
 
+// heldBy returns the end of a delivery that a person has to look at; no hold where its
+// requester keeps one.
 func heldBy(claim *ledgerv1.Claim, cause fault.Cause, attempts int, inDoubt bool) (*dispatchv1.Result, *dispatchv1.Hold) {
 	d := claim.GetDelivery()
 	why := causeOf(d, cause)
 	result := newResult(d, dispatchv1.Outcome_OUTCOME_HELD)
+	result.Cause, result.Attempts, result.Revision = why, int32(attempts), claim.GetOrderRevision() //nolint:gosec // attempts are bounded by spec.retry
+	if d.GetHeldByRequester() && connectors.AsksSource(d.GetOperation()) {
+		return result, nil
+	}
 	// Where a hold was released since, the result says so for as long as any.
 	result.Ttl = nil
-	result.Cause, result.Attempts, result.Revision = why, int32(attempts), claim.GetOrderRevision() //nolint:gosec // attempts are bounded by spec.retry
 	return result, &dispatchv1.Hold{
 		Delivery: d, Cause: why, OrderName: claim.GetOrderName(), OrderRevision: claim.GetOrderRevision(),
 		Attempts: int32(attempts), PayloadHash: claim.GetPayloadHash(), InDoubt: inDoubt, //nolint:gosec // as above

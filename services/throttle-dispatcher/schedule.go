@@ -154,10 +154,20 @@ func (w *worker) expire(now time.Time) {
 		case now.Before(expires.AsTime()):
 			w.expiresAt(expires.AsTime())
 		case w.queue.Drop(j.delivery.GetId()):
-			w.close(j, newResult(j.delivery, dispatchv1.Outcome_OUTCOME_EXPIRED), nil)
+			w.close(j, w.expired(j.delivery), nil)
 		}
 		// What is under way is looked at again when it is put back.
 	}
+}
+
+// expired is the result of what has run out, with the cause where only a person can mend
+// it.
+func (w *worker) expired(d *dispatchv1.Delivery) *dispatchv1.Result {
+	result := newResult(d, dispatchv1.Outcome_OUTCOME_EXPIRED)
+	if cause, out := w.sign.out(); out {
+		result.Cause = causeOf(d, cause)
+	}
+	return result
 }
 
 func (w *worker) expiresAt(at time.Time) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/internal/fault"
 )
 
 const (
@@ -29,9 +30,10 @@ const (
 type signIn struct {
 	// missing: they cannot be had.
 	missing trouble
-	// refused: the external system does not take header. It is asked one call at
-	// a time, at triedAgain or as soon as the secret has changed.
+	// refused: the external system does not take header, and said why. It is asked one
+	// call at a time, at triedAgain or as soon as the secret has changed.
 	refused    trouble
+	said       fault.Cause
 	header     http.Header
 	refusals   int
 	triedAgain time.Time
@@ -39,6 +41,17 @@ type signIn struct {
 }
 
 func (s *signIn) onTrial() bool { return !s.refused.since.IsZero() }
+
+// out returns why nobody can sign in, and false where somebody may.
+func (s *signIn) out() (fault.Cause, bool) {
+	switch {
+	case s.onTrial():
+		return fault.Cause{Code: connectors.CodeCredentialsRefused, Detail: s.said.Detail, Status: s.said.Status}, true
+	case !s.missing.since.IsZero():
+		return fault.Cause{Code: connectors.CodeCredentialsMissing, Detail: "the secret of the connector is not there, or lacks a key"}, true
+	}
+	return fault.Cause{}, false
+}
 
 // signedIn returns the headers that sign calls in, or false where there are none
 // that could work; it is asked again after quietUntil.
@@ -90,7 +103,7 @@ func (w *worker) refuse(header http.Header, answer connectors.Answer, now time.T
 		w.sign.refusals = 0
 		w.recall()
 	}
-	w.sign.header, w.sign.triedAgain = header, now
+	w.sign.header, w.sign.triedAgain, w.sign.said = header, now, answer.Cause
 	if w.sign.refusals > 0 {
 		w.sign.triedAgain = now.Add(min(refusedWait, time.Second<<min(w.sign.refusals-1, 10)))
 	}

@@ -32,7 +32,8 @@ type Outcome int32
 const (
 	Outcome_OUTCOME_UNSPECIFIED Outcome = 0
 	Outcome_OUTCOME_DELIVERED   Outcome = 1
-	// In the Error Hold, to be looked at by a person.
+	// In the Error Hold, to be looked at by a person; or for its requester to hold, as the
+	// delivery says.
 	Outcome_OUTCOME_HELD Outcome = 2
 	// The flow's condition no longer held, or the order was cancelled after it was
 	// asked for and before it was carried out.
@@ -123,9 +124,13 @@ type Delivery struct {
 	// How long somebody may read its result, from when that is there on; absent for as long
 	// as RESULT keeps results. With it goes that the delivery was asked for, so it is longer
 	// than until expires_at. What is held keeps its result.
-	ResultTtl     *durationpb.Duration `protobuf:"bytes,13,opt,name=result_ttl,json=resultTtl,proto3" json:"result_ttl,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ResultTtl *durationpb.Duration `protobuf:"bytes,13,opt,name=result_ttl,json=resultTtl,proto3" json:"result_ttl,omitempty"`
+	// Where it comes to a hold, its requester keeps one: the result says so, and nothing goes
+	// to the Error Hold for this delivery. It counts for questions to sources only: a step of
+	// an order that nobody holds would be lost.
+	HeldByRequester bool `protobuf:"varint,14,opt,name=held_by_requester,json=heldByRequester,proto3" json:"held_by_requester,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Delivery) Reset() {
@@ -258,6 +263,13 @@ func (x *Delivery) GetResultTtl() *durationpb.Duration {
 		return x.ResultTtl
 	}
 	return nil
+}
+
+func (x *Delivery) GetHeldByRequester() bool {
+	if x != nil {
+		return x.HeldByRequester
+	}
+	return false
 }
 
 type isDelivery_Content interface {
@@ -678,13 +690,16 @@ type Hold struct {
 	// and is handled again when a person lets it go.
 	Event *v1.Event `protobuf:"bytes,9,opt,name=event,proto3" json:"event,omitempty"`
 	// Who let the event go, or discarded the message; absent while it waits for a person.
-	// A call's releases are in its order's state.
+	// A call's releases are in its order's state. What a source refuses is let go by ingest,
+	// when it does no more.
 	Release *v1.Release `protobuf:"bytes,10,opt,name=release,proto3" json:"release,omitempty"`
 	// How often the event was let go before.
 	Releases int32 `protobuf:"varint,11,opt,name=releases,proto3" json:"releases,omitempty"`
 	// What is held, where that is a message that the throttle-dispatcher did not take for a
 	// delivery. Nothing can be done with it again; a person discards it, by release.
-	Refused       *RefusedMessage `protobuf:"bytes,12,opt,name=refused,proto3" json:"refused,omitempty"`
+	Refused *RefusedMessage `protobuf:"bytes,12,opt,name=refused,proto3" json:"refused,omitempty"`
+	// What a person can do about it; empty where only the cause tells.
+	Advice        string `protobuf:"bytes,13,opt,name=advice,proto3" json:"advice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -803,6 +818,13 @@ func (x *Hold) GetRefused() *RefusedMessage {
 	return nil
 }
 
+func (x *Hold) GetAdvice() string {
+	if x != nil {
+		return x.Advice
+	}
+	return ""
+}
+
 // RefusedMessage is a message of DISPATCH that is no delivery, or one that nobody may ask
 // for on its subject. It was taken out of the stream. Its hold's payload_hash is that of
 // all its bytes.
@@ -888,7 +910,7 @@ var File_peppasync_dispatch_v1_dispatch_proto protoreflect.FileDescriptor
 
 const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\n" +
-	"$peppasync/dispatch/v1/dispatch.proto\x12\x15peppasync.dispatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epeppasync/event/v1/event.proto\"\x9e\x04\n" +
+	"$peppasync/dispatch/v1/dispatch.proto\x12\x15peppasync.dispatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1epeppasync/event/v1/event.proto\"\xca\x04\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tconnector\x18\x02 \x01(\tR\tconnector\x12\x12\n" +
@@ -907,7 +929,8 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\brenewals\x18\v \x01(\x05R\brenewals\x12/\n" +
 	"\x05event\x18\f \x01(\v2\x19.peppasync.event.v1.EventR\x05event\x128\n" +
 	"\n" +
-	"result_ttl\x18\r \x01(\v2\x19.google.protobuf.DurationR\tresultTtlB\t\n" +
+	"result_ttl\x18\r \x01(\v2\x19.google.protobuf.DurationR\tresultTtl\x12*\n" +
+	"\x11held_by_requester\x18\x0e \x01(\bR\x0fheldByRequesterB\t\n" +
 	"\acontent\"O\n" +
 	"\tOrderStep\x12\x12\n" +
 	"\x04flow\x18\x01 \x01(\tR\x04flow\x12\x12\n" +
@@ -942,7 +965,7 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12 \n" +
 	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\x12\x16\n" +
-	"\x06status\x18\x04 \x01(\x05R\x06status\"\x91\x04\n" +
+	"\x06status\x18\x04 \x01(\x05R\x06status\"\xa9\x04\n" +
 	"\x04Hold\x12;\n" +
 	"\bdelivery\x18\x01 \x01(\v2\x1f.peppasync.dispatch.v1.DeliveryR\bdelivery\x122\n" +
 	"\x05cause\x18\x02 \x01(\v2\x1c.peppasync.dispatch.v1.CauseR\x05cause\x12\x1d\n" +
@@ -957,7 +980,8 @@ const file_peppasync_dispatch_v1_dispatch_proto_rawDesc = "" +
 	"\arelease\x18\n" +
 	" \x01(\v2\x1b.peppasync.event.v1.ReleaseR\arelease\x12\x1a\n" +
 	"\breleases\x18\v \x01(\x05R\breleases\x12?\n" +
-	"\arefused\x18\f \x01(\v2%.peppasync.dispatch.v1.RefusedMessageR\arefused\"\xad\x01\n" +
+	"\arefused\x18\f \x01(\v2%.peppasync.dispatch.v1.RefusedMessageR\arefused\x12\x16\n" +
+	"\x06advice\x18\r \x01(\tR\x06advice\"\xad\x01\n" +
 	"\x0eRefusedMessage\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12=\n" +
