@@ -10,7 +10,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	sourcev1 "github.com/peppasync/peppasync/proto/peppasync/source/v1"
+	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
 	"github.com/peppasync/peppasync/services/internal/bus"
 )
@@ -36,6 +38,21 @@ type SourceReport struct {
 	Webhooks        []WebhookReport
 	WebhooksAt      time.Time
 	WebhooksProblem string
+	// Refused are the operations that the source refuses for good, by their names; each is
+	// one hold in the Error Hold.
+	Refused []RefusalReport
+}
+
+// RefusalReport is what a source refuses.
+type RefusalReport struct {
+	Operation string
+	// Since is when it was refused first, of all tries that were refused in a row.
+	Since time.Time
+	// Cause and Detail are those of the newest kind of refusal; Advice says what a person
+	// can do.
+	Cause, Detail, Advice string
+	// Orders are those that could not be read.
+	Orders []string
 }
 
 // WebhookReport is one webhook.
@@ -79,11 +96,54 @@ func Sources(ctx context.Context, b *bus.Bus, now time.Time) ([]SourceReport, er
 	if err != nil {
 		return nil, err
 	}
+	refusals, err := Refusals(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	for connector, refused := range refusals {
+		of(connector).Refused = refused
+	}
 	all := make([]SourceReport, 0, len(reports))
 	for _, r := range reports {
 		all = append(all, *r)
 	}
 	slices.SortFunc(all, func(x, y SourceReport) int { return cmp.Compare(x.Connector, y.Connector) })
+	return all, nil
+}
+
+// Refusals reports what sources refuse for good, by connector and sorted by operation.
+func Refusals(ctx context.Context, b *bus.Bus) (map[string][]RefusalReport, error) {
+	newest := map[string]*dispatchv1.Hold{}
+	for record, err := range b.Read(ctx, bus.StreamErrorHold, bus.HoldKeyAnywhereFilter(connectors.KeyOfSources), 0) {
+		if err != nil {
+			return nil, fmt.Errorf("reading what sources refuse: %w", err)
+		}
+		hold := &dispatchv1.Hold{}
+		if err := proto.Unmarshal(record.Data, hold); err != nil {
+			return nil, fmt.Errorf("an entry of the Error Hold cannot be read (%s, sequence %d): %w", record.Subject, record.Sequence, err)
+		}
+		if connectors.IsRefusal(hold) {
+			newest[record.Subject] = hold
+		}
+	}
+	all := map[string][]RefusalReport{}
+	for _, hold := range newest {
+		if !reconcile.Open(hold) {
+			continue
+		}
+		d := hold.GetDelivery()
+		report := RefusalReport{
+			Operation: d.GetOperation(), Since: hold.GetHeldAt().AsTime(), Cause: hold.GetCause().GetCode(), Detail: hold.GetCause().GetDetail(),
+			Advice: hold.GetAdvice(),
+		}
+		for _, o := range reconcile.Unread(hold) {
+			report.Orders = append(report.Orders, o.ID)
+		}
+		all[d.GetConnector()] = append(all[d.GetConnector()], report)
+	}
+	for _, of := range all {
+		slices.SortFunc(of, func(x, y RefusalReport) int { return cmp.Compare(x.Operation, y.Operation) })
+	}
 	return all, nil
 }
 

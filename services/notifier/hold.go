@@ -41,7 +41,7 @@ func (n *Notifier) hold(ctx context.Context, m *bus.Incoming) error {
 		return nil
 	}
 	if hold.GetRelease() != nil {
-		return nil // it says that a person has let the event go
+		return nil // it says that a person has let the event go, or that the source answers again
 	}
 	d := hold.GetDelivery()
 	switch message.KindOf(hold, Role) {
@@ -52,7 +52,7 @@ func (n *Notifier) hold(ctx context.Context, m *bus.Incoming) error {
 	case message.KindOther:
 		n.log.DebugContext(ctx, "a hold is about no order; nobody is told", "subject", m.Subject)
 		return nil
-	case message.KindOrder, message.KindRefused:
+	case message.KindOrder, message.KindRefused, message.KindSource:
 	}
 	routes := routesOf(n.catalog.Current())
 	if len(routes) == 0 {
@@ -176,6 +176,9 @@ func (n *Notifier) publish(ctx context.Context, id string, r route, text string)
 func (n *Notifier) orderName(ctx context.Context, hold *dispatchv1.Hold) (string, error) {
 	if name := hold.GetOrderName(); name != "" {
 		return name, nil
+	}
+	if connectors.IsRefusal(hold) {
+		return "", nil // it is about no order
 	}
 	key := hold.GetDelivery().GetKey()
 	_, id, err := order.SplitKey(key)

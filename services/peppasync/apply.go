@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/peppasync/peppasync/services/ingest"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/catalog"
 )
@@ -51,8 +54,10 @@ func newApply() *cobra.Command {
 			if err := catalog.Publish(c.Context(), b, resources...); err != nil {
 				return fmt.Errorf("publishing the catalog: %w", err)
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%d resources applied\n", len(resources))
-			return err
+			if _, err = fmt.Fprintf(c.OutOrStdout(), "%d resources applied\n", len(resources)); err != nil {
+				return err
+			}
+			return tellRefused(c, b)
 		},
 	}
 	f := c.Flags()
@@ -65,6 +70,23 @@ func newApply() *cobra.Command {
 	nats.register(c)
 	required(c, "files")
 	return c
+}
+
+// tellRefused says what sources refuse for good, which an edit may be meant to mend: it is
+// tried again at once.
+func tellRefused(c *cobra.Command, b *bus.Bus) error {
+	refusals, err := ingest.Refusals(c.Context(), b)
+	if err != nil {
+		return err
+	}
+	for _, connector := range slices.Sorted(maps.Keys(refusals)) {
+		for _, r := range refusedLines(refusals[connector]) {
+			if _, err := fmt.Fprintln(c.ErrOrStderr(), r.text(connector)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // awaitNATS returns nil once the server answers. The address is not in the error,

@@ -21,6 +21,7 @@ import (
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/order"
 	logicgate "github.com/peppasync/peppasync/services/logic-gate"
@@ -47,6 +48,8 @@ type held struct {
 	Delivery  string    `json:"delivery"         yaml:"delivery"`
 	// Message is what is held where that is no delivery.
 	Message *heldMessage `json:"message,omitempty" yaml:"message,omitempty"`
+	// Advice is what a person can do about it, where that is known.
+	Advice string `json:"advice,omitempty" yaml:"advice,omitempty"`
 
 	// goes says that it can be let go: the order's state holds the delivery, or the
 	// event was kept with its hold.
@@ -82,6 +85,10 @@ not ask for (message-refused), or could not be read (message-unreadable). Nothin
 sent of it. See with -o yaml what it was, find out who sent it, and end its hold with
 "peppasync release --discard".
 
+What a source refuses for good when it is asked what its webhooks missed is there
+once, without an order ("-"), and leaves by itself when the source answers:
+"peppasync sources" says more.
+
 "peppasync up" serves its NATS to other processes only with --nats-listen.`,
 		Example: `  peppasync holds --nats nats://127.0.0.1:4222
   peppasync holds --nats nats://127.0.0.1:4222 -o json`,
@@ -101,7 +108,7 @@ sent of it. See with -o yaml what it was, find out who sent it, and end its hold
 				return err
 			}
 			if !all {
-				found = slices.DeleteFunc(found, func(h held) bool { return !h.waits() })
+				found = slices.DeleteFunc(found, func(h held) bool { return !h.waits() && !h.isRefusal() })
 			}
 			return write(c.OutOrStdout(), found)
 		},
@@ -145,7 +152,10 @@ func heldOf(hold *dispatchv1.Hold, stored time.Time) held {
 	h := held{
 		Order: cmp.Or(hold.GetOrderName(), d.GetKey()), Key: d.GetKey(), Connector: d.GetConnector(), Operation: d.GetOperation(),
 		Cause: hold.GetCause().GetCode(), Detail: hold.GetCause().GetDetail(), Since: stored.UTC().Truncate(time.Second),
-		InDoubt: hold.GetInDoubt(), Delivery: d.GetId(), hold: hold,
+		InDoubt: hold.GetInDoubt(), Delivery: d.GetId(), Advice: hold.GetAdvice(), hold: hold,
+	}
+	if h.isRefusal() {
+		h.Order = "-"
 	}
 	if m := hold.GetRefused(); m != nil {
 		h.Order, h.Operation = fmt.Sprint("message ", m.GetSequence()), "-"
@@ -230,6 +240,9 @@ func (h held) waits() bool {
 	return h.hold.GetDelivery().GetRequester() == logicgate.Role || h.isMessage()
 }
 
+// isRefusal says that a source refuses what it is asked: it leaves by itself.
+func (h held) isRefusal() bool { return connectors.IsRefusal(h.hold) }
+
 // writerOf returns what writes a list in a format.
 func writerOf(format string) (func(io.Writer, []held) error, error) {
 	switch format {
@@ -267,5 +280,16 @@ func writeHolds(out io.Writer, found []held) error {
 		}
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.Order, h.Connector, h.Operation, cause, h.Since.Format(time.RFC3339))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, h := range found {
+		if h.Advice == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(out, "%s, %s: %s\n", h.Connector, h.Operation, h.Advice); err != nil {
+			return err
+		}
+	}
+	return nil
 }

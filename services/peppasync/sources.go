@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -15,6 +16,9 @@ import (
 
 	"github.com/peppasync/peppasync/services/ingest"
 )
+
+// maxOrders is how many orders a line names; the other formats name all.
+const maxOrders = 5
 
 // sourceLine is a source as it is shown.
 type sourceLine struct {
@@ -35,6 +39,17 @@ type sourceLine struct {
 	Webhooks        []webhookLine `json:"webhooks,omitempty"        yaml:"webhooks,omitempty"`
 	WebhooksAt      *time.Time    `json:"webhooksAt,omitempty"      yaml:"webhooksAt,omitempty"`
 	WebhooksProblem string        `json:"webhooksProblem,omitempty" yaml:"webhooksProblem,omitempty"`
+	Refused         []refusedLine `json:"refused,omitempty"         yaml:"refused,omitempty"`
+}
+
+// refusedLine is what a source refuses for good.
+type refusedLine struct {
+	Operation string    `json:"operation"        yaml:"operation"`
+	Since     time.Time `json:"since"            yaml:"since"`
+	Cause     string    `json:"cause"            yaml:"cause"`
+	Detail    string    `json:"detail,omitempty" yaml:"detail,omitempty"`
+	Advice    string    `json:"advice,omitempty" yaml:"advice,omitempty"`
+	Orders    []string  `json:"orders,omitempty" yaml:"orders,omitempty"`
 }
 
 type webhookLine struct {
@@ -57,7 +72,11 @@ how many of them no webhook had told of: they were taken in then.
 
 LAG is how long ago the newest comparison that came to its end began; UP TO is
 the newest change of the source that it has seen. WEBHOOKS are those that flows
-need, where spec.webhook.address says where they are to be sent.`,
+need, where spec.webhook.address says where they are to be sent.
+
+What a source refuses for good is below, since when, why, and what to do: it is in
+the Error Hold once, is tried again by itself, at least once an hour and at once when
+the Connector is edited, and leaves the Error Hold when the source answers.`,
 		Example: `  peppasync sources --nats nats://127.0.0.1:4222
   peppasync sources --nats nats://127.0.0.1:4222 -o json`,
 		Args: cobra.NoArgs,
@@ -98,11 +117,41 @@ func linesOf(reports []ingest.SourceReport, now time.Time) []sourceLine {
 			lag := now.Sub(r.ComparedAt).Seconds()
 			lines[i].LagSeconds = &lag
 		}
+		lines[i].Refused = refusedLines(r.Refused)
 		for _, w := range r.Webhooks {
 			lines[i].Webhooks = append(lines[i].Webhooks, webhookLine{Topic: w.Topic, Active: w.Active, MendedAt: said(w.MendedAt)})
 		}
 	}
 	return lines
+}
+
+func refusedLines(refused []ingest.RefusalReport) []refusedLine {
+	var lines []refusedLine
+	for _, r := range refused {
+		lines = append(lines, refusedLine{
+			Operation: r.Operation, Since: r.Since.UTC().Truncate(time.Second), Cause: r.Cause, Detail: r.Detail, Advice: r.Advice, Orders: r.Orders,
+		})
+	}
+	return lines
+}
+
+// text is one line for people.
+func (r refusedLine) text(connector string) string {
+	text := connector + ": " + r.Operation + " is refused since " + r.Since.Format(time.RFC3339) + ": " + r.Cause
+	if detail := strings.Join(strings.Fields(r.Detail), " "); detail != "" {
+		text += ": " + detail
+	}
+	if len(r.Orders) > 0 {
+		text += " (of the orders " + strings.Join(r.Orders[:min(len(r.Orders), maxOrders)], ", ")
+		if more := len(r.Orders) - maxOrders; more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
+		}
+		text += ")"
+	}
+	if r.Advice != "" {
+		text += "; " + r.Advice
+	}
+	return text
 }
 
 // said is nil for a time that is not known.
@@ -142,8 +191,14 @@ func writeSources(w io.Writer, lines []sourceLine, now time.Time) error {
 		return err
 	}
 	for _, l := range lines {
+		for _, r := range l.Refused {
+			if _, err := fmt.Fprintln(w, r.text(l.Connector)); err != nil {
+				return err
+			}
+		}
 		for _, problem := range []string{l.Problem, l.WebhooksProblem} {
-			if problem == "" {
+			// What is refused is said already.
+			if problem == "" || slices.ContainsFunc(l.Refused, func(r refusedLine) bool { return strings.Contains(problem, r.Operation+" is refused: "+r.Cause) }) {
 				continue
 			}
 			if _, err := fmt.Fprintf(w, "%s: %s\n", l.Connector, problem); err != nil {

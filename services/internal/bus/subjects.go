@@ -135,6 +135,9 @@ func HoldSubject(connector, key, delivery string) string {
 // HoldKeyFilter selects what is in the Error Hold of one key at a connector.
 func HoldKeyFilter(connector, key string) string { return join("hold.v1", connector, key) + ".>" }
 
+// HoldKeyAnywhereFilter selects what is on hold under a key, at whatever connector.
+func HoldKeyAnywhereFilter(key string) string { return "hold.v1.*." + token(key) + ".*" }
+
 // HoldFilter selects everything in the Error Hold.
 const HoldFilter = "hold.v1.>"
 

@@ -43,10 +43,20 @@ func (r *refusal) Error() string {
 	if r.cause.GetDetail() != "" {
 		text += ": " + r.cause.GetDetail()
 	}
-	if r.cause.GetCode() == connectors.CodeNoRight {
-		text += "; give the account's credentials the right to read orders and to manage webhooks, or write reconcile: {every: 0s}"
-	}
 	return text
+}
+
+// code is the cause's; none of no refusal.
+func (r *refusal) code() string {
+	if r == nil {
+		return ""
+	}
+	return r.cause.GetCode()
+}
+
+// withoutCredentials reports whether nobody can sign in, whatever is asked.
+func withoutCredentials(cause *dispatchv1.Cause) bool {
+	return cause.GetCode() == connectors.CodeCredentialsRefused || cause.GetCode() == connectors.CodeCredentialsMissing
 }
 
 // isRefusal reports whether an error is of the source, and not of the way to it.
@@ -64,7 +74,7 @@ func (s *source) ask(ctx context.Context, operation string, arguments *structpb.
 	d := &dispatchv1.Delivery{
 		Id: rand.Text(), Connector: s.name, Lane: s.spec.Reconcile.Lane, Key: connectors.KeyOfSources, Operation: operation, Requester: Requester,
 		CreatedAt: timestamppb.Now(), ExpiresAt: timestamppb.New(expires), Content: &dispatchv1.Delivery_Arguments{Arguments: arguments},
-		ResultTtl: durationpb.New(wait + answerKept),
+		ResultTtl: durationpb.New(wait + answerKept), HeldByRequester: true,
 	}
 	data, err := proto.Marshal(d)
 	if err != nil {
@@ -102,6 +112,9 @@ func outcome(operation string, result *dispatchv1.Result) error {
 	case dispatchv1.Outcome_OUTCOME_DELIVERED:
 		return nil
 	case dispatchv1.Outcome_OUTCOME_EXPIRED:
+		if withoutCredentials(result.GetCause()) {
+			return &refusal{operation, result.GetCause()}
+		}
 		return errExpired
 	case dispatchv1.Outcome_OUTCOME_HELD, dispatchv1.Outcome_OUTCOME_CONFLICT, dispatchv1.Outcome_OUTCOME_SKIPPED,
 		dispatchv1.Outcome_OUTCOME_UNSPECIFIED:

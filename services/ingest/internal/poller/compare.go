@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,9 +38,6 @@ const (
 	// them. More are the rest of an outage, or of a first look back, and waited for hours:
 	// live orders overtake those.
 	fewMissed = 20
-	// changesWhileRead bounds the calls for an order that is never the same twice; it is
-	// listed again when it is.
-	changesWhileRead = 3
 )
 
 // listed is an order that the source has.
@@ -58,6 +56,8 @@ type listed struct {
 	missed bool
 	// fetched: a webhook has named it, and it is being asked for.
 	fetched bool
+	// again: it was listed before, and could not be read.
+	again bool
 }
 
 // compare lists what changed since the last time, page by page, and has what is missing
@@ -69,7 +69,7 @@ func (s *source) compare(ctx context.Context) error {
 	s.missed = 0
 	page := listing.Orders{Since: since}
 	var (
-		batch   []*listed
+		batch   = s.unreadBefore()
 		bytes   int
 		problem string
 		// through is where the cursor may be moved to.
@@ -84,7 +84,7 @@ func (s *source) compare(ctx context.Context) error {
 			return err
 		}
 		for _, l := range s.listed(answer, time.Now()) {
-			batch = append(batch, l)
+			batch = append(slices.DeleteFunc(batch, func(before *listed) bool { return before.again && before.id == l.id }), l)
 			bytes += proto.Size(l.order)
 		}
 		if at := complete(answer, time.Now()); at.After(through) {
@@ -92,6 +92,9 @@ func (s *source) compare(ctx context.Context) error {
 		}
 		if len(batch) >= batchOrders || bytes >= batchBytes || answer.Next == "" {
 			skipped, err := s.settle(ctx, batch, through)
+			if errors.Is(err, errExpired) || isRefusal(err) {
+				return s.fail(ctx, err)
+			}
 			if err != nil {
 				return err
 			}
@@ -140,8 +143,16 @@ func (s *source) between(page listing.Orders) time.Duration {
 	return reconcile.Between(s.spec.Limits, request.Cost)
 }
 
-// list asks for a page of orders.
+// list asks for a page of orders, and takes in whether the source refuses that.
 func (s *source) list(ctx context.Context, page listing.Orders) (listing.OrderPage, error) {
+	answer, err := s.listPage(ctx, page)
+	if said := s.heed(ctx, connectors.OperationListOrders, err, nil); said != nil {
+		return listing.OrderPage{}, said
+	}
+	return answer, err
+}
+
+func (s *source) listPage(ctx context.Context, page listing.Orders) (listing.OrderPage, error) {
 	result, err := s.ask(ctx, connectors.OperationListOrders, page.Arguments())
 	if err != nil {
 		return listing.OrderPage{}, err
@@ -200,11 +211,15 @@ func (s *source) settle(ctx context.Context, batch []*listed, cursor time.Time) 
 	if err != nil {
 		return "", err
 	}
-	if skipped, err = s.complete(ctx, suspects); err != nil {
-		return "", err
+	skipped, stuck, err := s.complete(ctx, suspects)
+	if err == nil {
+		err = s.tell(ctx, suspects, &compared)
 	}
-	if err := s.tell(ctx, suspects, &compared); err != nil {
-		return "", err
+	if err == nil {
+		err = s.cameIn(ctx, batch)
+	}
+	if err != nil || stuck != nil {
+		return "", cmp.Or(err, stuck)
 	}
 	if err := s.put(ctx, reconcile.Progress(s.record, compared, time.Now())); err != nil {
 		return "", err
@@ -315,78 +330,17 @@ func (s *source) newest(ctx context.Context, stream, subject string, into proto.
 	return err
 }
 
-// complete reads those that a page could not hold. skipped says which cannot be read.
-func (s *source) complete(ctx context.Context, suspects []*listed) (skipped string, err error) {
-	for _, l := range suspects {
-		if l.order != nil {
-			continue
-		}
-		v := l.version()
-		if known, before := s.unread[v]; before && time.Now().Before(known.until) {
-			skipped = known.why
-			continue
-		}
-		switch err := s.readWhole(ctx, l); {
-		case isRefusal(err):
-			skipped = fmt.Sprintf("order %s: %v", l.id, err)
-			s.unread[v] = unread{skipped, time.Now().Add(longestWatch)}
-			s.log.ErrorContext(ctx, "an order that no webhook told of cannot be read; have a look at it", "order", l.id, "error", err)
-		case err != nil:
-			return "", err
-		}
-	}
-	return skipped, nil
-}
-
-// readWhole reads an order that a page could not hold, in parts where one answer cannot
-// either. All of them have to be of one version: an order that is changed meanwhile is read
-// from the start.
-func (s *source) readWhole(ctx context.Context, l *listed) error {
-	for range changesWhileRead {
-		o, err := s.readParts(ctx, l.id)
-		if err != nil || o != nil {
-			l.order = o
-			return err
-		}
-	}
-	return &refusal{connectors.OperationReadOrder, cause("order-changes", fmt.Errorf("it was changed %d times while it was read in parts", changesWhileRead))}
-}
-
-// readParts returns nil for an order that was changed between two parts.
-func (s *source) readParts(ctx context.Context, id string) (*orderv1.Order, error) {
-	var whole *orderv1.Order
-	asked := listing.OrderPart{ID: id}
-	for range listing.MaxOrderParts {
-		result, err := s.ask(ctx, connectors.OperationReadOrder, asked.Arguments())
-		if err != nil {
-			return nil, err
-		}
-		part, next, err := listing.ParsePart(result.GetValue())
-		switch {
-		case err != nil:
-			return nil, &refusal{connectors.OperationReadOrder, cause("unreadable-answer", err)}
-		case whole == nil:
-			whole = part
-		case !part.GetUpdatedAt().AsTime().Equal(whole.GetUpdatedAt().AsTime()):
-			return nil, nil //nolint:nilnil // as documented
-		default:
-			whole.Lines = append(whole.Lines, part.GetLines()...)
-		}
-		if next == "" {
-			return whole, nil
-		}
-		asked.Page = next
-	}
-	return nil, &refusal{connectors.OperationReadOrder, cause(connectors.CodeOrderTooLarge, fmt.Errorf("it has more than %d parts", listing.MaxOrderParts))}
-}
-
 // tell has the events of orders stored, and counts those that were not before.
 func (s *source) tell(ctx context.Context, suspects []*listed, compared *reconcile.Compared) error {
 	group, bounded := errgroup.WithContext(ctx)
 	group.SetLimit(statesAtOnce)
 	done := make(chan *listed, len(suspects))
 	telling := reconcile.Telling{Connector: s.name, Source: s.topical, Taken: s.taken, From: reconcile.From(s.record, s.spec.Reconcile)}
-	s.missed += len(suspects)
+	for _, l := range suspects {
+		if l.order != nil {
+			s.missed++
+		}
+	}
 	telling.Bulk = s.missed > fewMissed
 	needed := reconcile.Needed(s.config.Set.Sources[string(s.spec.System)], s.taken)
 	for _, l := range suspects {

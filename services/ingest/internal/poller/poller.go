@@ -119,13 +119,19 @@ func (p *Poller) Run(ctx context.Context) {
 				p.meters.forget(name)
 			}
 		}
+		tidying, stopTidying := context.WithCancel(ctx)
+		if p.config.Catalog.Current() != nil { // nothing is known of what is asked before
+			group.Go(func() { p.tidyAll(tidying, want) })
+		}
 		select {
 		case <-ctx.Done():
+			stopTidying()
 			for _, running := range workers {
 				running.stop()
 			}
 			return
 		case <-changed:
+			stopTidying()
 		}
 	}
 }

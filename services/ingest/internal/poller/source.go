@@ -52,8 +52,11 @@ type source struct {
 	// missed is how many were told in this comparison.
 	missed int
 	// unread are the versions that could not be read whole, with why: an order that nobody
-	// can read is refused each time, and each refusal is a hold for people to look at.
+	// can read is refused each time.
 	unread map[version]unread
+	// refusals are what is held of each operation, as of this turn; none where that could
+	// not be read.
+	refusals map[string]held
 	// watching says when webhooks are looked at again where that failed.
 	watching backoff
 	// warned is what was said last, by what it was about.
@@ -68,7 +71,7 @@ type version struct {
 
 // unread says why a version could not be read, and until when it is not tried again.
 type unread struct {
-	why   string
+	why   *refusal
 	until time.Time
 }
 
@@ -88,6 +91,12 @@ func (s *source) work(ctx context.Context, cured bool) error {
 		}
 		now := time.Now()
 		if met, first := reconcile.Meet(s.record, s.name, s.spec.Endpoint, now); first {
+			if s.record != nil && !proto.Equal(met.GetFirstAt(), s.record.GetFirstAt()) {
+				// What another shop refused says nothing of this one.
+				if err := s.closeRefusals(ctx, s.name, elsewhere); err != nil {
+					s.warn(ctx, notHeld, err)
+				}
+			}
 			if err := s.put(ctx, met); err != nil && !errors.Is(err, errLost) {
 				return err
 			}
@@ -125,6 +134,9 @@ func (s *source) turn(ctx context.Context) error {
 	}
 	defer s.release(ctx)
 	err := s.put(ctx, reconcile.Take(s.record, s.name, s.run, now, lease))
+	if err == nil {
+		err = s.loadRefusals(ctx)
+	}
 	if err == nil {
 		// First, so that what is sent from here on comes by itself.
 		err = s.watch(ctx)
@@ -250,6 +262,7 @@ func (s *source) fail(ctx context.Context, problem error) error {
 const (
 	notCompared = "the orders of a source could not be compared with what its webhooks told"
 	notWatched  = "the webhooks of a source could not be looked after"
+	notHeld     = "what a source refuses cannot be put into the Error Hold, or taken out of it; give ingest the permissions of this release (peppasync bootstrap)"
 )
 
 // warn says a problem once, until it is another.

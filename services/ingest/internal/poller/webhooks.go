@@ -40,8 +40,10 @@ func (b *backoff) failed(first time.Duration, now time.Time) {
 // compared.
 func (s *source) watch(ctx context.Context) error {
 	address := s.spec.Webhook.Address
-	if address == "" || !s.can(&s.spec, connectors.OperationListWebhooks) || !s.can(&s.spec, connectors.OperationPutWebhook) ||
-		time.Now().Before(s.watching.until) {
+	if address == "" || !s.can(&s.spec, connectors.OperationListWebhooks) || !s.can(&s.spec, connectors.OperationPutWebhook) {
+		return errors.Join(s.answered(ctx, connectors.OperationListWebhooks, noMore), s.answered(ctx, connectors.OperationPutWebhook, noMore))
+	}
+	if time.Now().Before(s.watching.until) {
 		return nil
 	}
 	now, mended, err := s.mend(ctx, address)
@@ -63,6 +65,9 @@ func (s *source) watch(ctx context.Context) error {
 
 func (s *source) mend(ctx context.Context, address string) (now []*sourcev1.Webhook, mended int64, err error) {
 	there, err := s.listWebhooks(ctx)
+	if said := s.heed(ctx, connectors.OperationListWebhooks, err, nil); said != nil {
+		return nil, 0, said
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -102,7 +107,16 @@ func (s *source) mend(ctx context.Context, address string) (now []*sourcev1.Webh
 				"topic", w.Topic, "address", address)
 		}
 	}
-	return now, mended, refused
+	switch {
+	case refused != nil:
+		err = s.heed(ctx, connectors.OperationPutWebhook, refused, nil)
+	case len(put) == 0:
+		// A person may have made them.
+		err = s.answered(ctx, connectors.OperationPutWebhook, nothingLeft)
+	default:
+		err = s.answered(ctx, connectors.OperationPutWebhook, answers)
+	}
+	return now, mended, cmp.Or(err, refused)
 }
 
 func boolean(b bool) int {

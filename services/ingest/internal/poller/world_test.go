@@ -62,8 +62,12 @@ type world struct {
 	through time.Time
 	// between changes an order of which another part is to be asked for.
 	between func(*orderv1.Order)
-	// refuse is why the shop refuses each operation.
-	refuse map[string]string
+	// refuse is why the shop refuses each operation, and refused how its dispatcher tells:
+	// as a conflict where that is not said.
+	refuse  map[string]string
+	refused dispatchv1.Outcome
+	// unreadable orders are refused for themselves.
+	unreadable map[string]bool
 	// asked counts calls by operation, events those that the gate has read.
 	asked  map[string]int
 	events []*eventv1.Event
@@ -101,7 +105,7 @@ func (l *logs) count(text string) int {
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, bus: bustest.Start(t, bustest.WithTopology(bus.Topology{IngestShards: 2, OrderShards: 2})), logs: new(logs),
-		changed: make(chan struct{}), orders: map[string]*orderv1.Order{}, big: map[string]bool{}, refuse: map[string]string{},
+		changed: make(chan struct{}), orders: map[string]*orderv1.Order{}, big: map[string]bool{}, refuse: map[string]string{}, unreadable: map[string]bool{},
 		asked: map[string]int{}, lanes: map[string]bool{}, source: shopify.Shopify{},
 	}
 	w.store = catalog.NewStore(w.snapshot(50*time.Millisecond, ""))
@@ -324,6 +328,9 @@ func (w *world) dispatch(ctx context.Context) {
 		if d.GetEvent() != nil {
 			return // the account has no room for what the gate asks
 		}
+		if !d.GetHeldByRequester() {
+			w.t.Errorf("%s is held by the dispatcher, for each try", d.GetOperation())
+		}
 		result := &dispatchv1.Result{
 			DeliveryId: d.GetId(), Connector: d.GetConnector(), Key: d.GetKey(), Operation: d.GetOperation(), Requester: d.GetRequester(),
 			Outcome: dispatchv1.Outcome_OUTCOME_DELIVERED, SettledAt: timestamppb.Now(),
@@ -333,7 +340,7 @@ func (w *world) dispatch(ctx context.Context) {
 			w.lanes[d.GetLane()] = true
 			var err error
 			if code := w.refuse[d.GetOperation()]; code != "" {
-				result.Outcome, result.Cause = dispatchv1.Outcome_OUTCOME_CONFLICT, &dispatchv1.Cause{Code: code}
+				result.Outcome, result.Cause = cmp.Or(w.refused, dispatchv1.Outcome_OUTCOME_CONFLICT), &dispatchv1.Cause{Code: code}
 			} else if result.Value, result.Reference, err = w.answer(d.GetOperation(), d.GetArguments()); err != nil {
 				result.Outcome, result.Cause = dispatchv1.Outcome_OUTCOME_HELD, &dispatchv1.Cause{Code: "no", Detail: err.Error()}
 			}
@@ -364,6 +371,9 @@ func (w *world) answer(operation string, arguments *structpb.Struct) (*structpb.
 		o := w.orders[asked.ID]
 		if err != nil || o == nil {
 			return nil, "", fmt.Errorf("no order %q (%w)", asked.ID, err)
+		}
+		if w.unreadable[asked.ID] {
+			return nil, "", errors.New("this one cannot be read")
 		}
 		if !parts {
 			return nil, "", fmt.Errorf("order %q is not asked for in parts", asked.ID)

@@ -26,6 +26,8 @@ const (
 	// KindRefused: a message that the throttle-dispatcher refused. Who sends one can send
 	// a million, so that of all of a day one text tells.
 	KindRefused
+	// KindSource: what a source of orders refuses, until it does no more.
+	KindSource
 	// KindOther: no order, such as a read of stock, which its requester asks
 	// again within seconds.
 	KindOther
@@ -39,6 +41,11 @@ func KindOf(hold *dispatchv1.Hold, requester string) Kind {
 		return KindRefused
 	case d.GetOperation() == connectors.OperationSendMessage || d.GetRequester() == requester:
 		return KindMessage
+	case d.GetKey() == connectors.KeyOfSources:
+		if connectors.IsRefusal(hold) {
+			return KindSource
+		}
+		return KindOther // a single try, which an earlier build has held
 	case d.GetOrderStep() != nil || d.GetRequester() == eventRequester:
 		return KindOrder
 	default:

@@ -47,6 +47,11 @@ func refused(h *dispatchv1.Hold) {
 	h.Refused, h.Attempts = &dispatchv1.RefusedMessage{Subject: "dispatch.v1.wms.bulk.reconcile.call me"}, 0
 }
 
+// aRefusal makes it what a source refuses, as ingest holds that.
+func aRefusal(h *dispatchv1.Hold) {
+	h.Delivery = &dispatchv1.Delivery{Id: "refused-listOrders", Connector: "shopify", Key: "reconcile", Operation: "listOrders", Requester: "ingest"}
+}
+
 // anEvent makes it the hold of an event, as the logic-gate holds them.
 func anEvent(h *dispatchv1.Hold) {
 	h.Delivery.Connector, h.Delivery.Operation = "shopify", "orders/create"
@@ -89,6 +94,10 @@ func TestText(t *testing.T) {
 			"Order #1500 is held before it went to wms: no reason was given. It waits in the Error Hold; all others go on."},
 		"a long cause": {held(because("x", "line 1: the configuration 'OAK-180x90-LEFT-LACQUERED' is not one that this warehouse builds any more", 422)), "#1500",
 			"Order #1500 is held: wms refused it: line 1: the configuration 'OAK-180x90-LEFT-LACQUERED' is not one that... It waits in the Error Hold; all others go on."},
+		"a source that refuses": {held(aRefusal, because("no-right", "Access denied for orders field", 200)), "",
+			"shopify refuses listOrders: the right is missing: Access denied for orders field. What its webhooks miss stays unknown; see peppasync sources."},
+		"a source whose credentials are refused": {held(aRefusal, because("credentials-refused", "", 401)), "",
+			"shopify refuses listOrders: credentials refused. What its webhooks miss stays unknown; see peppasync sources."},
 		"letters that a text lacks": {held(because("x", "Größe “180×90” – naïve заказ ok…", 422)), "#1500",
 			"Order #1500 is held: wms refused it: Größe \"180x90\" - naive ? ok. It waits in the Error Hold; all others go on."},
 	}
@@ -155,7 +164,11 @@ func TestKindOf(t *testing.T) {
 			Content: &dispatchv1.Delivery_OrderStep{OrderStep: &dispatchv1.OrderStep{}}}, message.KindMessage},
 		"another call of this role": {&dispatchv1.Delivery{Operation: "sendMail", Requester: "notifier"}, message.KindMessage},
 		"a read of stock":           {&dispatchv1.Delivery{Operation: "readStock", Requester: "inventory-reconciler"}, message.KindOther},
-		"nothing":                   {nil, message.KindOther},
+		"what a source refuses":     {held(aRefusal).GetDelivery(), message.KindSource},
+		"one try that it refused":   {&dispatchv1.Delivery{Id: "x", Key: "reconcile", Operation: "listOrders", Requester: "ingest"}, message.KindOther},
+		"what is under its key and no question": {&dispatchv1.Delivery{Id: "refused-putOrder", Key: "reconcile", Operation: "putOrder", Requester: "ingest",
+			Content: &dispatchv1.Delivery_OrderStep{OrderStep: &dispatchv1.OrderStep{}}}, message.KindOther},
+		"nothing": {nil, message.KindOther},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

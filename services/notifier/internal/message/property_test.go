@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/notifier/internal/message"
 )
@@ -35,8 +36,11 @@ func onAir(text string) (int, bool) {
 func check(t rapid.TB, hold *dispatchv1.Hold, name string) {
 	text := message.Text(hold, name)
 	n, ok := onAir(text)
-	end := "It waits in the Error Hold; all others go on."
-	if hold.GetInDoubt() {
+	end, held := "It waits in the Error Hold; all others go on.", " is held"
+	switch {
+	case connectors.IsRefusal(hold):
+		end, held = "What its webhooks miss stays unknown; see peppasync sources.", " refuses "
+	case hold.GetInDoubt():
 		end = "Look there before it is sent again. It is in the Error Hold."
 	}
 	if hold.GetRefused() != nil {
@@ -47,7 +51,7 @@ func check(t rapid.TB, hold *dispatchv1.Hold, name string) {
 		t.Fatalf("%q has characters that would double its price", text)
 	case n > message.Segment:
 		t.Fatalf("%q is %d septets long, at most %d are one text", text, n, message.Segment)
-	case !strings.Contains(text, " is held"):
+	case !strings.Contains(text, held):
 		t.Fatalf("%q does not say what happened", text)
 	case !strings.HasSuffix(text, end):
 		t.Fatalf("%q does not end in %q", text, end)
@@ -74,6 +78,10 @@ func holds() *rapid.Generator[*dispatchv1.Hold] {
 		if rapid.Bool().Draw(t, "a step") {
 			hold.Delivery.Content = &dispatchv1.Delivery_OrderStep{OrderStep: &dispatchv1.OrderStep{}}
 		}
+		if rapid.Bool().Draw(t, "a source") {
+			operation := rapid.SampledFrom([]string{connectors.OperationListOrders, connectors.OperationPutWebhook}).Draw(t, "asked")
+			hold.Delivery.Key, hold.Delivery.Operation, hold.Delivery.Id = connectors.KeyOfSources, operation, connectors.RefusalID(operation)
+		}
 		return hold
 	})
 }
@@ -88,6 +96,7 @@ func TestEveryHoldGivesOneSegment(t *testing.T) {
 func TestTheTextNamesOrderAndSystem(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		hold := holds().Draw(t, "hold")
+		hold.Delivery.Key = "shopify_1"
 		hold.Delivery.Connector = rapid.StringMatching(`[a-z][a-z0-9-]{0,22}[a-z0-9]`).Draw(t, "connector")
 		name := rapid.StringMatching(`#[0-9A-Z-]{1,20}`).Draw(t, "name")
 		text := message.Text(hold, name)

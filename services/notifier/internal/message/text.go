@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
+	"github.com/peppasync/peppasync/services/connectors"
 )
 
 const (
@@ -14,6 +15,8 @@ const (
 	Segment = 160
 	// maxName bounds the names in a text, so that the cause keeps its room.
 	maxName = 24
+	// meanwhile is what does not happen while a source refuses.
+	meanwhile = " What its webhooks miss stays unknown; see peppasync sources."
 	// kept is where the order is.
 	kept = " It waits in the Error Hold; all others go on."
 )
@@ -31,6 +34,7 @@ var words = map[string]string{
 	"request-invalid":    "no call can be made of it",
 	"payload-too-large":  "it is too large",
 	"unexpected-outcome": "an unexpected outcome",
+	"no-right":           "the right is missing",
 	"pack-unreadable":    "cannot be read",
 	"event-unreadable":   "cannot be read",
 	"event-not-applied":  "could not be applied",
@@ -41,7 +45,7 @@ var words = map[string]string{
 }
 
 // Text returns what to send about a hold: which order, who refused it, why, and
-// where it is. name is what people call the order; empty where nobody knows.
+// where it is; of a source, what it refuses. name is what people call the order; empty where nobody knows.
 // It is one segment of at most 160 septets, of characters that the default
 // alphabet of SMS (GSM 03.38) has: one other character would more than halve
 // the room. Any bytes in the hold give a text. Of a message that was refused it repeats
@@ -63,6 +67,9 @@ func Text(hold *dispatchv1.Hold, name string) string {
 func frame(hold *dispatchv1.Hold, name string) (before, after string) {
 	d := hold.GetDelivery()
 	connector := plain(d.GetConnector(), maxName)
+	if connectors.IsRefusal(hold) {
+		return connector + " refuses " + plain(d.GetOperation(), maxName) + ": ", "." + meanwhile
+	}
 	order := "An order"
 	if name != "" {
 		order = "Order " + name

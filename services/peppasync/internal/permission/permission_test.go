@@ -53,6 +53,7 @@ var who = map[string][]permission.User{
 	bus.LedgerSubject("erp"):                                   {permission.Dispatcher},
 	bus.ResultSubject("logic-gate", "d"):                       {permission.Dispatcher},
 	bus.HoldSubject("erp", "shop_1", "d"):                      {permission.Gate, permission.Dispatcher},
+	bus.HoldSubject("shop", "reconcile", "refused-listOrders"): {permission.Ingest, permission.Gate, permission.Dispatcher},
 	bus.KeyValueSubject(bus.BucketCatalog, "current"):          {permission.Operator, permission.Admin},
 	bus.KeyValueSubject(bus.BucketLease, "of.erp"):             {permission.Dispatcher},
 	bus.KeyValueSubject(bus.BucketSource, "of.shop"):           {permission.Ingest},
