@@ -25,5 +25,5 @@ func RefusalID(operation string) string { return "refused-" + operation }
 // KeyOfSources. Nobody lets it go: ingest, which keeps it, does when the source answers.
 func IsRefusal(hold *dispatchv1.Hold) bool {
 	d := hold.GetDelivery()
-	return d.GetKey() == KeyOfSources && AsksSource(d.GetOperation()) && d.GetId() == RefusalID(d.GetOperation())
+	return hold.GetRefused() == nil && d.GetKey() == KeyOfSources && AsksSource(d.GetOperation()) && d.GetId() == RefusalID(d.GetOperation())
 }

@@ -213,6 +213,17 @@ func (a *wanted) nothing(s sorted, found []held) error {
 	return fmt.Errorf(`%q is not in the Error Hold; "peppasync holds" lists what is`, a.what)
 }
 
+// byItself says of what a source refuses that nobody lets it go.
+func (a *wanted) byItself(found []held) error {
+	for _, h := range found {
+		if h.isRefusal() && a.what == h.Delivery {
+			return fmt.Errorf("nobody lets %s of %s go: it leaves the Error Hold by itself when the source answers; %s",
+				h.Operation, h.Connector, h.Advice)
+		}
+	}
+	return nil
+}
+
 // whatGoes leaves out what cannot be let go beside what can, and says of the rest why
 // not.
 func whatGoes(chosen []held, doubtful int) ([]held, int, error) {
@@ -276,6 +287,9 @@ func release(c *cobra.Command, b *bus.Bus, asked wanted) error {
 	ctx := c.Context()
 	found, err := holds(ctx, b)
 	if err != nil {
+		return err
+	}
+	if err := asked.byItself(found); err != nil {
 		return err
 	}
 	chosen, doubtful, err := asked.choose(found)

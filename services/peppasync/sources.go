@@ -197,8 +197,8 @@ func writeSources(w io.Writer, lines []sourceLine, now time.Time) error {
 			}
 		}
 		for _, problem := range []string{l.Problem, l.WebhooksProblem} {
-			// What is refused is said already.
-			if problem == "" || slices.ContainsFunc(l.Refused, func(r refusedLine) bool { return strings.Contains(problem, r.Operation+" is refused: "+r.Cause) }) {
+			said := func(r refusedLine) bool { return strings.Contains(problem, r.Operation+" is refused: "+r.Cause) }
+			if problem == "" || slices.ContainsFunc(l.Refused, said) {
 				continue
 			}
 			if _, err := fmt.Fprintf(w, "%s: %s\n", l.Connector, problem); err != nil {

@@ -37,7 +37,8 @@ type NotificationPolicyList struct {
 // +kubebuilder:validation:Enum=Held
 type NotificationEvent string
 
-// NotificationEventHeld: an order went to the Error Hold.
+// NotificationEventHeld: an order went to the Error Hold, or a source refuses what it is
+// asked.
 const NotificationEventHeld NotificationEvent = "Held"
 
 // NotificationGrouping says how many messages a run of events leads to.

@@ -46,6 +46,9 @@ func (r *refusal) Error() string {
 	return text
 }
 
+// ofSource reports whether an error is no reason to stop: the source is asked again later.
+func ofSource(err error) bool { return errors.Is(err, errExpired) || isRefusal(err) }
+
 // code is the cause's; none of no refusal.
 func (r *refusal) code() string {
 	if r == nil {

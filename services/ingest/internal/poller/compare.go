@@ -77,26 +77,17 @@ func (s *source) compare(ctx context.Context) error {
 	)
 	for {
 		answer, err := s.list(ctx, page)
-		if errors.Is(err, errExpired) || isRefusal(err) {
-			return s.fail(ctx, err)
-		}
 		if err != nil {
-			return err
+			return s.ends(ctx, err)
 		}
-		for _, l := range s.listed(answer, time.Now()) {
-			batch = append(slices.DeleteFunc(batch, func(before *listed) bool { return before.again && before.id == l.id }), l)
-			bytes += proto.Size(l.order)
-		}
+		batch, bytes = gather(batch, bytes, s.listed(answer, time.Now()))
 		if at := complete(answer, time.Now()); at.After(through) {
 			through = at
 		}
 		if len(batch) >= batchOrders || bytes >= batchBytes || answer.Next == "" {
 			skipped, err := s.settle(ctx, batch, through)
-			if errors.Is(err, errExpired) || isRefusal(err) {
-				return s.fail(ctx, err)
-			}
 			if err != nil {
-				return err
+				return s.ends(ctx, err)
 			}
 			if skipped != "" {
 				problem = skipped
@@ -115,6 +106,25 @@ func (s *source) compare(ctx context.Context) error {
 	next.Problem = problem
 	delete(s.warned, notCompared)
 	return s.put(ctx, next)
+}
+
+// gather adds what a page lists to a batch of so many bytes; what the batch has of it from
+// before gives way.
+func gather(batch []*listed, bytes int, page []*listed) ([]*listed, int) {
+	for _, l := range page {
+		batch = append(slices.DeleteFunc(batch, func(before *listed) bool { return before.again && before.id == l.id }), l)
+		bytes += proto.Size(l.order)
+	}
+	return batch, bytes
+}
+
+// ends writes why a comparison did not come to its end, where that is the source's; other
+// errors end the turn.
+func (s *source) ends(ctx context.Context, err error) error {
+	if ofSource(err) {
+		return s.fail(ctx, err)
+	}
+	return err
 }
 
 // complete is up to when all was on a page or on those before, as far as its times tell.

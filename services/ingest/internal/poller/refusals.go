@@ -180,7 +180,9 @@ func (p *Poller) writeHold(ctx context.Context, now held, change func(*dispatchv
 		}
 		d := next.GetDelivery()
 		subject := bus.HoldSubject(d.GetConnector(), d.GetKey(), d.GetId())
-		ack, err := p.config.Bus.Publish(ctx, bus.Message{Subject: subject, Data: data, ExpectLast: bus.Sequence(now.sequence), ExpectStream: bus.StreamErrorHold})
+		ack, err := p.config.Bus.Publish(ctx, bus.Message{
+			Subject: subject, Data: data, ExpectLast: bus.Sequence(now.sequence), ExpectStream: bus.StreamErrorHold,
+		})
 		switch {
 		case err == nil:
 			return held{next, ack.Sequence}, nil

@@ -91,13 +91,7 @@ func (s *source) work(ctx context.Context, cured bool) error {
 		}
 		now := time.Now()
 		if met, first := reconcile.Meet(s.record, s.name, s.spec.Endpoint, now); first {
-			if s.record != nil && !proto.Equal(met.GetFirstAt(), s.record.GetFirstAt()) {
-				// What another shop refused says nothing of this one.
-				if err := s.closeRefusals(ctx, s.name, elsewhere); err != nil {
-					s.warn(ctx, notHeld, err)
-				}
-			}
-			if err := s.put(ctx, met); err != nil && !errors.Is(err, errLost) {
+			if err := s.meet(ctx, met); err != nil && !errors.Is(err, errLost) {
 				return err
 			}
 			continue
@@ -120,6 +114,17 @@ func (s *source) work(ctx context.Context, cured bool) error {
 			return err
 		}
 	}
+}
+
+// meet writes the record of a source that was not known.
+func (s *source) meet(ctx context.Context, met *sourcev1.Source) error {
+	if s.record != nil && !proto.Equal(met.GetFirstAt(), s.record.GetFirstAt()) {
+		// What another shop refused says nothing of this one.
+		if err := s.closeRefusals(ctx, s.name, elsewhere); err != nil {
+			s.warn(ctx, notHeld, err)
+		}
+	}
+	return s.put(ctx, met)
 }
 
 // turn looks at webhooks and orders, if that is still to be done.
@@ -262,7 +267,8 @@ func (s *source) fail(ctx context.Context, problem error) error {
 const (
 	notCompared = "the orders of a source could not be compared with what its webhooks told"
 	notWatched  = "the webhooks of a source could not be looked after"
-	notHeld     = "what a source refuses cannot be put into the Error Hold, or taken out of it; give ingest the permissions of this release (peppasync bootstrap)"
+	notHeld     = "what a source refuses cannot be put into the Error Hold, or taken out of it; " +
+		"where NATS denies that, give ingest the permissions of this release (peppasync bootstrap)"
 )
 
 // warn says a problem once, until it is another.

@@ -52,7 +52,7 @@ func (s *source) watch(ctx context.Context) error {
 	case err == nil:
 		s.watching = backoff{}
 		delete(s.warned, notWatched)
-	case errors.Is(err, errExpired) || isRefusal(err):
+	case ofSource(err):
 		problem = err.Error()
 		s.watching.failed(s.spec.Reconcile.Every.Duration, time.Now())
 		s.warn(ctx, notWatched, err)

@@ -62,11 +62,9 @@ func Of(user User) Subjects {
 	var s Subjects
 	switch user {
 	case Ingest:
-		// Of DISPATCH it has but one key, under which it asks shops what their
-		// webhooks missed: no order's delivery is under it.
-		s.publish("ingest.v1.*", "$KV.source.>", "dispatch.v1.*.*.reconcile.*")
-		// What they refuse for good it holds, and lets go when they answer.
-		s.publish("hold.v1.*.reconcile.*")
+		// Of DISPATCH and ERRHOLD it has but one key, under which it asks shops what their
+		// webhooks missed, and holds what they refuse: no order's delivery is under it.
+		s.publish("ingest.v1.*", "$KV.source.>", "dispatch.v1.*.*.reconcile.*", "hold.v1.*.reconcile.*")
 		// An order that a webhook has only named may be on its way to be read: in DISPATCH
 		// or, where its next attempt is far off, in WAITING.
 		s.read(ingests(), orders(), one(dispatch, waiting, result, hold))
