@@ -125,8 +125,13 @@ func (s *scene) uninstalls(t *testing.T) {
 	for _, kind := range []string{"flows", "stockpools", "notificationpolicies"} {
 		kubectl(t, s.node, "delete", kind, "--all", "-n", "orders", "--timeout", wait.String())
 	}
-	// That of the warehouse has an order on hold, which an uninstall leaves in NATS.
-	for _, name := range []string{"netsuite", "shopify", "twilio"} {
+	// That of the warehouse has an order on hold, whose step at the ERP waits for it: an
+	// uninstall leaves both in NATS.
+	_, err := s.node.Kubectl(t.Context(), "delete", "connector", "netsuite", "-n", "orders", "--timeout=10s")
+	if why := "waits for warehouse at wms, which is on hold"; err == nil || !strings.Contains(err.Error(), why) {
+		t.Errorf("got %v, want a refusal that says which step %q", err, why)
+	}
+	for _, name := range []string{"shopify", "twilio"} {
 		kubectl(t, s.node, "delete", "connector", name, "-n", "orders", "--timeout", wait.String())
 	}
 	s.helm(t, "uninstall", "peppasync", "-n", "orders", "--wait", "--timeout", "2m")

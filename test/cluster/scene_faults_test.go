@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -146,26 +147,106 @@ func (s *scene) losesAServer(t *testing.T) {
 	})
 }
 
-// upgrades the release, with these further values.
-func (s *scene) upgrades(t *testing.T, values string, how ...string) {
-	t.Helper()
-	s.helm(t, append([]string{"upgrade", "peppasync", chart, "-n", "orders", "-f", "testdata/values.yaml", "--set", values}, how...)...)
-}
-
-// isUpgraded deletes a server as a drain of its node does, while every Deployment rolls. The
-// operator makes three copies again of what has fewer.
+// isUpgraded brings the release that was installed with the first release's values to those of
+// today, while the shop sells: every Deployment rolls, and NATS server by server, because its
+// pods change too. The operator makes three copies again of what has fewer.
 func (s *scene) isUpgraded(t *testing.T) {
 	s.owes(t)
-	before := s.server(t, s.leader(t, "DISPATCH"))
-	kubectl(t, s.node, "delete", "pod", before.name, "-n", "orders", "--wait=false")
-	s.upgrades(t, "log.level=debug", "--wait", "--timeout", "5m")
-	s.comesAgain(t, before)
+	var before []server
+	for _, name := range natsServers {
+		before = append(before, s.server(t, name))
+	}
+	begin, sold := time.Now(), s.sold
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.node.Helm(t.Context(), "upgrade", "peppasync", chart, "-n", "orders", "-f", "testdata/values.yaml",
+			"--set", "log.level=debug,nats.resources.requests.memory=272Mi", "--wait", "--timeout", "10m")
+		ended <- err
+	}()
+	watched := s.countsServers(t)
+	for rolls := true; rolls; {
+		select {
+		case err := <-ended:
+			if err != nil {
+				pods, _ := s.node.Kubectl(t.Context(), "get", "pods,events", "-n", "orders")
+				t.Fatalf("%v\n%s", err, pods)
+			}
+			rolls = false
+		default:
+			s.sells(t, more/10, "--over", "10s", "--wait")
+		}
+	}
+	t.Logf("upgraded within %.1f s, while %d orders were sold", time.Since(begin).Seconds(), s.sold-sold)
+	s.comesAgain(t, before...)
+	if least := watched(); least != len(natsServers)-1 {
+		t.Errorf("NATS had %d servers when they were the fewest, want one that is away at a time", least)
+	}
 	s.becomes(t, "the Connector is ready again", wait, func() (bool, string) {
 		said := kubectl(t, s.node, "get", "connector/netsuite", "-n", "orders", "-o", readiness)
 		return strings.HasPrefix(said, "True "), said
 	})
 	if have := s.copies(t, unwatched, 0); have != 3 {
 		t.Errorf("%s has %d copies, want 3", unwatched, have)
+	}
+}
+
+// countsServers looks at NATS from now on. What it returns ends that, and says how many servers
+// there were when they were the fewest.
+func (s *scene) countsServers(t *testing.T) func() int {
+	t.Helper()
+	var printed lines
+	watch := s.node.KubectlCommand(t.Context(), "get", "pods", "-n", "orders", "-l", "app.kubernetes.io/component=nats", "-w", "-o",
+		`jsonpath={.metadata.name}={.metadata.deletionTimestamp}={.status.containerStatuses[0].started}{"\n"}`)
+	watch.Stdout = &printed
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := sync.OnceFunc(func() {
+		_ = watch.Process.Kill() // it never ends by itself
+		_ = watch.Wait()
+	})
+	t.Cleanup(ended)
+	return func() int {
+		ended()
+		return fewest(printed.String())
+	}
+}
+
+// fewest counts the servers that run and are not about to end. Whether one is ready says
+// nothing here: it is not while it is behind in a single stream.
+func fewest(printed string) int {
+	here := map[string]bool{}
+	for _, name := range natsServers {
+		here[name] = true
+	}
+	least := len(here)
+	for line := range strings.Lines(printed) {
+		pod := strings.Split(strings.TrimSpace(line), "=")
+		if len(pod) != 3 {
+			continue // the last line, which was cut
+		}
+		if pod[1] == "" && pod[2] == "true" {
+			here[pod[0]] = true
+		} else {
+			delete(here, pod[0])
+		}
+		least = min(least, len(here))
+	}
+	return least
+}
+
+func TestFewest(t *testing.T) {
+	t.Parallel()
+	const roll = "peppasync-nats-0==true\npeppasync-nats-1==true\npeppasync-nats-2==true\n" +
+		"peppasync-nats-2=2026-11-26T15:52:33Z=true\npeppasync-nats-2=2026-11-26T15:52:33Z=false\npeppasync-nats-2==\npeppasync-nats-2==false\n"
+	for printed, want := range map[string]int{
+		roll + "peppasync-nats-2==true\npeppasync-nats-1=2026-11-26T15:53:33Z=true\n": 2,
+		roll + "peppasync-nats-1=2026-11-26T15:53:33Z=true\n":                         1,
+		roll + "peppasync-nats-2=":                                                    2,
+	} {
+		if got := fewest(printed); got != want {
+			t.Errorf("%q: %d, want %d", printed, got, want)
+		}
 	}
 }
 
@@ -205,7 +286,7 @@ func (s *scene) arrives(t *testing.T) {
 // keepsThreeCopies asks the operator for streams of one copy where there are three servers,
 // and takes two copies away from a stream behind its back. The next upgrade mends both.
 func (s *scene) keepsThreeCopies(t *testing.T) {
-	s.upgrades(t, "streams.replicas=1")
+	s.helm(t, "upgrade", "peppasync", chart, "-n", "orders", "--reuse-values", "--set", "streams.replicas=1")
 	s.becomes(t, "each resource says that the bus would not be safe", wait, func() (bool, string) {
 		var all []string
 		for _, name := range []string{"connector/netsuite", "flow/orders", "stockpool/main", "notificationpolicy/head-of-operations"} {

@@ -21,6 +21,8 @@ import (
 const (
 	root  = "../.."
 	chart = root + "/charts/peppasync"
+	// firstRelease has all values of the release that upgrades begin with.
+	firstRelease = root + "/test/chart/testdata/released/0.1.0.yaml"
 	// judged orders are the scene of the demo, half as long: the judge of the demo says that
 	// with fewer one late call would be more than the pace may lack.
 	judged = 500
@@ -29,9 +31,10 @@ const (
 	more = 300
 )
 
-// TestScene installs the chart with its own values, has the demo's scene played and judged
-// by the demo's judge, sells once more, and while the ERP is fed it changes a limit, tries
-// what must be refused, and ends every pod, NATS servers included.
+// TestScene installs the chart with the values of its first release, has the demo's scene played
+// and judged by the demo's judge, sells once more, and while the ERP is fed it changes a limit,
+// tries what must be refused, upgrades the release to the values of today, and ends every pod,
+// NATS servers included.
 func TestScene(t *testing.T) {
 	begin := time.Now()
 	dir := filepath.Join(t.TempDir(), "node")
@@ -44,7 +47,7 @@ func TestScene(t *testing.T) {
 	s.part("a patched limit is kept", s.keepsAPatchedLimit)
 	s.part("no role may do what is another's", s.keepsRolesApart)
 	s.part("fewer than three copies are refused", s.keepsThreeCopies)
-	s.part("a NATS server is deleted while the chart is upgraded", s.isUpgraded)
+	s.part("the first release is upgraded, and NATS rolls", s.isUpgraded)
 	s.part("one of three NATS servers is killed", s.losesAServer)
 	s.part("every pod is deleted at once while every Deployment rolls", s.losesEveryPod)
 	s.part("each order arrives once, within every window", s.arrives)
@@ -126,7 +129,7 @@ func opened(t *testing.T, dir string) *scene {
 	kubectl(t, s.node, "label", "namespace", "orders", "pod-security.kubernetes.io/enforce=restricted")
 	s.passed("images and node", begin)
 	begin = time.Now()
-	s.helm(t, "install", "peppasync", chart, "-n", "orders", "-f", "testdata/values.yaml", "--wait", "--timeout", "5m")
+	s.helm(t, "install", "peppasync", chart, "-n", "orders", "-f", firstRelease, "-f", "testdata/values.yaml", "--wait", "--timeout", "5m")
 	s.brings(t)
 	s.passed("the chart is installed and ready", begin)
 	return s
