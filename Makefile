@@ -9,6 +9,9 @@ MODULES = $(shell go list -m -f '{{.Dir}}')
 # Modules outside of the workspace, whose dependencies must not choose the product's.
 APART := deploy/images test/apilint test/cluster
 BENCHTIME ?= 1s
+REAL ?=
+# The race detector needs C, what is built for users does not. Vet has run before.
+RACE := CGO_ENABLED=1 go test -race -vet=off -timeout 30m
 
 .PHONY: help
 help: ## Show this list
