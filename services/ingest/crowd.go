@@ -123,12 +123,17 @@ func (g *guest) arrived() {
 	}
 }
 
-// answered says that the next request is awaited.
+// answered says that the next request is awaited, from now on: also of one whose request was
+// answered before its end was read, or it would stay in front, however much it is in use.
 func (g *guest) answered() {
 	g.crowd.mu.Lock()
 	defer g.crowd.mu.Unlock()
-	if g.place == nil && !g.gone && g.calls == 0 {
+	switch {
+	case g.gone || g.calls > 0:
+	case g.place == nil:
 		g.place = g.crowd.waiting.PushBack(g)
+	default:
+		g.crowd.waiting.MoveToBack(g.place)
 	}
 }
 

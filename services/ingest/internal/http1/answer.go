@@ -68,6 +68,7 @@ func (c *conn) send(request *http.Request, last bool) error {
 	if len(a.header) > 0 {
 		wire = a.appendHeader(wire)
 	}
+	clear(a.header) // a value may be a sender's, and stay as long as the connection is idle
 	wire = append(wire, "\r\n"...)
 	if request == nil || request.Method != http.MethodHead {
 		wire = append(wire, a.body...)

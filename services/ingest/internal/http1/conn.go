@@ -26,6 +26,10 @@ const (
 	// a sender that is still sending may lose the answer otherwise.
 	mostUnread = 256 << 10
 	lingering  = 500 * time.Millisecond
+	// mostLines bounds a header's lines, its names' too: each name takes some 100 bytes of
+	// memory, so that 40 KiB of short ones would be a megabyte. Senders and the proxies
+	// before them write some twenty.
+	mostLines = 256
 )
 
 // A connection is idle while no request of it has begun, working until it is answered,
@@ -42,9 +46,10 @@ type conn struct {
 	net    net.Conn
 	state  atomic.Int32
 	reader *bufio.Reader
-	// left is how many bytes may still be read of a header, and limited whether that counts.
-	left    int
-	limited bool
+	// left is how many bytes may still be read of a header, lines how many of its lines were,
+	// and limited whether these count.
+	left, lines int
+	limited     bool
 	// until is when what is read has to be there, readBy and writtenBy what its socket
 	// was told.
 	until, readBy, writtenBy time.Time
@@ -61,7 +66,8 @@ func newConn(s *Server, accepted net.Conn) *conn {
 // a whole before they are waited for.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.limited {
-		if c.left <= 0 {
+		if c.left <= 0 || c.lines > mostLines {
+			c.left = 0
 			return 0, errHeaderTooLarge
 		}
 		p = p[:min(len(p), c.left)]
@@ -73,7 +79,11 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.readBy = c.until
 	}
 	n, err := c.net.Read(p)
-	c.left -= n
+	if c.limited {
+		// What was read before this is all of the header, or it would not be read on.
+		c.left -= n
+		c.lines += bytes.Count(p[:n], newline)
+	}
 	return n, err
 }
 
@@ -128,6 +138,8 @@ func (c *conn) serve() {
 	}
 }
 
+var newline = []byte{'\n'}
+
 var (
 	errHeaderTooLarge = errors.New("the header is too large")
 	errProtocol       = errors.New("this is not HTTP/1")
@@ -139,7 +151,8 @@ const hostBytes = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 
 // request reads the next request's header, as net/http's server does.
 func (c *conn) request() (*http.Request, error) {
-	c.limited, c.left = true, c.server.HeaderBytes+readBuffer-c.reader.Buffered() // what is read ahead may be of the body
+	ahead, _ := c.reader.Peek(c.reader.Buffered()) // may be of the body too
+	c.limited, c.lines, c.left = true, bytes.Count(ahead, newline), c.server.HeaderBytes+readBuffer-len(ahead)
 	defer func() { c.limited = false }()
 	if c.posted {
 		// Old senders end a body with an empty line that is no part of it (RFC 9112, section 2.2).
@@ -152,6 +165,8 @@ func (c *conn) request() (*http.Request, error) {
 		return nil, errHeaderTooLarge
 	case err != nil:
 		return nil, err
+	case len(request.Header) > mostLines: // it was in the buffer as a whole
+		return nil, errHeaderTooLarge
 	case request.ProtoMajor != 1:
 		return nil, errProtocol
 	case request.Host == "" && request.ProtoAtLeast(1, 1), strings.Trim(request.Host, hostBytes) != "":
@@ -237,7 +252,7 @@ func (c *conn) linger() {
 		_ = closer.CloseWrite() // it is closed all the same
 	}
 	c.until = time.Now().Add(lingering)
-	_, _ = io.CopyN(io.Discard, c, mostUnread) // whatever comes, and for so long
+	_, _ = io.Copy(io.Discard, struct{ io.Reader }{c}) // whatever comes, and for so long
 }
 
 // body is a request's.

@@ -167,8 +167,10 @@ func TestAnAnswerIsNotOvertakenByTheEnd(t *testing.T) {
 	address := run(t, newServer(new(recorder)))
 	for range 20 {
 		conn := dial(t, address)
-		_, _ = io.WriteString(conn, "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
-		_, _ = conn.Write(make([]byte, 100_000))
+		_, _ = io.WriteString(conn, "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n")
+		if _, err := conn.Write(make([]byte, 6_000_000)); err != nil {
+			t.Fatal(err) // it wrote on, and would not have read
+		}
 		if got := status(t, bufio.NewReader(conn)); got != http.StatusNotFound {
 			t.Fatalf("status %d", got)
 		}
