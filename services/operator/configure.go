@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	// settle lets several resources that are applied at once become one catalog. One that
-	// comes alone, after as long without any, is taken at once.
+	// settle lets several resources that are applied at once become one catalog: the first of
+	// them alone would be one without the others, such as that of a Flow whose successor is next.
 	settle = 50 * time.Millisecond
 	// againAfter is how soon what failed is tried again.
 	againAfter = time.Second
@@ -104,7 +104,6 @@ func (o *operator) configure(ctx context.Context) error {
 				return nil
 			}
 			wake(o.look)
-			ended := time.Now()
 			var again <-chan time.Time
 			if err != nil {
 				if text := err.Error(); text != said {
@@ -121,7 +120,7 @@ func (o *operator) configure(ctx context.Context) error {
 			case <-again:
 			case <-tick.C:
 			case <-o.changed:
-				if time.Since(ended) < settle && !wait(ctx, settle) {
+				if !wait(ctx, settle) {
 					return nil
 				}
 			}

@@ -142,6 +142,12 @@ func (s *Steps) begin(ctx context.Context) error {
 
 // applied returns the sequence up to which logic-gate has applied every result.
 func (s *Steps) applied(ctx context.Context) (uint64, error) {
+	// Before logic-gate is asked: a result that is stored between the two questions would
+	// count as applied otherwise, and its call has left DISPATCH.
+	extent, err := s.bus.Extent(ctx, bus.StreamResult)
+	if err != nil {
+		return 0, err
+	}
 	backlog, err := s.bus.Backlog(ctx, bus.StreamResult, bus.Consumer(logicgate.Role))
 	switch {
 	case errors.Is(err, bus.ErrNotFound):
@@ -150,8 +156,7 @@ func (s *Steps) applied(ctx context.Context) (uint64, error) {
 		return 0, err
 	case backlog.Pending == 0 && backlog.Delivered == backlog.Acknowledged:
 		// All of its own; what is behind them is of others, however long it is.
-		extent, err := s.bus.Extent(ctx, bus.StreamResult)
-		return max(extent.Last, backlog.Acknowledged), err
+		return max(extent.Last, backlog.Acknowledged), nil
 	}
 	return backlog.Acknowledged, nil
 }
