@@ -58,11 +58,11 @@ func TestAConnectionInUseIsNotTheOneThatWaits(t *testing.T) {
 		"no body":                 "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
 		"a body that is not read": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
 	} {
-		used, idle := dial(), sender{}
+		used := dial()
 		if err := asks(used, request); err != nil {
 			t.Fatal(err)
 		}
-		idle = dial()
+		idle := dial()
 		for _, each := range []sender{idle, used} {
 			if err := asks(each, request); err != nil {
 				t.Fatalf("%s: %v", name, err)
