@@ -58,6 +58,8 @@ type listed struct {
 	fetched bool
 	// again: it was listed before, and could not be read.
 	again bool
+	// settled: it was read, or is not there any more.
+	settled bool
 }
 
 // compare lists what changed since the last time, page by page, and has what is missing
@@ -65,7 +67,7 @@ type listed struct {
 func (s *source) compare(ctx context.Context) error {
 	began := time.Now()
 	since := reconcile.Since(s.record, s.spec.Reconcile, began)
-	s.remember(since)
+	s.remember(since, began)
 	s.missed = 0
 	page := listing.Orders{Since: since}
 	var (
@@ -226,7 +228,7 @@ func (s *source) settle(ctx context.Context, batch []*listed, cursor time.Time) 
 		err = s.tell(ctx, suspects, &compared)
 	}
 	if err == nil {
-		err = s.cameIn(ctx, batch)
+		err = s.takeOff(ctx, batch)
 	}
 	if err != nil || stuck != nil {
 		return "", cmp.Or(err, stuck)
@@ -345,13 +347,12 @@ func (s *source) tell(ctx context.Context, suspects []*listed, compared *reconci
 	group, bounded := errgroup.WithContext(ctx)
 	group.SetLimit(statesAtOnce)
 	done := make(chan *listed, len(suspects))
-	telling := reconcile.Telling{Connector: s.name, Source: s.topical, Taken: s.taken, From: reconcile.From(s.record, s.spec.Reconcile)}
 	for _, l := range suspects {
 		if l.order != nil {
 			s.missed++
 		}
 	}
-	telling.Bulk = s.missed > fewMissed
+	telling := s.telling()
 	needed := reconcile.Needed(s.config.Set.Sources[string(s.spec.System)], s.taken)
 	for _, l := range suspects {
 		if l.order == nil {
@@ -390,14 +391,19 @@ func (s *source) tell(ctx context.Context, suspects []*listed, compared *reconci
 	return err
 }
 
+// telling is how orders are told in this comparison, as far as it has come.
+func (s *source) telling() reconcile.Telling {
+	return reconcile.Telling{
+		Connector: s.name, Source: s.topical, Taken: s.taken, From: reconcile.From(s.record, s.spec.Reconcile), Bulk: s.missed > fewMissed,
+	}
+}
+
+// commit stores an event of an order that is storable.
 func (s *source) commit(ctx context.Context, event *eventv1.Event) error {
 	event.ReceivedAt = timestamppb.Now()
 	data, err := proto.Marshal(event)
-	if err != nil || len(data) > s.config.MaxEventBytes {
-		// What webhooks bring has the same bound, so that another try is in vain.
-		s.log.ErrorContext(ctx, "an order that no webhook told of is too large to be stored",
-			"order", event.GetOrder().GetId(), "bytes", len(data), "error", err)
-		return nil
+	if err != nil {
+		return fmt.Errorf("encode order %s, which no webhook told of: %w", event.GetOrder().GetId(), err)
 	}
 	bounded, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
@@ -419,9 +425,10 @@ func (s *source) count(l *listed) bool {
 
 func (l *listed) version() version { return version{l.id, l.updated.UnixNano()} }
 
-// remember drops what an overlap does not list any more. Where another replica has had
-// turns, only the cursor tells what is counted.
-func (s *source) remember(since time.Time) {
+// remember drops what an overlap does not list any more. What could not be read is asked
+// for without being listed, too, and is remembered until it may be. Where another replica
+// has had turns, only the cursor tells what is counted.
+func (s *source) remember(since, now time.Time) {
 	for id, updated := range s.told {
 		if updated.Before(since) {
 			delete(s.told, id)
@@ -432,8 +439,8 @@ func (s *source) remember(since time.Time) {
 			delete(s.counted, v)
 		}
 	}
-	for v := range s.unread {
-		if v.at < since.UnixNano() {
+	for v, known := range s.unread {
+		if !now.Before(known.until) {
 			delete(s.unread, v)
 		}
 	}

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/listing"
@@ -32,14 +35,13 @@ func (s *source) unreadBefore() []*listed {
 	return again
 }
 
-// complete reads those that a page could not hold. skipped says which cannot be read; they
-// are on hold, and asked for again. stuck is why one is not on hold, behind which the
-// cursor must not go.
+// complete reads those that a page could not hold. skipped says which cannot be read, or
+// stored; they are on hold, and asked for again. stuck is why one is not on hold, behind
+// which the cursor must not go. What was read stays on hold until it is told: nothing else
+// remembers it.
 func (s *source) complete(ctx context.Context, suspects []*listed) (skipped string, stuck, err error) {
 	for _, l := range suspects {
-		if l.order != nil {
-			continue
-		}
+		said := s.remembered(l) != nil
 		refused, err := s.read(ctx, l)
 		if err != nil {
 			return "", nil, err
@@ -47,8 +49,10 @@ func (s *source) complete(ctx context.Context, suspects []*listed) (skipped stri
 		order := &listing.Partial{ID: l.id, UpdatedAt: l.updated}
 		switch code := refused.code(); {
 		case refused == nil || code == connectors.CodeNoSuchOrder:
-			err = s.heed(ctx, connectors.OperationReadOrder, nil, order)
-		case code == codeOrderChanges: // it is listed again
+			l.settled = true
+		case code == codeOrderChanges, said && s.isHeld(l):
+			// It is listed again, or its hold says so. Of orders with two causes each would
+			// write its own into the hold, in each comparison.
 			skipped = fmt.Sprintf("order %s: %v", l.id, refused)
 		case !s.isHeld(l) && len(s.unreadBefore()) >= reconcile.MaxUnread:
 			stuck = fmt.Errorf("order %s and %d others: %w", l.id, reconcile.MaxUnread, refused)
@@ -70,31 +74,58 @@ func (s *source) isHeld(l *listed) bool {
 	return slices.ContainsFunc(s.unreadBefore(), func(before *listed) bool { return before.version() == l.version() })
 }
 
-// cameIn takes orders off the hold that could not be read and are known meanwhile, by their
-// webhooks.
-func (s *source) cameIn(ctx context.Context, batch []*listed) error {
-	var ids []string
+// takeOff takes orders off the hold that could not be read and are told of now, are not
+// there any more, or are known meanwhile, by their webhooks.
+func (s *source) takeOff(ctx context.Context, batch []*listed) error {
+	held := map[string]time.Time{}
+	for _, before := range s.unreadBefore() {
+		held[before.id] = before.updated
+	}
+	var settled, cameIn []string
 	for _, l := range batch {
-		if l.judgment == reconcile.Known && slices.ContainsFunc(s.unreadBefore(), func(before *listed) bool {
-			return before.id == l.id && !before.updated.After(l.updated)
-		}) {
-			ids = append(ids, l.id)
+		switch at, there := held[l.id]; {
+		case there && at.After(l.updated): // another version
+		case l.settled:
+			settled = append(settled, l.id)
+		case there && l.judgment == reconcile.Known:
+			cameIn = append(cameIn, l.id)
 		}
 	}
-	if len(ids) == 0 {
-		return nil
+	// Without an order the hold would be closed.
+	if len(settled) > 0 {
+		if err := s.answered(ctx, connectors.OperationReadOrder, answers, settled...); err != nil {
+			return err
+		}
 	}
-	return s.answered(ctx, connectors.OperationReadOrder, "the orders that could not be read came in by themselves", ids...)
+	if len(cameIn) > 0 {
+		return s.answered(ctx, connectors.OperationReadOrder, "the orders that could not be read came in by themselves", cameIn...)
+	}
+	return nil
 }
 
-// read reads an order whole, or says why it cannot be; one that was refused is not asked
-// for again for a while. The error ends the comparison.
-func (s *source) read(ctx context.Context, l *listed) (*refusal, error) {
-	v := l.version()
-	if known, before := s.unread[v]; before && time.Now().Before(known.until) {
-		return known.why, nil
+// remembered is why a version could not be read within the last hour; nil is no reason.
+func (s *source) remembered(l *listed) *refusal {
+	if known, before := s.unread[l.version()]; before && time.Now().Before(known.until) {
+		return known.why
 	}
-	err := s.readWhole(ctx, l)
+	return nil
+}
+
+// read reads an order whole that a page did not hold, or says why it cannot be read, or
+// stored; one that was refused is not asked for again for a while. The error ends the
+// comparison.
+func (s *source) read(ctx context.Context, l *listed) (*refusal, error) {
+	v, said := l.version(), s.remembered(l)
+	var err error
+	if l.order == nil {
+		if said != nil {
+			return said, nil
+		}
+		err = s.readWhole(ctx, l)
+	}
+	if err == nil {
+		err = s.storable(l)
+	}
 	var refused *refusal
 	switch {
 	case err == nil:
@@ -103,11 +134,30 @@ func (s *source) read(ctx context.Context, l *listed) (*refusal, error) {
 	case !errors.As(err, &refused) || withoutCredentials(refused.cause):
 		return nil, err
 	}
+	l.order = nil
 	s.unread[v] = unread{refused, time.Now().Add(longestWatch)}
-	if refused.code() != connectors.CodeNoSuchOrder {
-		s.log.ErrorContext(ctx, "an order that no webhook told of cannot be read; have a look at it", "order", l.id, "error", refused)
+	if said == nil && refused.code() != connectors.CodeNoSuchOrder {
+		s.log.ErrorContext(ctx, "an order that no webhook told of cannot be read, or stored; have a look at it", "order", l.id, "error", refused)
 	}
 	return refused, nil
+}
+
+// storable refuses an order that is too large to be told. What webhooks bring has the same
+// bound, so that another try is in vain until the order is another.
+func (s *source) storable(l *listed) error {
+	for _, event := range s.telling().Events(l.known, l.order) {
+		// As large as it gets when it is told.
+		event.Bulk, event.ReceivedAt = true, &timestamppb.Timestamp{Seconds: time.Now().Unix(), Nanos: int32(time.Second - 1)}
+		data, err := proto.Marshal(event)
+		if err != nil {
+			return &refusal{connectors.OperationReadOrder, cause("unreadable-answer", err)}
+		}
+		if len(data) > s.config.MaxEventBytes {
+			return &refusal{connectors.OperationReadOrder, cause(connectors.CodeOrderTooLarge,
+				fmt.Errorf("an event of it has %d bytes, and at most %d can be stored", len(data), s.config.MaxEventBytes))}
+		}
+	}
+	return nil
 }
 
 // readWhole reads an order that a page could not hold, in parts where one answer cannot

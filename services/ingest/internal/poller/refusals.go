@@ -93,8 +93,6 @@ func (p *Poller) readRefusals(ctx context.Context, connector string) (map[string
 func (s *source) heed(ctx context.Context, operation string, answer error, order *listing.Partial) error {
 	var refused *refusal
 	switch {
-	case answer == nil && order != nil:
-		return s.answered(ctx, operation, answers, order.ID)
 	case answer == nil:
 		return s.answered(ctx, operation, answers)
 	case !errors.As(answer, &refused):

@@ -11,7 +11,6 @@ import (
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/listing"
-	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/catalog"
 )
@@ -132,68 +131,6 @@ func TestWebhooksThatAreRefusedAreHeldOnce(t *testing.T) {
 		t.Errorf("closed as %v", closed)
 	}
 	w.awaitHolds(connectors.OperationListOrders, 0)
-}
-
-// TestOrdersThatCannotBeReadAreAskedForUntilTheyCan, long after no list has them any more:
-// all of them are one hold.
-func TestOrdersThatCannotBeReadAreAskedForUntilTheyCan(t *testing.T) {
-	w := newWorld(t)
-	for i, id := range []string{"a", "b", "c"} {
-		w.sell(id, 2*time.Hour-time.Duration(i)*time.Second)
-		w.big[id], w.unreadable[id] = true, true
-	}
-	w.sell("newest", time.Hour)
-	stop := w.run(w.prepare())
-	w.await("the newest is told", func() bool { return len(w.topics("newest")) == 1 })
-	w.compared()
-	w.compared()
-	found := w.awaitHolds(connectors.OperationReadOrder, 3)
-	if !reconcile.Open(found[2]) || len(reconcile.Unread(found[2])) != 3 || !proto.Equal(found[0].GetHeldAt(), found[2].GetHeldAt()) {
-		t.Errorf("held is %v", found)
-	}
-	stop()
-	w.change(func() { delete(w.unreadable, "a") })
-	stop = w.run(w.prepare())
-	w.await("the first is read", func() bool { return len(w.topics("a")) == 1 })
-	if left := reconcile.Unread(w.awaitHolds(connectors.OperationReadOrder, 4)[3]); len(left) != 2 {
-		t.Errorf("left are %v", left)
-	}
-	stop()
-	w.change(func() { delete(w.orders, "b") }) // the shop has no such order any more
-	w.webhook(w.orders["c"])
-	w.await("the last came in by itself", func() bool { return len(w.topics("c")) == 1 })
-	w.refuse[connectors.OperationReadOrder] = connectors.CodeNoSuchOrder
-	w.run(w.prepare())
-	w.compared()
-	closed := w.holds(connectors.OperationReadOrder)
-	if reconcile.Open(closed[len(closed)-1]) {
-		t.Errorf("it stays: %v", closed[len(closed)-1])
-	}
-	if n := len(w.topics("b")); n != 0 {
-		t.Errorf("an order that is not there is told %d times", n)
-	}
-}
-
-// TestTheCursorStopsWhereNoMoreCanBeHeld: behind it the orders would be forgotten.
-func TestTheCursorStopsWhereNoMoreCanBeHeld(t *testing.T) {
-	w := newWorld(t)
-	for i := range reconcile.MaxUnread + 1 {
-		id := fmt.Sprint(i)
-		w.sell(id, time.Duration(7200-i)*time.Second)
-		w.big[id], w.unreadable[id] = true, true
-	}
-	w.sell("readable", 7000*time.Second)
-	w.start()
-	w.await("it fails", func() bool { return w.record().GetFailures() >= 2 })
-	if at := w.record().GetCursor(); at != nil {
-		t.Errorf("the cursor is at %v", at.AsTime())
-	}
-	w.await("what can be read is told", func() bool { return len(w.topics("readable")) == 1 })
-	held := w.holds(connectors.OperationReadOrder)
-	if n := len(reconcile.Unread(held[len(held)-1])); n != reconcile.MaxUnread {
-		t.Errorf("%d orders are on hold, want %d", n, reconcile.MaxUnread)
-	}
-	w.change(func() { clear(w.unreadable) })
 }
 
 // TestWhatIsAskedNoMoreIsNotHeld, though nobody ran when that was decided; nor what another

@@ -66,8 +66,9 @@ type world struct {
 	// as a conflict where that is not said.
 	refuse  map[string]string
 	refused dispatchv1.Outcome
-	// unreadable orders are refused for themselves.
-	unreadable map[string]bool
+	// unreadable orders are refused for themselves, and the answer of those that are lost
+	// does not come.
+	unreadable, lost map[string]bool
 	// asked counts calls by operation, events those that the gate has read.
 	asked  map[string]int
 	events []*eventv1.Event
@@ -105,7 +106,7 @@ func (l *logs) count(text string) int {
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, bus: bustest.Start(t, bustest.WithTopology(bus.Topology{IngestShards: 2, OrderShards: 2})), logs: new(logs),
-		changed: make(chan struct{}), orders: map[string]*orderv1.Order{}, big: map[string]bool{}, refuse: map[string]string{}, unreadable: map[string]bool{},
+		changed: make(chan struct{}), orders: map[string]*orderv1.Order{}, big: map[string]bool{}, refuse: map[string]string{}, unreadable: map[string]bool{}, lost: map[string]bool{},
 		asked: map[string]int{}, lanes: map[string]bool{}, source: shopify.Shopify{},
 	}
 	w.store = catalog.NewStore(w.snapshot(50*time.Millisecond, ""))
@@ -343,6 +344,9 @@ func (w *world) dispatch(ctx context.Context) {
 				result.Outcome, result.Cause = cmp.Or(w.refused, dispatchv1.Outcome_OUTCOME_CONFLICT), &dispatchv1.Cause{Code: code}
 			} else if result.Value, result.Reference, err = w.answer(d.GetOperation(), d.GetArguments()); err != nil {
 				result.Outcome, result.Cause = dispatchv1.Outcome_OUTCOME_HELD, &dispatchv1.Cause{Code: "no", Detail: err.Error()}
+				if errors.Is(err, errAnswerLost) {
+					result.Outcome = dispatchv1.Outcome_OUTCOME_EXPIRED
+				}
 			}
 		})
 		data, _ := proto.Marshal(result)
@@ -355,6 +359,8 @@ func (w *world) dispatch(ctx context.Context) {
 		w.t.Error(err)
 	}
 }
+
+var errAnswerLost = errors.New("the answer is lost")
 
 // answer is the shop's; it needs the lock.
 func (w *world) answer(operation string, arguments *structpb.Struct) (*structpb.Struct, string, error) {
@@ -374,6 +380,9 @@ func (w *world) answer(operation string, arguments *structpb.Struct) (*structpb.
 		}
 		if w.unreadable[asked.ID] {
 			return nil, "", errors.New("this one cannot be read")
+		}
+		if w.lost[asked.ID] {
+			return nil, "", errAnswerLost
 		}
 		if !parts {
 			return nil, "", fmt.Errorf("order %q is not asked for in parts", asked.ID)

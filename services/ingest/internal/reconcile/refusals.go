@@ -152,6 +152,8 @@ func Advice(operation string, cause *dispatchv1.Cause, right, secret string) str
 		return "renew " + credentials + ": the source takes none of its calls"
 	case connectors.CodeCredentialsMissing:
 		return "put in " + credentials
+	case connectors.CodeOrderTooLarge:
+		return "make the order smaller at the source, or do by hand what flows would do with it" + never
 	}
 	switch cause.GetStatus() {
 	case http.StatusForbidden:

@@ -107,6 +107,7 @@ func TestAdviceNamesWhatIsToBeDone(t *testing.T) {
 		"credentials for this alone":    {connectors.OperationListOrders, "", "shop", cause("http-401", 401), []string{"renew the credentials"}},
 		"no credentials":                {connectors.OperationListOrders, "", "shop", cause(connectors.CodeCredentialsMissing, 0), []string{"put in the credentials in the secret shop"}},
 		"what is gone":                  {connectors.OperationListOrders, "", "", cause("http-410", 410), []string{"spec.endpoint"}},
+		"an order too large":            {connectors.OperationReadOrder, "", "", cause(connectors.CodeOrderTooLarge, 0), []string{"smaller", "by hand"}},
 		"anything else":                 {connectors.OperationListOrders, "", "", cause("odd", 422), []string{"what the source says"}},
 	} {
 		got := reconcile.Advice(test.operation, test.cause, test.right, test.secret)
