@@ -155,9 +155,14 @@ func (s *source) between(page listing.Orders) time.Duration {
 	return reconcile.Between(s.spec.Limits, request.Cost)
 }
 
-// list asks for a page of orders, and takes in whether the source refuses that.
+// list asks for a page of orders, and takes in whether the source refuses that. That it
+// answers says the last page: where a later one is refused for good, the first would end
+// its hold at each try.
 func (s *source) list(ctx context.Context, page listing.Orders) (listing.OrderPage, error) {
 	answer, err := s.listPage(ctx, page)
+	if err == nil && answer.Next != "" {
+		return answer, nil
+	}
 	if said := s.heed(ctx, connectors.OperationListOrders, err, nil); said != nil {
 		return listing.OrderPage{}, said
 	}

@@ -94,6 +94,23 @@ func TestARefusalIsOneHoldHoweverOftenItIsTried(t *testing.T) {
 	}
 }
 
+// TestAPageThatIsRefusedIsOneHold, though the pages before it are answered at each try.
+func TestAPageThatIsRefusedIsOneHold(t *testing.T) {
+	w := newWorld(t)
+	for i := range pageSize + 1 {
+		w.sell(fmt.Sprint(i), time.Hour)
+	}
+	w.firstPageOnly = true
+	w.start()
+	w.await("it failed three times", func() bool { return w.record().GetFailures() >= 3 })
+	w.awaitHolds(connectors.OperationListOrders, 1)
+	w.change(func() { w.firstPageOnly = false })
+	w.compared()
+	if closed := w.awaitHolds(connectors.OperationListOrders, 2)[1]; closed.GetRelease().GetReason() != answers {
+		t.Errorf("closed as %v", closed)
+	}
+}
+
 // TestAQuestionThatExpiresHoldsNothing: the source is down, and that is told otherwise.
 func TestAQuestionThatExpiresHoldsNothing(t *testing.T) {
 	w := newWorld(t)

@@ -69,6 +69,8 @@ type world struct {
 	// unreadable orders are refused for themselves, and the answer of those that are lost
 	// does not come.
 	unreadable, lost map[string]bool
+	// firstPageOnly: no other page of orders is answered.
+	firstPageOnly bool
 	// asked counts calls by operation, events those that the gate has read.
 	asked  map[string]int
 	events []*eventv1.Event
@@ -369,6 +371,9 @@ func (w *world) answer(operation string, arguments *structpb.Struct) (*structpb.
 		asked, err := listing.ParseOrders(arguments)
 		if err != nil {
 			return nil, "", err
+		}
+		if w.firstPageOnly && asked.Page != "" {
+			return nil, "", errors.New("there is no such page")
 		}
 		value, err := w.list(asked).Value()
 		return value, "", err
