@@ -207,7 +207,9 @@ func (p *Poller) writeHold(ctx context.Context, now held, change func(*dispatchv
 	}
 }
 
-// closeRefusals closes what is held of a connector.
+// closeRefusals closes what is held of a connector. Orders that could not be read stay on
+// hold where the source is asked no more: it may be again, the cursor has gone past them,
+// and nothing else remembers them.
 func (p *Poller) closeRefusals(ctx context.Context, connector, reason string) error {
 	found, err := p.readRefusals(ctx, connector)
 	if err != nil {
@@ -215,6 +217,9 @@ func (p *Poller) closeRefusals(ctx context.Context, connector, reason string) er
 	}
 	for _, operation := range questions() {
 		_, err := p.writeHold(ctx, found[operation], func(hold *dispatchv1.Hold) (*dispatchv1.Hold, bool) {
+			if reason == noMore && len(reconcile.Unread(hold)) > 0 {
+				return hold, false
+			}
 			return reconcile.Answered(hold, Requester, reason, time.Now())
 		})
 		if err != nil {

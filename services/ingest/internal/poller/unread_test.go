@@ -13,6 +13,7 @@ import (
 
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
+	"github.com/peppasync/peppasync/services/internal/catalog"
 )
 
 // sellUnreadable makes orders that cannot be read and that no list has any more once the
@@ -191,5 +192,35 @@ func TestAnOrderThatNoListHasAnyMoreIsAskedForOnceAnHour(t *testing.T) {
 	defer w.mu.Unlock()
 	if n := w.asked[connectors.OperationReadOrder]; n != 1 {
 		t.Errorf("it was asked for %d times, want once", n)
+	}
+}
+
+// TestOrdersThatCannotBeReadAreNotForgotten while their source is not asked: the cursor has
+// gone past them.
+func TestOrdersThatCannotBeReadAreNotForgotten(t *testing.T) {
+	for name, away := range map[string]func(w *world) *catalog.Snapshot{
+		"it is asked never": func(w *world) *catalog.Snapshot { return w.snapshot(0, "") },
+		"it is gone":        func(*world) *catalog.Snapshot { return &catalog.Snapshot{Revision: 2} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.sellUnreadable("1")
+			stop := w.run(w.prepare())
+			w.await("the newest is told", func() bool { return len(w.topics("newest")) == 1 })
+			w.compared()
+			stop()
+			w.awaitHolds(connectors.OperationReadOrder, 1)
+			p := w.prepare()
+			if err := p.tidy(t.Context(), p.sources(away(w))); err != nil {
+				t.Fatal(err)
+			}
+			w.awaitHolds(connectors.OperationReadOrder, 1)
+			w.change(func() { clear(w.unreadable) })
+			w.run(p)
+			w.await("it is told", func() bool { return len(w.topics("1")) == 1 })
+			if closed := w.awaitHolds(connectors.OperationReadOrder, 2)[1]; closed.GetRelease().GetReason() != answers {
+				t.Errorf("closed as %v", closed)
+			}
+		})
 	}
 }
