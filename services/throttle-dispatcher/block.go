@@ -20,6 +20,9 @@ import (
 	ledgerv1 "github.com/peppasync/peppasync/proto/peppasync/ledger/v1"
 )
 
+// boundTogether is how many deliveries are bound side by side.
+const boundTogether = 8
+
 // sendBlock sends what is due, once one block holds all of it.
 func (w *worker) sendBlock(ctx context.Context, now time.Time) error {
 	most := w.room(now)
@@ -63,7 +66,7 @@ func (w *worker) prepare(ctx context.Context, now time.Time, header http.Header,
 // bindSome takes deliveries whose turn it is and binds them to their calls; those
 // that end without a call are closed here, and others take their place.
 func (w *worker) bindSome(ctx context.Context, now time.Time, most int) []prepared {
-	most = min(most, w.expected(now))
+	most = w.small(min(most, w.expected(now)))
 	var bound []prepared
 	for ended := 0; len(bound) < most && ended < maxPerBlock; {
 		taken := w.takeTurns(ctx, now, most-len(bound))
@@ -79,6 +82,20 @@ func (w *worker) bindSome(ctx context.Context, now time.Time, most int) []prepar
 		}
 	}
 	return bound
+}
+
+// small bounds the first blocks after an outage, which nothing is sent before: one of all
+// that the horizon has takes some 200 ms to bind where what is read has not been for a
+// while, and those send times are lost to the pace. So the first is of what is bound side by
+// side, and each has the time of the one before.
+func (w *worker) small(most int) int {
+	if w.smallest == 0 || w.smallest >= most {
+		w.smallest = 0
+		return most
+	}
+	most = w.smallest
+	w.smallest *= 2
+	return most
 }
 
 // expected returns how many send times a block begun now will be given, about.
@@ -118,7 +135,7 @@ func (w *worker) takeTurns(ctx context.Context, now time.Time, most int) []*job 
 func (w *worker) bindAll(ctx context.Context, taken []*job, now time.Time) []prepared {
 	all := make([]prepared, len(taken))
 	var group errgroup.Group
-	group.SetLimit(8)
+	group.SetLimit(boundTogether)
 	for i, j := range taken {
 		group.Go(func() error {
 			all[i] = w.bindOne(ctx, j, now)

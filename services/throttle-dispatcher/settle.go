@@ -92,6 +92,7 @@ func (w *worker) watchHealth(o outcome, answer connectors.Answer, now time.Time)
 			w.comeBack()
 		}
 		w.maintenance.Recovered(now)
+		w.smallest = boundTogether
 		w.log.Info("the external system is back; feeding goes on", "after", now.Sub(since).Round(time.Millisecond), "waiting", w.queue.Len())
 	}
 }

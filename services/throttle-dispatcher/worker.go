@@ -145,6 +145,8 @@ type worker struct {
 	// pace says how many there will be, the next one binds a few more deliveries
 	// than that, not the whole backlog.
 	grant int
+	// smallest is how many the next block binds at the most after an outage, 0 for no bound.
+	smallest int
 	// nextCost is what the next call counts for in buckets, as far as is known.
 	nextCost int64
 	// quietUntil: no call before it, for a reason that the budget does not know:
