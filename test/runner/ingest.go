@@ -87,7 +87,7 @@ func (p *Product) IngestURL(i int, connector string) string {
 }
 
 // Metric returns what a product that is Watched tells of one of its figures, such as
-// go_goroutines: the all-in-one, or apart the first ingest.
+// go_goroutines, the sum where it has labels: the all-in-one, or apart the first ingest.
 func (p *Product) Metric(ctx context.Context, name string) (float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.measured+"/metrics", nil)
 	if err != nil {
@@ -99,11 +99,23 @@ func (p *Product) Metric(ctx context.Context, name string) (float64, error) {
 		return 0, err
 	}
 	defer func() { _ = response.Body.Close() }()
+	var sum float64
+	found := false
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			return strconv.ParseFloat(value, 64)
+		labels, ok := strings.CutPrefix(lines.Text(), name)
+		if !ok || labels == "" || !strings.ContainsAny(labels[:1], " {") {
+			continue // or a longer name
 		}
+		value, err := strconv.ParseFloat(labels[strings.LastIndexByte(labels, ' ')+1:], 64)
+		if err != nil {
+			return 0, fmt.Errorf("metric %q: %w", lines.Text(), err)
+		}
+		sum += value
+		found = true
 	}
-	return 0, errors.Join(fmt.Errorf("no %s among the metrics of %s", name, p.measured), lines.Err())
+	if err := lines.Err(); err != nil || !found {
+		return 0, errors.Join(fmt.Errorf("no %s among the metrics of %s", name, p.measured), err)
+	}
+	return sum, nil
 }

@@ -30,7 +30,7 @@ func TestLiveOrdersOvertakeAReplay(t *testing.T) {
 	if err := product.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	product.Watched = true // for its NATS
+	product.Watched = true // for its NATS and its metrics
 	topics := []byte("topics: [order.created, order.updated, order.deleted]")
 	rewrite(t, product, topics, []byte("topics: [order.restored]"))
 	rewrite(t, product, []byte("rollingWindow: {calls: 6000, per: 1m}"), []byte("rollingWindow: {calls: 20, per: 1s}"))
@@ -50,6 +50,11 @@ func TestLiveOrdersOvertakeAReplay(t *testing.T) {
 	if err := woo.WaitDelivered(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	// What the gate has not read would be read by the flow as it is then, and be live itself.
+	until(t, soon, "the logic-gate has read them", func() bool {
+		waiting, err := product.Metric(t.Context(), "peppasync_gate_waiting")
+		return err == nil && waiting == 0
+	})
 	if err := product.Stop(); err != nil {
 		t.Fatal(err)
 	}
