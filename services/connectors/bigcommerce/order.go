@@ -1,16 +1,12 @@
 package bigcommerce
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/connectors/loose"
@@ -23,11 +19,7 @@ var errIncomplete = errors.New("the order is Incomplete, which is none yet")
 // nobody has ordered.
 func read(body []byte) (*orderv1.Order, error) {
 	var b orderBody
-	// encoding/json would take null for an empty one.
-	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
-		return nil, errors.New("it is not a JSON object")
-	}
-	if err := json.Unmarshal(body, &b); err != nil {
+	if err := loose.Object(body, &b); err != nil {
 		return nil, err
 	}
 	updated := b.DateModified
@@ -45,8 +37,8 @@ func read(body []byte) (*orderv1.Order, error) {
 	order := &orderv1.Order{
 		Id:             string(b.ID),
 		Name:           "#" + string(b.ID),
-		CreatedAt:      timestamp(b.DateCreated),
-		UpdatedAt:      timestamp(updated),
+		CreatedAt:      b.DateCreated.Timestamp(),
+		UpdatedAt:      updated.Timestamp(),
 		Currency:       string(cmp.Or(b.CurrencyCode, b.DefaultCurrency)),
 		Total:          money(b.TotalIncTax),
 		Subtotal:       money(b.SubtotalExTax),
@@ -64,14 +56,9 @@ func read(body []byte) (*orderv1.Order, error) {
 	return order, nil
 }
 
-const (
-	// maxQuantity is more than anyone sells in one line, and little enough for the
-	// sums of a stock pool never to overflow.
-	maxQuantity = 1_000_000_000
-	// pageOfLines, and the largest page, are how many lines a list of them has where
-	// there are more.
-	pageOfLines, largestPageOfLines = 50, 250
-)
+// pageOfLines, and the largest page, are how many lines a list of them has where there
+// are more.
+const pageOfLines, largestPageOfLines = 50, 250
 
 // consign writes lines and addresses. The store has them by what they are sent in; an
 // order has one address here, that of the first parcel.
@@ -112,11 +99,11 @@ func consign(order *orderv1.Order, b *orderBody) error {
 // lineOf returns the line, and how many units were bought. Those that were refunded are
 // not wanted any more.
 func lineOf(item *lineBody) (*orderv1.Line, int64, error) {
-	quantity, err := units(item.Quantity)
+	quantity, err := item.Quantity.Units()
 	if err != nil {
 		return nil, 0, fmt.Errorf("quantity: %w", err)
 	}
-	refunded, err := units(item.QuantityRefunded)
+	refunded, err := item.QuantityRefunded.Units()
 	if err != nil {
 		return nil, 0, fmt.Errorf("quantity_refunded: %w", err)
 	}
@@ -126,18 +113,10 @@ func lineOf(item *lineBody) (*orderv1.Line, int64, error) {
 		Title:            string(item.Name),
 		Quantity:         max(0, quantity-refunded),
 		UnitPrice:        money(item.PriceExTax),
-		VariantId:        cmp.Or(unlessZero(item.VariantID), unlessZero(item.ProductID)),
+		VariantId:        cmp.Or(item.VariantID.UnlessZero(), item.ProductID.UnlessZero()),
 		Properties:       propertiesOf(item),
 		RequiresShipping: item.Type == "physical",
 	}, quantity, nil
-}
-
-func units(digits integer) (int64, error) {
-	n, err := strconv.ParseInt(string(cmp.Or(digits, "0")), 10, 64)
-	if err != nil || n < 0 || n > maxQuantity {
-		return 0, fmt.Errorf("found %s, want a whole number from 0 to %d", digits, int64(maxQuantity))
-	}
-	return n, nil
 }
 
 // propertiesOf are what the buyer chose.
@@ -155,17 +134,10 @@ func propertiesOf(item *lineBody) map[string]string {
 	return properties
 }
 
-func unlessZero(id loose.Integer) string {
-	if id == "0" {
-		return ""
-	}
-	return string(id)
-}
-
 // customerOf is nil where the order says nothing about a person at all.
 func customerOf(b *orderBody) *orderv1.Customer {
 	customer := &orderv1.Customer{
-		Id:        unlessZero(b.CustomerID), // 0 is a guest
+		Id:        b.CustomerID.UnlessZero(), // 0 is a guest
 		Email:     string(b.Billing.Email),
 		Phone:     string(b.Billing.Phone),
 		FirstName: string(b.Billing.FirstName),
@@ -207,11 +179,4 @@ func money(amount text) string {
 		fraction = fraction[:len(fraction)-1]
 	}
 	return whole + "." + fraction
-}
-
-func timestamp(m moment) *timestamppb.Timestamp {
-	if m.IsZero() {
-		return nil
-	}
-	return timestamppb.New(m.Time)
 }

@@ -91,19 +91,13 @@ func conflict(verdict fault.Verdict, r connectors.Reply, code string) fault.Verd
 func readOrder(r connectors.Reply) connectors.Answer {
 	order, err := read(r.Body)
 	if err != nil {
-		verdict := fault.Verdict{Class: fault.Permanent, Cause: fault.Cause{Code: "order-unreadable", Detail: reply.Shorten(err.Error()), Status: r.Status}}
 		if errors.Is(err, errIncomplete) {
-			verdict = conflict(verdict, r, connectors.CodeNoSuchOrder)
+			return reply.Refused(r, fault.Conflict, connectors.CodeNoSuchOrder, err.Error())
 		}
-		return connectors.Answer{Verdict: verdict}
+		return reply.Refused(r, fault.Permanent, "order-unreadable", err.Error())
 	}
 	value, err := listing.OrderValue(order)
-	if err != nil {
-		return reply.Unreadable(r, err.Error())
-	}
-	answer := reply.Told(r)
-	answer.Value = value
-	return answer
+	return reply.Answered(r, value, err)
 }
 
 // listed is what the place of an order in the list goes by.
@@ -134,12 +128,7 @@ func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
 		found.page.Next = cursor{second: at.second.Add(time.Second)}.String()
 	}
 	value, err := found.page.Value()
-	if err != nil {
-		return reply.Unreadable(r, err.Error())
-	}
-	answer := reply.Told(r)
-	answer.Value = value
-	return answer
+	return reply.Answered(r, value, err)
 }
 
 // taken is what of a page goes into the answer.
@@ -247,9 +236,7 @@ func listWebhooks(r connectors.Reply) connectors.Answer {
 	if at := list.Meta.Pagination; at.CurrentPage > 0 && at.CurrentPage < at.TotalPages {
 		found.Next = strconv.Itoa(at.CurrentPage + 1)
 	}
-	answer := reply.Told(r)
-	answer.Value = found.Value()
-	return answer
+	return reply.Answered(r, found.Value(), nil)
 }
 
 func madeWebhook(r connectors.Reply) connectors.Answer {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/connectors/loose"
 )
 
 // origin says who wrote an order's fields.
@@ -28,10 +29,6 @@ const (
 	// fromExpression: a field that is not known is a mistake of who wrote the expression.
 	fromExpression
 )
-
-// maxQuantity is more than anyone sells in one line, and little enough for the sums of a
-// stock pool never to overflow.
-const maxQuantity = 1_000_000_000
 
 // maxNamed fields that are not known are named: a body may have a hundred thousand.
 const maxNamed = 8
@@ -83,8 +80,8 @@ func (r *reader) complete(order *orderv1.Order) error {
 			strings.Join(named, ", "), len(r.unknown))
 	}
 	for i, line := range order.GetLines() {
-		if q := line.GetQuantity(); q < 0 || q > maxQuantity {
-			return fmt.Errorf("lines[%d].quantity: found %d, expected a whole number from 0 to %d", i, q, int64(maxQuantity))
+		if q := line.GetQuantity(); q < 0 || q > loose.MaxUnits {
+			return fmt.Errorf("lines[%d].quantity: found %d, expected a whole number from 0 to %d", i, q, int64(loose.MaxUnits))
 		}
 	}
 	return nil

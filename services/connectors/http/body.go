@@ -37,10 +37,6 @@ const (
 // problemType is the media type of RFC 9457.
 const problemType = "application/problem+json"
 
-// byteOrderMark is what some writers put before JSON. It is no part of it (RFC 8259
-// section 8.1).
-var byteOrderMark = []byte("\xef\xbb\xbf")
-
 // contentOf says what a body is. Some systems send JSON under the type of a page, which
 // is PHP's default, and words under the type of JSON: declared says that the Connector
 // describes the replies, so that all but a page and what has no end is read for what it

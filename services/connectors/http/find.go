@@ -1,7 +1,6 @@
 package http
 
 import (
-	"bytes"
 	"encoding/json"
 	"maps"
 	nethttp "net/http"
@@ -44,7 +43,7 @@ func (HTTP) ReadFound(spec *v1alpha1.ConnectorSpec, lookup connectors.Lookup, r 
 	if verdict, missing := reply.Missing(r); missing {
 		return connectors.Finding{Answer: connectors.Answer{Verdict: verdict}}
 	}
-	r.Body = bytes.TrimPrefix(r.Body, byteOrderMark)
+	r = reply.WithoutByteOrderMark(r)
 	how := v1alpha1.HTTPFind{}
 	if operation, ok := described(spec, lookup.Call.Operation); ok && operation.Find != nil {
 		how = *operation.Find

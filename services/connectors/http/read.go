@@ -1,7 +1,6 @@
 package http
 
 import (
-	"bytes"
 	"encoding/json"
 	nethttp "net/http"
 	"strings"
@@ -42,7 +41,7 @@ func (h HTTP) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r connect
 	if verdict, missing := reply.Missing(r); missing {
 		return connectors.Answer{Verdict: verdict}
 	}
-	r.Body = bytes.TrimPrefix(r.Body, byteOrderMark)
+	r = reply.WithoutByteOrderMark(r)
 	operation, _ := described(spec, call.Operation)
 	effect := effects[operation.Effect]
 	verdict := reply.ByStatus(r, effect)

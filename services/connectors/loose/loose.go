@@ -5,11 +5,27 @@ package loose
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
+
+var errNotObject = errors.New("it is not a JSON object")
+
+// Object reads a body that has to be an object into what has its fields: encoding/json
+// would take null for an empty one.
+func Object(body []byte, into any) error {
+	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
+		return errNotObject
+	}
+	return json.Unmarshal(body, into)
+}
 
 // Text is a string that may come as a number, as a boolean, as null or as
 // anything else; what is no string is kept as its compact JSON.
@@ -59,6 +75,28 @@ func (i *Integer) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// UnlessZero is the digits of an id, empty for 0, by which shops say that there is none.
+func (i Integer) UnlessZero() string {
+	if i == "0" {
+		return ""
+	}
+	return string(i)
+}
+
+// MaxUnits is more than anyone sells in one line, and little enough for the sums of a
+// stock pool never to overflow.
+const MaxUnits = 1_000_000_000
+
+// Units is how many units of a line there are, 0 where nothing is said; an error for less
+// than none, and for more than MaxUnits.
+func (i Integer) Units() (int64, error) {
+	units, err := strconv.ParseInt(string(cmp.Or(i, "0")), 10, 64)
+	if err != nil || units < 0 || units > MaxUnits {
+		return 0, fmt.Errorf("found %s, want a whole number from 0 to %d", i, int64(MaxUnits))
+	}
+	return units, nil
+}
+
 // Flag is a boolean; null and anything else are false.
 type Flag bool
 
@@ -71,6 +109,14 @@ func (f *Flag) UnmarshalJSON(data []byte) error {
 // Moment is a point in time with an offset, kept in UTC; zero where it is null or
 // missing.
 type Moment struct{ time.Time }
+
+// Timestamp is the moment as orders have it, nil where it is zero.
+func (m *Moment) Timestamp() *timestamppb.Timestamp {
+	if m.IsZero() {
+		return nil
+	}
+	return timestamppb.New(m.Time)
+}
 
 var errNotMoment = errors.New("want a time such as 2026-11-23T09:30:00-05:00, between the years 1 and 9999")
 

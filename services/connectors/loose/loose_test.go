@@ -64,3 +64,24 @@ func TestATimeWithoutAnOffsetIsUTCWhereTheLayoutSaysSo(t *testing.T) {
 		t.Errorf("%v, error %v", m, err)
 	}
 }
+
+func TestUnitsAreAWholeNumberThatIsNoneOrMore(t *testing.T) {
+	for digits, want := range map[loose.Integer]int64{"": 0, "0": 0, "7": 7, "1000000000": loose.MaxUnits} {
+		if units, err := digits.Units(); err != nil || units != want {
+			t.Errorf("%q: %d, error %v", digits, units, err)
+		}
+	}
+	for _, digits := range []loose.Integer{"-1", "1000000001", "99999999999999999999"} {
+		if units, err := digits.Units(); err == nil {
+			t.Errorf("%q: %d units", digits, units)
+		}
+	}
+}
+
+func TestABodyIsAnObject(t *testing.T) {
+	for body, whole := range map[string]bool{"{}": true, "\n {}": true, "null": false, "": false, "[]": false, "{": false} {
+		if err := loose.Object([]byte(body), &fields{}); (err == nil) != whole {
+			t.Errorf("%q: error %v", body, err)
+		}
+	}
+}

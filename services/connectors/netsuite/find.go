@@ -45,7 +45,7 @@ func (NetSuite) ReadFound(_ *v1alpha1.ConnectorSpec, lookup connectors.Lookup, r
 		ExternalID string  `json:"externalId"`
 	}
 	if err := json.Unmarshal(r.Body, &record); err != nil || r.Err != nil || !strings.EqualFold(record.ExternalID, lookup.Call.ExternalID) {
-		return connectors.Finding{Answer: unreadable(r, "unreadable-reply",
+		return connectors.Finding{Answer: reply.Unreadable(r,
 			"a look-up's reply that is no whole sales order of that external id: "+reply.Excerpt(r.Header, r.Body))}
 	}
 	answer := reply.Told(r)

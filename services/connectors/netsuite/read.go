@@ -70,7 +70,7 @@ func (n NetSuite) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r con
 	}
 	if r.Status == http.StatusAccepted {
 		// An asynchronous job, which was not asked for: whether it will do is open.
-		return unreadable(r, "accepted-asynchronously", "status 202 for a synchronous request")
+		return reply.Refused(r, fault.Unknown, "accepted-asynchronously", "status 202 for a synchronous request")
 	}
 	return connectors.Answer{Verdict: verdict, Reference: reference(call, r)}
 }
@@ -92,7 +92,7 @@ func refusedInBody(verdict fault.Verdict, r connectors.Reply, effect connectors.
 	err := json.Unmarshal(r.Body, &body)
 	if r.Err != nil || err != nil && len(r.Body) > 0 {
 		// It may be an error that was cut off.
-		return unreadable(r, "unreadable-reply", reply.Excerpt(r.Header, r.Body)), true
+		return reply.Unreadable(r, reply.Excerpt(r.Header, r.Body)), true
 	}
 	if len(body.Details) == 0 {
 		return connectors.Answer{}, false
@@ -144,12 +144,6 @@ func refine(verdict fault.Verdict, r connectors.Reply, effect connectors.Effect)
 	return verdict
 }
 
-func unreadable(r connectors.Reply, code, detail string) connectors.Answer {
-	return connectors.Answer{Verdict: fault.Verdict{
-		Class: fault.Unknown, Cause: fault.Cause{Code: code, Detail: reply.Shorten(detail), Status: r.Status},
-	}}
-}
-
 // reference is the internal id, or the external id where the reply has no
 // Location: both find the record.
 func reference(call connectors.Call, r connectors.Reply) string {
@@ -185,29 +179,24 @@ func (f *figure) UnmarshalJSON(data []byte) error {
 func readStock(call connectors.Call, r connectors.Reply) connectors.Answer {
 	var body queryBody
 	if err := json.Unmarshal(r.Body, &body); err != nil || r.Err != nil || body.Items == nil {
-		return unreadable(r, "unreadable-reply", "status 200 with a body that is no whole SuiteQL reply: "+reply.Excerpt(r.Header, r.Body))
+		return reply.Unreadable(r, "status 200 with a body that is no whole SuiteQL reply: "+reply.Excerpt(r.Header, r.Body))
 	}
 	if body.HasMore {
-		return connectors.Answer{Verdict: fault.Verdict{Class: fault.Permanent, Cause: fault.Cause{
-			Code: "ambiguous-sku", Detail: "the account has more items with these names than one page holds: make them unique", Status: r.Status,
-		}}}
+		return reply.Refused(r, fault.Permanent, "ambiguous-sku", "the account has more items with these names than one page holds: make them unique")
 	}
 	read, err := stock.ParseRead(call.Arguments)
 	if err != nil {
-		return unreadable(r, "unreadable-arguments", err.Error())
+		return reply.Refused(r, fault.Unknown, "unreadable-arguments", err.Error())
 	}
 	figures := make([]stock.Figure, 0, len(body.Items))
 	for _, item := range body.Items {
 		available, ok := stock.Whole(float64(item.Available))
 		if !ok {
-			return unreadable(r, "unreadable-reply", "quantityavailable of "+item.SKU+" is no figure of stock")
+			return reply.Unreadable(r, "quantityavailable of "+item.SKU+" is no figure of stock")
 		}
 		if slices.Contains(read.SKUs, item.SKU) {
 			figures = append(figures, stock.Figure{SKU: item.SKU, Available: available})
 		}
 	}
-	return connectors.Answer{
-		Verdict: fault.Verdict{Class: fault.OK, Cause: fault.Cause{Status: r.Status}},
-		Value:   stock.Value(figures),
-	}
+	return reply.Answered(r, stock.Value(figures), nil)
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/types/known/structpb"
+
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/retryafter"
 	"github.com/peppasync/peppasync/services/internal/fault"
@@ -81,12 +83,28 @@ func Told(r connectors.Reply) connectors.Answer {
 	return connectors.Answer{Verdict: fault.Verdict{Class: fault.OK, Cause: fault.Cause{Status: r.Status}}}
 }
 
+// Answered is the answer of a reply that says what it was asked, with the value that was
+// made of it; of one that does not, where none could be made.
+func Answered(r connectors.Reply, value *structpb.Struct, err error) connectors.Answer {
+	if err != nil {
+		return Unreadable(r, err.Error())
+	}
+	answer := Told(r)
+	answer.Value = value
+	return answer
+}
+
+// Refused is the answer of a reply that says no, though its status may not.
+func Refused(r connectors.Reply, class fault.Class, code, detail string) connectors.Answer {
+	return connectors.Answer{Verdict: fault.Verdict{
+		Class: class, Cause: fault.Cause{Code: code, Detail: Shorten(detail), Status: r.Status},
+	}}
+}
+
 // Unreadable is the answer of a reply to a query that does not say what it was
 // asked.
 func Unreadable(r connectors.Reply, detail string) connectors.Answer {
-	return connectors.Answer{Verdict: fault.Verdict{
-		Class: fault.Unknown, Cause: fault.Cause{Code: "unreadable-reply", Detail: Shorten(detail), Status: r.Status},
-	}}
+	return Refused(r, fault.Unknown, "unreadable-reply", detail)
 }
 
 func classOf(status int, effect connectors.Effect) fault.Class {

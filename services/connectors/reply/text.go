@@ -1,12 +1,15 @@
 package reply
 
 import (
+	"bytes"
 	"net/http"
 	"net/url"
 	"path"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/peppasync/peppasync/services/connectors"
 )
 
 const (
@@ -16,6 +19,14 @@ const (
 	maxExcerpt = 4096
 	maxSlug    = 64
 )
+
+// WithoutByteOrderMark returns a reply without the mark that some writers put before JSON,
+// such as a file of a plugin that was saved with one. It is no part of it (RFC 8259
+// section 8.1).
+func WithoutByteOrderMark(r connectors.Reply) connectors.Reply {
+	r.Body = bytes.TrimPrefix(r.Body, []byte("\xef\xbb\xbf"))
+	return r
+}
 
 // Shorten returns text on one line, without control characters, as valid UTF-8
 // of at most 300 bytes.

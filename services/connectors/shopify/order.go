@@ -1,20 +1,16 @@
 package shopify
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/loose"
 )
 
 // whole are the topics whose body is always an order; on the others of orders/
@@ -43,11 +39,7 @@ func (Shopify) Order(_ *v1alpha1.ConnectorSpec, topic string, body []byte) (*ord
 		return nil, fmt.Errorf("%w: topic %q", connectors.ErrNotAnOrder, topic)
 	}
 	var b orderBody
-	// A body is an object; encoding/json would take null for an empty one.
-	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
-		return nil, fmt.Errorf("%w: the body of %s is not a JSON object", connectors.ErrMalformed, topic)
-	}
-	if err := json.Unmarshal(body, &b); err != nil {
+	if err := loose.Object(body, &b); err != nil {
 		return nil, fmt.Errorf("%w: the body of %s: %w", connectors.ErrMalformed, topic, err)
 	}
 	if b.LineItems == nil && !whole[topic] {
@@ -81,9 +73,9 @@ func orderOf(b *orderBody) (*orderv1.Order, error) {
 	return &orderv1.Order{
 		Id:                string(b.ID),
 		Name:              string(b.Name),
-		CreatedAt:         timestamp(b.CreatedAt),
-		UpdatedAt:         timestamp(b.UpdatedAt),
-		CancelledAt:       timestamp(b.CancelledAt),
+		CreatedAt:         b.CreatedAt.Timestamp(),
+		UpdatedAt:         b.UpdatedAt.Timestamp(),
+		CancelledAt:       b.CancelledAt.Timestamp(),
 		Currency:          string(b.Currency),
 		Total:             first(b.CurrentTotalPrice, b.TotalPrice),
 		Subtotal:          first(b.CurrentSubtotalPrice, b.SubtotalPrice),
@@ -104,10 +96,6 @@ func orderOf(b *orderBody) (*orderv1.Order, error) {
 	}, nil
 }
 
-// maxQuantity is more than anyone sells in one line, and little enough for the
-// sums of a stock pool never to overflow.
-const maxQuantity = 1_000_000_000
-
 func linesOf(b *orderBody) ([]*orderv1.Line, error) {
 	if b.LineItems == nil {
 		return nil, nil
@@ -115,10 +103,9 @@ func linesOf(b *orderBody) ([]*orderv1.Line, error) {
 	lines := make([]*orderv1.Line, len(*b.LineItems))
 	for i, item := range *b.LineItems {
 		// Null or missing in older API versions; 0 is a removed line.
-		digits := cmp.Or(item.CurrentQuantity, item.Quantity, "0")
-		quantity, err := strconv.ParseInt(string(digits), 10, 64)
-		if err != nil || quantity < 0 || quantity > maxQuantity {
-			return nil, fmt.Errorf("line_items[%d]: quantity %s, want a whole number from 0 to %d", i, digits, int64(maxQuantity))
+		quantity, err := cmp.Or(item.CurrentQuantity, item.Quantity).Units()
+		if err != nil {
+			return nil, fmt.Errorf("line_items[%d]: quantity: %w", i, err)
 		}
 		lines[i] = &orderv1.Line{
 			Id:               string(item.ID),
@@ -178,10 +165,3 @@ func shippingOf(bodies []shippingBody) []*orderv1.ShippingLine {
 }
 
 func first(values ...text) string { return string(cmp.Or(values...)) }
-
-func timestamp(m moment) *timestamppb.Timestamp {
-	if m.IsZero() {
-		return nil
-	}
-	return timestamppb.New(m.Time)
-}

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/types/known/structpb"
-
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
@@ -351,13 +349,13 @@ var decimalPlaces = map[string]int{
 func listOrders(r connectors.Reply, found *orderNodes) connectors.Answer {
 	page := listing.OrderPage{Next: found.PageInfo.next()}
 	if found.PageInfo.HasNextPage && page.Next == "" {
-		return unknown(r, "unreadable-reply", "there is a next page of orders, and no endCursor to ask for it")
+		return reply.Unreadable(r, "there is a next page of orders, and no endCursor to ask for it")
 	}
 	for i := range found.Nodes {
 		node := &found.Nodes[i]
 		o, err := node.order()
 		if err != nil {
-			return unknown(r, "unreadable-reply", err.Error())
+			return reply.Unreadable(r, err.Error())
 		}
 		if node.whole() {
 			page.Orders = append(page.Orders, o)
@@ -365,51 +363,38 @@ func listOrders(r connectors.Reply, found *orderNodes) connectors.Answer {
 			page.Partial = append(page.Partial, listing.Partial{ID: o.GetId(), UpdatedAt: o.GetUpdatedAt().AsTime()})
 		}
 	}
-	return answered(r, page.Value)
+	value, err := page.Value()
+	return reply.Answered(r, value, err)
 }
 
 // readOrder reads one order, or a part of its lines where those are asked for; null is
 // none.
 func readOrder(r connectors.Reply, call connectors.Call, data json.RawMessage) connectors.Answer {
 	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
-		return refused(r, fault.Conflict, connectors.CodeNoSuchOrder, "the shop has no order of that id")
+		return reply.Refused(r, fault.Conflict, connectors.CodeNoSuchOrder, "the shop has no order of that id")
 	}
 	var node orderNode
 	if err := json.Unmarshal(data, &node); err != nil {
-		return unknown(r, "unreadable-reply", err.Error())
+		return reply.Unreadable(r, err.Error())
 	}
 	asked, parts, _ := listing.ParseOrderPart(call.Arguments)
 	lines := node.Lines.PageInfo
 	switch {
 	case node.ShippingLines.PageInfo.HasNextPage:
-		return refused(r, fault.Permanent, connectors.CodeOrderTooLarge,
+		return reply.Refused(r, fault.Permanent, connectors.CodeOrderTooLarge,
 			fmt.Sprintf("order %s has more than %d ways of shipping, which is more than is read", node.ID, readShipping))
 	case lines.HasNextPage && !parts:
-		return refused(r, fault.Permanent, connectors.CodeOrderTooLarge,
+		return reply.Refused(r, fault.Permanent, connectors.CodeOrderTooLarge,
 			fmt.Sprintf("order %s has more than %d lines, which is more than one query holds", node.ID, readLines))
 	case lines.HasNextPage && lines.next() == "":
-		return unknown(r, "unreadable-reply", "there is a next page of lines, and no endCursor to ask for it")
+		return reply.Unreadable(r, "there is a next page of lines, and no endCursor to ask for it")
 	}
 	o, err := node.order()
 	if err != nil {
-		return unknown(r, "unreadable-reply", err.Error())
+		return reply.Unreadable(r, err.Error())
 	}
-	return answered(r, func() (*structpb.Struct, error) { return listing.OrderPartValue(o, asked, lines.next()) })
-}
-
-// answered is an OK with a value.
-func answered(r connectors.Reply, value func() (*structpb.Struct, error)) connectors.Answer {
-	v, err := value()
-	if err != nil {
-		return unknown(r, "unreadable-reply", err.Error())
-	}
-	return connectors.Answer{Verdict: fault.Verdict{Class: fault.OK, Cause: fault.Cause{Status: r.Status}}, Value: v}
-}
-
-func refused(r connectors.Reply, class fault.Class, code, detail string) connectors.Answer {
-	return connectors.Answer{Verdict: fault.Verdict{
-		Class: class, Cause: fault.Cause{Code: reply.Slug(code, "graphql-error"), Detail: reply.Shorten(detail), Status: r.Status},
-	}}
+	value, err := listing.OrderPartValue(o, asked, lines.next())
+	return reply.Answered(r, value, err)
 }
 
 // Topic is that of the webhook which tells of an order, or of a change. One that was

@@ -119,7 +119,7 @@ func (s Shopify) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r conn
 	}
 	var body response
 	if err := json.Unmarshal(r.Body, &body); err != nil || r.Err != nil {
-		return unknown(r, "unreadable-reply", "status 200 with a body that is no whole GraphQL reply: "+reply.Excerpt(r.Header, r.Body))
+		return reply.Unreadable(r, "status 200 with a body that is no whole GraphQL reply: "+reply.Excerpt(r.Header, r.Body))
 	}
 	if found := errorsOf(body.Errors); len(found) > 0 {
 		return connectors.Answer{Verdict: denied(call, worst(r, effect, found, body.Extensions.Cost))}
@@ -135,13 +135,7 @@ func (s Shopify) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r conn
 	case call.Operation == connectors.OperationSetStock && body.Data != nil && body.Data.InventorySetQuantities != nil:
 		return setStock(r, effect, body.Data.InventorySetQuantities)
 	}
-	return unknown(r, "unreadable-reply", "status 200 without the data of "+call.Operation)
-}
-
-func unknown(r connectors.Reply, code, detail string) connectors.Answer {
-	return connectors.Answer{Verdict: fault.Verdict{
-		Class: fault.Unknown, Cause: fault.Cause{Code: code, Detail: reply.Shorten(detail), Status: r.Status},
-	}}
+	return reply.Unreadable(r, "status 200 without the data of "+call.Operation)
 }
 
 func byStatus(r connectors.Reply, effect connectors.Effect) fault.Verdict {
@@ -266,7 +260,7 @@ func setStock(r connectors.Reply, effect connectors.Effect, result *setResult) c
 		}
 		return connectors.Answer{Verdict: worst(r, effect, found, nil)}
 	}
-	answer := connectors.Answer{Verdict: fault.Verdict{Class: fault.OK, Cause: fault.Cause{Status: r.Status}}}
+	answer := reply.Told(r)
 	if result.Group != nil {
 		answer.Reference = reply.Shorten(result.Group.ID)
 	}
@@ -278,13 +272,11 @@ func setStock(r connectors.Reply, effect connectors.Effect, result *setResult) c
 func readStock(call connectors.Call, r connectors.Reply, found *inventoryItems) connectors.Answer {
 	read, err := stock.ParseRead(call.Arguments)
 	if err != nil {
-		return unknown(r, "unreadable-arguments", err.Error())
+		return reply.Refused(r, fault.Unknown, "unreadable-arguments", err.Error())
 	}
 	if found.PageInfo.HasNextPage {
 		// More than a page for at most as many SKUs: several items share one.
-		return connectors.Answer{Verdict: fault.Verdict{Class: fault.Permanent, Cause: fault.Cause{
-			Code: "ambiguous-sku", Detail: "the shop has more items with these SKUs than one page holds: make SKUs unique", Status: r.Status,
-		}}}
+		return reply.Refused(r, fault.Permanent, "ambiguous-sku", "the shop has more items with these SKUs than one page holds: make SKUs unique")
 	}
 	var figures []stock.Figure
 	for _, node := range found.Nodes {
@@ -306,8 +298,5 @@ func readStock(call connectors.Call, r connectors.Reply, found *inventoryItems) 
 			figures = append(figures, figure)
 		}
 	}
-	return connectors.Answer{
-		Verdict: fault.Verdict{Class: fault.OK, Cause: fault.Cause{Status: r.Status}},
-		Value:   stock.Value(figures),
-	}
+	return reply.Answered(r, stock.Value(figures), nil)
 }

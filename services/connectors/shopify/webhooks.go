@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/types/known/structpb"
-
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/connectors/listing"
@@ -154,13 +152,13 @@ func listWebhooks(r connectors.Reply, found *subscriptions) connectors.Answer {
 	page := listing.WebhookPage{Next: found.PageInfo.next()}
 	for _, node := range found.Nodes {
 		if node.ID == "" {
-			return unknown(r, "unreadable-reply", "a webhook without an id")
+			return reply.Unreadable(r, "a webhook without an id")
 		}
 		page.Webhooks = append(page.Webhooks, listing.Webhook{
 			ID: string(node.ID), Topic: topicOf(string(node.Topic)), Address: string(node.URI), Active: true,
 		})
 	}
-	return answered(r, func() (*structpb.Struct, error) { return page.Value(), nil })
+	return reply.Answered(r, page.Value(), nil)
 }
 
 // taken is how a shop refuses a second subscription of one topic and address.
@@ -170,17 +168,16 @@ func putWebhook(r connectors.Reply, call connectors.Call, put *subscribed) conne
 	if len(put.UserErrors) > 0 {
 		message := string(put.UserErrors[0].Message)
 		if w, err := listing.ParseWebhook(call.Arguments); err == nil && w.ID == "" && strings.Contains(message, taken) {
-			return refused(r, fault.AlreadyDone, "already-there", message)
+			return reply.Refused(r, fault.AlreadyDone, "already-there", message)
 		}
-		return refused(r, fault.Conflict, "webhook-refused", message)
+		return reply.Refused(r, fault.Conflict, "webhook-refused", message)
 	}
 	if put.Subscription == nil {
-		return unknown(r, "unreadable-reply", "neither a webhook nor an error")
+		return reply.Unreadable(r, "neither a webhook nor an error")
 	}
-	return connectors.Answer{
-		Verdict:   fault.Verdict{Class: fault.OK, Cause: fault.Cause{Status: r.Status}},
-		Reference: reply.Shorten(string(put.Subscription.ID)),
-	}
+	answer := reply.Told(r)
+	answer.Reference = reply.Shorten(string(put.Subscription.ID))
+	return answer
 }
 
 // denied turns a refusal for want of a right into one that the asker handles itself:

@@ -1,16 +1,12 @@
 package woocommerce
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -76,11 +72,7 @@ func named(topic string, body []byte) (string, error) {
 // basket that nobody has ordered yet.
 func read(body []byte) (*orderv1.Order, error) {
 	var b orderBody
-	// A body is an object; encoding/json would take null for an empty one.
-	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
-		return nil, errors.New("it is not a JSON object")
-	}
-	if err := json.Unmarshal(body, &b); err != nil {
+	if err := loose.Object(body, &b); err != nil {
 		return nil, err
 	}
 	updated := b.DateModified
@@ -105,8 +97,8 @@ func read(body []byte) (*orderv1.Order, error) {
 	order := &orderv1.Order{
 		Id:              string(b.ID),
 		Name:            "#" + string(cmp.Or(b.Number, text(b.ID))),
-		CreatedAt:       timestamp(b.DateCreated),
-		UpdatedAt:       timestamp(updated),
+		CreatedAt:       b.DateCreated.Timestamp(),
+		UpdatedAt:       updated.Timestamp(),
 		Currency:        string(b.Currency),
 		Total:           string(b.Total),
 		Subtotal:        subtotal(*b.LineItems),
@@ -124,16 +116,12 @@ func read(body []byte) (*orderv1.Order, error) {
 	return order, nil
 }
 
-// maxQuantity is more than anyone sells in one line, and little enough for the
-// sums of a stock pool never to overflow.
-const maxQuantity = 1_000_000_000
-
 func linesOf(b *orderBody) ([]*orderv1.Line, error) {
 	lines := make([]*orderv1.Line, len(*b.LineItems))
 	for i, item := range *b.LineItems {
-		quantity, err := strconv.ParseInt(string(cmp.Or(item.Quantity, "0")), 10, 64)
-		if err != nil || quantity < 0 || quantity > maxQuantity {
-			return nil, fmt.Errorf("line_items[%d]: quantity %s, want a whole number from 0 to %d", i, item.Quantity, int64(maxQuantity))
+		quantity, err := item.Quantity.Units()
+		if err != nil {
+			return nil, fmt.Errorf("line_items[%d]: quantity: %w", i, err)
 		}
 		lines[i] = &orderv1.Line{
 			Id:         string(item.ID),
@@ -141,7 +129,7 @@ func linesOf(b *orderBody) ([]*orderv1.Line, error) {
 			Title:      string(item.Name),
 			Quantity:   quantity,
 			UnitPrice:  string(item.Price),
-			VariantId:  unlessZero(cmp.Or(nonZero(item.VariationID), item.ProductID)),
+			VariantId:  cmp.Or(item.VariationID.UnlessZero(), item.ProductID.UnlessZero()),
 			Properties: item.MetaData,
 			// A shop does not say it of a line; what is sent to nobody has no way of shipping.
 			RequiresShipping: len(b.ShippingLines) > 0,
@@ -150,19 +138,10 @@ func linesOf(b *orderBody) ([]*orderv1.Line, error) {
 	return lines, nil
 }
 
-func nonZero(id loose.Integer) loose.Integer {
-	if id == "0" {
-		return ""
-	}
-	return id
-}
-
-func unlessZero(id loose.Integer) string { return string(nonZero(id)) }
-
 // customerOf is nil where the body says nothing about a person at all.
 func customerOf(b *orderBody) *orderv1.Customer {
 	customer := &orderv1.Customer{
-		Id:        unlessZero(b.CustomerID), // 0 is a guest
+		Id:        b.CustomerID.UnlessZero(), // 0 is a guest
 		Email:     string(b.Billing.Email),
 		Phone:     string(b.Billing.Phone),
 		FirstName: string(b.Billing.FirstName),
@@ -215,11 +194,4 @@ func attributesOf(b *orderBody) map[string]string {
 		attributes[attributePayment] = string(b.PaymentMethod)
 	}
 	return attributes
-}
-
-func timestamp(m moment) *timestamppb.Timestamp {
-	if m.IsZero() {
-		return nil
-	}
-	return timestamppb.New(m.Time)
 }

@@ -1,7 +1,6 @@
 package woocommerce
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -16,16 +15,12 @@ import (
 	"github.com/peppasync/peppasync/services/internal/fault"
 )
 
-// byteOrderMark is what a file of a plugin that was saved with one puts in front of
-// every reply.
-var byteOrderMark = []byte("\xef\xbb\xbf")
-
 // Read reads a reply of the REST API.
 func (w WooCommerce) Read(spec *v1alpha1.ConnectorSpec, call connectors.Call, r connectors.Reply) connectors.Answer {
 	if verdict, missing := reply.Missing(r); missing {
 		return connectors.Answer{Verdict: verdict}
 	}
-	r.Body = bytes.TrimPrefix(r.Body, byteOrderMark)
+	r = reply.WithoutByteOrderMark(r)
 	verdict := reply.ByStatus(r, w.Operations(spec)[call.Operation].Effect)
 	if verdict.Class != fault.OK {
 		return connectors.Answer{Verdict: refused(verdict, call, r)}
@@ -78,23 +73,15 @@ func readOrder(r connectors.Reply) connectors.Answer {
 	order, err := read(r.Body)
 	if err != nil {
 		if errors.Is(err, connectors.ErrNotAnOrder) {
-			return refusedFor(r, fault.Conflict, connectors.CodeNoSuchOrder, err.Error())
+			return reply.Refused(r, fault.Conflict, connectors.CodeNoSuchOrder, err.Error())
 		}
-		return refusedFor(r, fault.Permanent, "order-unreadable", err.Error())
+		return reply.Refused(r, fault.Permanent, "order-unreadable", err.Error())
 	}
 	value, err := listing.OrderValue(order)
 	if err != nil {
-		return refusedFor(r, fault.Permanent, "order-unreadable", err.Error())
+		return reply.Refused(r, fault.Permanent, "order-unreadable", err.Error())
 	}
-	answer := reply.Told(r)
-	answer.Value = value
-	return answer
-}
-
-func refusedFor(r connectors.Reply, class fault.Class, code, detail string) connectors.Answer {
-	return connectors.Answer{Verdict: fault.Verdict{
-		Class: class, Cause: fault.Cause{Code: code, Detail: reply.Shorten(detail), Status: r.Status},
-	}}
+	return reply.Answered(r, value, nil)
 }
 
 // listed is what the place of an order in the list goes by.
@@ -123,12 +110,7 @@ func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
 		return reply.Unreadable(r, problem+": "+reply.Excerpt(r.Header, r.Body))
 	}
 	value, err := found.page.Value()
-	if err != nil {
-		return reply.Unreadable(r, err.Error())
-	}
-	answer := reply.Told(r)
-	answer.Value = value
-	return answer
+	return reply.Answered(r, value, err)
 }
 
 // taken is what of a page goes into the answer.
@@ -239,9 +221,7 @@ func listWebhooks(call connectors.Call, r connectors.Reply) connectors.Answer {
 	if !isLast(page, len(list), r.Header) {
 		found.Next = strconv.Itoa(page + 1)
 	}
-	answer := reply.Told(r)
-	answer.Value = found.Value()
-	return answer
+	return reply.Answered(r, found.Value(), nil)
 }
 
 func isLast(page, listed int, header http.Header) bool {
@@ -268,7 +248,7 @@ func (WooCommerce) ReadFound(_ *v1alpha1.ConnectorSpec, lookup connectors.Lookup
 	if verdict, missing := reply.Missing(r); missing {
 		return connectors.Finding{Answer: connectors.Answer{Verdict: verdict}}
 	}
-	r.Body = bytes.TrimPrefix(r.Body, byteOrderMark)
+	r = reply.WithoutByteOrderMark(r)
 	verdict := reply.ByStatus(r, connectors.EffectNone)
 	if verdict.Class != fault.OK {
 		return connectors.Finding{Answer: connectors.Answer{Verdict: refused(verdict, lookup.Call, r)}}
