@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/bychange"
 	"github.com/peppasync/peppasync/services/connectors/listing"
 	"github.com/peppasync/peppasync/services/connectors/reply"
 	"github.com/peppasync/peppasync/services/internal/fault"
@@ -100,10 +100,19 @@ func readOrder(r connectors.Reply) connectors.Answer {
 	return reply.Answered(r, value, err)
 }
 
-// listed is what the place of an order in the list goes by.
-type listed struct {
-	ID       integer `json:"id"`
-	Modified moment  `json:"date_modified"`
+// entriesOf reads a page. What cannot be read of an order is its place in the list at least.
+func entriesOf(list []json.RawMessage) []bychange.Entry {
+	entries := make([]bychange.Entry, len(list))
+	for i, raw := range list {
+		var place struct {
+			ID       integer `json:"id"`
+			Modified moment  `json:"date_modified"`
+		}
+		_ = json.Unmarshal(raw, &place) // what is not known of it says read
+		order, err := read(raw)
+		entries[i] = bychange.Entry{ID: string(place.ID), ChangedAt: place.Modified.Time, Order: order, None: errors.Is(err, errIncomplete)}
+	}
+	return entries
 }
 
 func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
@@ -115,67 +124,34 @@ func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
 	if err != nil || list == nil {
 		return reply.Unreadable(r, "no list of orders: "+reply.Excerpt(r.Header, r.Body))
 	}
-	found := take(list)
-	more := found.cut || len(list) >= ordersPerPage
+	entries := entriesOf(list)
+	found := bychange.Take(entries, false)
+	more := found.Cut || len(list) >= ordersPerPage
+	id := largestID(entries[:found.Count])
 	switch {
-	case found.nameless:
+	case found.Nameless:
 		return reply.Unreadable(r, "a list with something in it that has no id: "+reply.Excerpt(r.Header, r.Body))
-	case more && at.tied && found.id <= at.id && at.id > 0:
+	case more && at.Tied && id <= at.Within && at.Within > 0:
 		return reply.Unreadable(r, "a page of orders that goes no further than its first id: min_id and sort are not heeded")
+	case more && at.Tied:
+		found.Page.Next = at.From(id).String()
 	case more:
-		found.page.Next = at.after(found.last, found.id).String()
-	case at.tied:
-		found.page.Next = cursor{second: at.second.Add(time.Second)}.String()
+		found.Page.Next = at.After(found.Last).String()
+	case at.Tied:
+		found.Page.Next = at.Later().String()
 	}
-	value, err := found.page.Value()
+	value, err := found.Page.Value()
 	return reply.Answered(r, value, err)
 }
 
-// taken is what of a page goes into the answer.
-type taken struct {
-	page listing.OrderPage
-	// last is when the last of them was changed, and id the largest.
-	last time.Time
-	id   int64
-	// cut: there are more in the page than the answer holds.
-	cut bool
-	// nameless: there is something in the page that is no order.
-	nameless bool
-}
-
-// take reads orders until the answer is full. One that cannot be read, or is larger
-// than an answer, is left to readOrder, which says why, or it would hide all that
-// changed after it.
-func take(list []json.RawMessage) taken {
-	var t taken
-	size := 0
-	for _, raw := range list {
-		var l listed
-		_ = json.Unmarshal(raw, &l) // what is not known of it says read
-		order, err := read(raw)
-		takes := 0
-		if err == nil {
-			takes = listing.Size(order)
-		}
-		switch {
-		case errors.Is(err, errIncomplete):
-		case err == nil && size+takes <= listing.MaxValueBytes:
-			size += takes
-			t.page.Orders = append(t.page.Orders, order)
-		case err == nil && len(t.page.Orders) > 0:
-			t.cut = true
-			return t
-		default:
-			t.page.Partial = append(t.page.Partial, listing.Partial{ID: string(l.ID), UpdatedAt: l.Modified.Time})
-			t.nameless = t.nameless || l.ID == ""
-		}
-		if l.Modified.After(t.last) {
-			t.last = l.Modified.Time
-		}
-		id, _ := strconv.ParseInt(string(l.ID), 10, 64)
-		t.id = max(t.id, id)
+// largestID is that of the orders of a page which were taken.
+func largestID(entries []bychange.Entry) int64 {
+	largest := int64(0)
+	for _, entry := range entries {
+		id, _ := strconv.ParseInt(entry.ID, 10, 64)
+		largest = max(largest, id)
 	}
-	return t
+	return largest
 }
 
 type webhook struct {
@@ -222,17 +198,22 @@ type webhookList struct {
 	} `json:"meta"`
 }
 
+func (l *webhookList) page() listing.WebhookPage {
+	var page listing.WebhookPage
+	for _, w := range l.Data {
+		page.Webhooks = append(page.Webhooks, listing.Webhook{
+			ID: string(w.ID), Topic: string(w.Scope), Address: string(w.Destination), Active: w.works(), Stale: w.Seal == sealBefore,
+		})
+	}
+	return page
+}
+
 func listWebhooks(r connectors.Reply) connectors.Answer {
 	var list webhookList
 	if err := json.Unmarshal(r.Body, &list); err != nil || list.Data == nil {
 		return reply.Unreadable(r, "no list of webhooks: "+reply.Excerpt(r.Header, r.Body))
 	}
-	var found listing.WebhookPage
-	for _, w := range list.Data {
-		found.Webhooks = append(found.Webhooks, listing.Webhook{
-			ID: string(w.ID), Topic: string(w.Scope), Address: string(w.Destination), Active: w.works(), Stale: w.Seal == sealBefore,
-		})
-	}
+	found := list.page()
 	if at := list.Meta.Pagination; at.CurrentPage > 0 && at.CurrentPage < at.TotalPages {
 		found.Next = strconv.Itoa(at.CurrentPage + 1)
 	}
@@ -270,12 +251,11 @@ func (BigCommerce) ReadFound(_ *v1alpha1.ConnectorSpec, lookup connectors.Lookup
 	if err != nil || r.Err != nil || list.Data == nil {
 		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that is no whole list of webhooks: "+reply.Excerpt(r.Header, r.Body))}
 	}
-	for _, w := range list.Data {
-		if put.ID == "" && string(w.Scope) == put.Topic && string(w.Destination) == put.Address && w.works() {
-			answer := reply.Told(r)
-			answer.Reference = string(w.ID)
-			return connectors.Finding{Answer: answer, Presence: connectors.Present}
-		}
+	answer := reply.Told(r)
+	id, made := list.page().Made(put)
+	if !made {
+		return connectors.Finding{Answer: answer, Presence: connectors.Absent}
 	}
-	return connectors.Finding{Answer: reply.Told(r), Presence: connectors.Absent}
+	answer.Reference = id
+	return connectors.Finding{Answer: answer, Presence: connectors.Present}
 }

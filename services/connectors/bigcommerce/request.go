@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -25,6 +24,8 @@ const (
 	// they are kept; what is more than an answer holds is left to the next page.
 	ordersPerPage   = 50
 	webhooksPerPage = 250
+	// idDigits is as long as an id gets.
+	idDigits = 19
 	// commitHorizon is far more than the API lets a request run.
 	commitHorizon = time.Minute
 )
@@ -65,11 +66,11 @@ func requestOf(call connectors.Call) (connectors.Request, error) {
 	switch call.Operation {
 	case connectors.OperationReadOrder:
 		id, err := listing.ParseOrderID(call.Arguments)
+		if err == nil {
+			err = listing.WholeNumber(id, idDigits)
+		}
 		if err != nil {
 			return connectors.Request{}, err
-		}
-		if !isID(id) {
-			return connectors.Request{}, fmt.Errorf("id %q: want a whole number", id)
 		}
 		return get(orders+"/"+id, url.Values{"include": {included}}), nil
 	case connectors.OperationListOrders:
@@ -77,9 +78,9 @@ func requestOf(call connectors.Call) (connectors.Request, error) {
 		if err != nil {
 			return connectors.Request{}, err
 		}
-		return get(orders, at.query()), nil
+		return get(orders, query(at)), nil
 	case connectors.OperationListWebhooks:
-		page, err := webhookPage(call)
+		page, err := listing.ParsePageNumber(call.Arguments)
 		if err != nil {
 			return connectors.Request{}, err
 		}
@@ -105,11 +106,11 @@ type webhookBody struct {
 
 func putWebhook(call connectors.Call) (connectors.Request, error) {
 	put, err := listing.ParseWebhook(call.Arguments)
+	if err == nil && put.ID != "" {
+		err = listing.WholeNumber(put.ID, idDigits)
+	}
 	if err != nil {
 		return connectors.Request{}, err
-	}
-	if put.ID != "" && !isID(put.ID) {
-		return connectors.Request{}, fmt.Errorf("id %q: want a whole number", put.ID)
 	}
 	body, err := json.Marshal(webhookBody{Scope: put.Topic, Destination: put.Address, IsActive: true})
 	if err != nil {
@@ -144,20 +145,4 @@ func get(path string, query url.Values) connectors.Request {
 		path += "?" + query.Encode()
 	}
 	return connectors.Request{Method: http.MethodGet, Path: path, Header: http.Header{"Accept": {"application/json"}}}
-}
-
-func isID(text string) bool {
-	return text != "" && len(text) <= 19 && strings.Trim(text, "0123456789") == ""
-}
-
-func webhookPage(call connectors.Call) (int, error) {
-	text, err := listing.ParsePage(call.Arguments)
-	if err != nil || text == "" {
-		return 1, err
-	}
-	page, err := strconv.Atoi(text)
-	if err != nil || page < 1 {
-		return 0, fmt.Errorf("page %q: want the next of the page before", text)
-	}
-	return page, nil
 }

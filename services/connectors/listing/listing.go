@@ -6,6 +6,9 @@ package listing
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -126,6 +129,33 @@ func ParsePage(arguments *structpb.Struct) (string, error) {
 	return text(arguments, "page"), nil
 }
 
+// NotAPage is the error of a page that no page before has named as its next.
+func NotAPage(text string) error {
+	return fmt.Errorf("page %q: want the next of the page before", text)
+}
+
+// ParsePageNumber is ParsePage of a system that numbers its pages, from 1 on.
+func ParsePageNumber(arguments *structpb.Struct) (int, error) {
+	text, err := ParsePage(arguments)
+	if err != nil || text == "" {
+		return 1, err
+	}
+	page, err := strconv.Atoi(text)
+	if err != nil || page < 1 {
+		return 0, NotAPage(text)
+	}
+	return page, nil
+}
+
+// WholeNumber is the error of an id that is no whole number of at most so many digits, as
+// those of many systems are: another text would be a part of a path, or change it.
+func WholeNumber(id string, digits int) error {
+	if id == "" || len(id) > digits || strings.Trim(id, "0123456789") != "" {
+		return fmt.Errorf("id %q: want a whole number", id)
+	}
+	return nil
+}
+
 // Arguments returns w as the arguments of putWebhook, which makes one where ID is empty.
 func (w Webhook) Arguments() *structpb.Struct {
 	return object(map[string]*structpb.Value{
@@ -146,6 +176,18 @@ func ParseWebhook(arguments *structpb.Struct) (Webhook, error) {
 		return Webhook{}, err
 	}
 	return Webhook{ID: text(arguments, "id"), Topic: topic, Address: address}, nil
+}
+
+// Made returns the id of the webhook that put, which asks for a new one, may have made:
+// one that works, for the same and to the same address.
+func (p WebhookPage) Made(put Webhook) (id string, made bool) {
+	i := slices.IndexFunc(p.Webhooks, func(w Webhook) bool {
+		return put.ID == "" && w.Active && w.Topic == put.Topic && w.Address == put.Address
+	})
+	if i < 0 {
+		return "", false
+	}
+	return p.Webhooks[i].ID, true
 }
 
 // Value returns p as the value of listOrders.

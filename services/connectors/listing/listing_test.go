@@ -75,3 +75,40 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+func TestPagesThatHaveNumbers(t *testing.T) {
+	for page, want := range map[string]int{"": 1, "1": 1, "12": 12} {
+		if got, err := listing.ParsePageNumber(listing.WebhooksArguments(page)); err != nil || got != want {
+			t.Errorf("page %q: %d, error %v", page, got, err)
+		}
+	}
+	for _, page := range []string{"0", "-1", "next", "1.5", "99999999999999999999"} {
+		if got, err := listing.ParsePageNumber(listing.WebhooksArguments(page)); err == nil {
+			t.Errorf("page %q: %d", page, got)
+		}
+	}
+}
+
+func TestIDsThatAreWholeNumbers(t *testing.T) {
+	for id, whole := range map[string]bool{"0": true, "5001": true, "12345": true, "": false, "123456": false, "-1": false, "1/2": false, "7?x=1": false} {
+		if err := listing.WholeNumber(id, 5); (err == nil) != whole {
+			t.Errorf("%q: error %v", id, err)
+		}
+	}
+}
+
+func TestTheWebhookThatWasMadeIsOneThatWorks(t *testing.T) {
+	put := listing.Webhook{Topic: "order.created", Address: "https://a.example/v1/webhooks/shop"}
+	works := listing.Webhook{ID: "3", Topic: put.Topic, Address: put.Address, Active: true}
+	off, other := works, works
+	off.ID, off.Active = "1", false
+	other.ID, other.Topic = "2", "order.updated"
+	page := listing.WebhookPage{Webhooks: []listing.Webhook{off, other, works}}
+	if id, made := page.Made(put); id != "3" || !made {
+		t.Errorf("webhook %q, %v; want 3", id, made)
+	}
+	put.ID = "3"
+	if id, made := page.Made(put); made {
+		t.Errorf("webhook %q was made, though one was to be mended", id)
+	}
+}

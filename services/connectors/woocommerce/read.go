@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/bychange"
 	"github.com/peppasync/peppasync/services/connectors/listing"
 	"github.com/peppasync/peppasync/services/connectors/reply"
 	"github.com/peppasync/peppasync/services/internal/fault"
@@ -84,10 +84,19 @@ func readOrder(r connectors.Reply) connectors.Answer {
 	return reply.Answered(r, value, nil)
 }
 
-// listed is what the place of an order in the list goes by.
-type listed struct {
-	ID       integer `json:"id"`
-	Modified moment  `json:"date_modified_gmt"`
+// entriesOf reads a page. What cannot be read of an order is its place in the list at least.
+func entriesOf(list []json.RawMessage) []bychange.Entry {
+	entries := make([]bychange.Entry, len(list))
+	for i, raw := range list {
+		var place struct {
+			ID       integer `json:"id"`
+			Modified moment  `json:"date_modified_gmt"`
+		}
+		_ = json.Unmarshal(raw, &place) // what is not known of it says read
+		order, err := read(raw)
+		entries[i] = bychange.Entry{ID: string(place.ID), ChangedAt: place.Modified.Time, Order: order, None: errors.Is(err, connectors.ErrNotAnOrder)}
+	}
+	return entries
 }
 
 func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
@@ -100,89 +109,39 @@ func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
 		return reply.Unreadable(r, "no list of orders: "+reply.Excerpt(r.Header, r.Body))
 	}
 	pages, known := totalPages(r.Header)
-	found := take(list, !at.tied && at.trash == nil)
-	more := found.cut || len(list) >= ordersPerPage
+	found := bychange.Take(entriesOf(list), at.Tied || at.trash != nil)
+	more := found.Cut || len(list) >= ordersPerPage
 	if known {
 		// A shop leaves out what the key may not see, so that a page may be short.
-		more = found.cut || pages > 1
+		more = found.Cut || pages > 1
 	}
-	if problem := found.goOn(at, more, pages, known); problem != "" {
+	if problem := goOn(&found, at, more, pages, known); problem != "" {
 		return reply.Unreadable(r, problem+": "+reply.Excerpt(r.Header, r.Body))
 	}
-	value, err := found.page.Value()
+	value, err := found.Page.Value()
 	return reply.Answered(r, value, err)
 }
 
-// taken is what of a page goes into the answer.
-type taken struct {
-	page listing.OrderPage
-	// last is when the last of them was changed.
-	last time.Time
-	// cut: there are more in the page than the answer holds.
-	cut bool
-	// nameless: there is something in the page that is no order.
-	nameless bool
-}
-
-// take reads orders until the answer is full. One that cannot be read is left to
-// readOrder, which says why, or it would hide all that changed after it; and so is one
-// that does not fit where it cannot be left to another page.
-func take(list []json.RawMessage, cuttable bool) taken {
-	var t taken
-	size := 0
-	for _, raw := range list {
-		var l listed
-		_ = json.Unmarshal(raw, &l) // what is not known of it says read
-		order, err := read(raw)
-		takes := 0
-		if err == nil {
-			takes = listing.Size(order)
-		}
-		switch {
-		case errors.Is(err, connectors.ErrNotAnOrder):
-		case err != nil:
-			t.partial(l)
-		case size+takes <= listing.MaxValueBytes:
-			size += takes
-			t.page.Orders = append(t.page.Orders, order)
-		case cuttable && len(t.page.Orders) > 0:
-			t.cut = true
-			return t
-		default:
-			t.partial(l)
-		}
-		if l.Modified.After(t.last) {
-			t.last = l.Modified.Time
-		}
-	}
-	return t
-}
-
-func (t *taken) partial(l listed) {
-	t.page.Partial = append(t.page.Partial, listing.Partial{ID: string(l.ID), UpdatedAt: l.Modified.Time})
-	t.nameless = t.nameless || l.ID == ""
-}
-
-// goOn writes which page comes behind this one, or says why it cannot be told.
-func (t *taken) goOn(at cursor, more bool, pages int, known bool) (problem string) {
-	t.page.Open = true
+// goOn writes which page comes behind what was taken of one, or says why it cannot be told.
+func goOn(t *bychange.Taken, at cursor, more bool, pages int, known bool) (problem string) {
+	t.Page.Open = true
 	switch {
-	case t.nameless:
+	case t.Nameless:
 		return "a list with something in it that has no id"
-	case (at.tied || at.trash != nil) && !known:
+	case (at.Tied || at.trash != nil) && !known:
 		return "a page of orders without X-WP-TotalPages"
 	case at.trash != nil:
-		if t.page.Next = at.trash.after(pages); t.page.Next == at.trash.then {
-			t.page.Through = at.trash.to
+		if t.Page.Next = at.trash.after(pages); t.Page.Next == at.trash.then {
+			t.Page.Through = at.trash.to
 		}
-	case at.tied:
-		t.page.Next = at.behind(new(at.afterTied(pages)), t.last)
-	case more && t.last.IsZero():
+	case at.Tied:
+		t.Page.Next = at.behind(new(at.afterTied(pages)), t.Last)
+	case more && t.Last.IsZero():
 		return "a page of orders none of which has a date_modified_gmt, and there are more pages"
 	case more:
-		t.page.Next = at.behind(new(at.after(t.last)), t.last)
+		t.Page.Next = at.behind(new(at.After(t.Last)), t.Last)
 	default:
-		t.page.Next = at.behind(nil, t.last)
+		t.Page.Next = at.behind(nil, t.Last)
 	}
 	return ""
 }
@@ -203,21 +162,26 @@ type webhook struct {
 	Status  text    `json:"status"`
 }
 
+func pageOf(list []webhook) listing.WebhookPage {
+	var page listing.WebhookPage
+	for _, w := range list {
+		page.Webhooks = append(page.Webhooks, listing.Webhook{
+			ID: string(w.ID), Topic: string(w.Topic), Address: string(w.Address), Active: w.Status == webhookActive,
+		})
+	}
+	return page
+}
+
 func listWebhooks(call connectors.Call, r connectors.Reply) connectors.Answer {
 	var list []webhook
-	page, err := webhookPage(call)
+	page, err := listing.ParsePageNumber(call.Arguments)
 	if err == nil {
 		err = json.Unmarshal(r.Body, &list)
 	}
 	if err != nil || list == nil {
 		return reply.Unreadable(r, "no list of webhooks: "+reply.Excerpt(r.Header, r.Body))
 	}
-	var found listing.WebhookPage
-	for _, w := range list {
-		found.Webhooks = append(found.Webhooks, listing.Webhook{
-			ID: string(w.ID), Topic: string(w.Topic), Address: string(w.Address), Active: w.Status == webhookActive,
-		})
-	}
+	found := pageOf(list)
 	if !isLast(page, len(list), r.Header) {
 		found.Next = strconv.Itoa(page + 1)
 	}
@@ -261,13 +225,12 @@ func (WooCommerce) ReadFound(_ *v1alpha1.ConnectorSpec, lookup connectors.Lookup
 	if err != nil || r.Err != nil || list == nil {
 		return connectors.Finding{Answer: reply.Unreadable(r, "a look-up's reply that is no whole list of webhooks: "+reply.Excerpt(r.Header, r.Body))}
 	}
-	for _, w := range list {
-		if put.ID == "" && string(w.Topic) == put.Topic && string(w.Address) == put.Address && w.Status == webhookActive {
-			answer := reply.Told(r)
-			answer.Reference = string(w.ID)
-			return connectors.Finding{Answer: answer, Presence: connectors.Present}
-		}
-	}
+	answer := reply.Told(r)
 	// A new one is among the newest, which come first.
-	return connectors.Finding{Answer: reply.Told(r), Presence: connectors.Absent}
+	id, made := pageOf(list).Made(put)
+	if !made {
+		return connectors.Finding{Answer: answer, Presence: connectors.Absent}
+	}
+	answer.Reference = id
+	return connectors.Finding{Answer: answer, Presence: connectors.Present}
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
@@ -24,6 +23,8 @@ const (
 	// tiedPerPage is the page of a second in which more was changed than one page holds.
 	tiedPerPage     = 10
 	webhooksPerPage = 100
+	// idDigits is as long as an id gets.
+	idDigits = 20
 	// commitHorizon is how long a shop's PHP may go on with a request that nobody waits
 	// for any more: twice what hosts commonly let it run.
 	commitHorizon = time.Minute
@@ -68,11 +69,11 @@ func requestOf(call connectors.Call) (connectors.Request, error) {
 	switch call.Operation {
 	case connectors.OperationReadOrder:
 		id, err := listing.ParseOrderID(call.Arguments)
+		if err == nil {
+			err = listing.WholeNumber(id, idDigits)
+		}
 		if err != nil {
 			return connectors.Request{}, err
-		}
-		if !isID(id) {
-			return connectors.Request{}, fmt.Errorf("id %q: want a whole number", id)
 		}
 		return get("/orders/"+id, nil), nil
 	case connectors.OperationListOrders:
@@ -82,7 +83,7 @@ func requestOf(call connectors.Call) (connectors.Request, error) {
 		}
 		return get("/orders", at.query()), nil
 	case connectors.OperationListWebhooks:
-		page, err := webhookPage(call)
+		page, err := listing.ParsePageNumber(call.Arguments)
 		if err != nil {
 			return connectors.Request{}, err
 		}
@@ -109,11 +110,11 @@ type webhookBody struct {
 
 func putWebhook(call connectors.Call) (connectors.Request, error) {
 	put, err := listing.ParseWebhook(call.Arguments)
+	if err == nil && put.ID != "" {
+		err = listing.WholeNumber(put.ID, idDigits)
+	}
 	if err != nil {
 		return connectors.Request{}, err
-	}
-	if put.ID != "" && !isID(put.ID) {
-		return connectors.Request{}, fmt.Errorf("id %q: want a whole number", put.ID)
 	}
 	webhook := webhookBody{Name: "Peppasync " + put.Topic, Topic: put.Topic, Address: put.Address, Status: webhookActive}
 	body, err := json.Marshal(webhook) //nolint:gosec // without its secret
@@ -168,20 +169,4 @@ func get(path string, query url.Values) connectors.Request {
 		path += "?" + query.Encode()
 	}
 	return connectors.Request{Method: http.MethodGet, Path: root + path, Header: http.Header{"Accept": {"application/json"}}}
-}
-
-func isID(text string) bool {
-	return text != "" && len(text) <= 20 && strings.Trim(text, "0123456789") == ""
-}
-
-func webhookPage(call connectors.Call) (int, error) {
-	text, err := listing.ParsePage(call.Arguments)
-	if err != nil || text == "" {
-		return 1, err
-	}
-	page, err := strconv.Atoi(text)
-	if err != nil || page < 1 {
-		return 0, fmt.Errorf("page %q: want the next of the page before", text)
-	}
-	return page, nil
 }

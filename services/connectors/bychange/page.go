@@ -1,0 +1,68 @@
+package bychange
+
+import (
+	"time"
+
+	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/connectors/listing"
+)
+
+// Entry is one of the orders of a page.
+type Entry struct {
+	ID        string
+	ChangedAt time.Time
+	// Order is nil where it cannot be read.
+	Order *orderv1.Order
+	// None: nobody has ordered it yet, and it is left out.
+	None bool
+}
+
+// Taken is what of a page goes into the answer.
+type Taken struct {
+	Page listing.OrderPage
+	// Count is how many entries were taken, and Last when the newest of them was changed.
+	Count int
+	Last  time.Time
+	// Cut: there are more in the page than the answer holds.
+	Cut bool
+	// Nameless: there is something in the page that is no order.
+	Nameless bool
+}
+
+// Take takes the orders of a page until the answer is full. One that cannot be read is left
+// to readOrder, which says why, or it would hide all that changed after it; and so is one
+// that is larger than an answer, or that does not fit where whole says that the next page
+// begins behind this one.
+func Take(entries []Entry, whole bool) Taken {
+	var t Taken
+	size := 0
+	for _, entry := range entries {
+		takes := 0
+		if entry.Order != nil {
+			takes = listing.Size(entry.Order)
+		}
+		switch {
+		case entry.None:
+		case entry.Order == nil:
+			t.partial(entry)
+		case size+takes <= listing.MaxValueBytes:
+			size += takes
+			t.Page.Orders = append(t.Page.Orders, entry.Order)
+		case !whole && len(t.Page.Orders) > 0:
+			t.Cut = true
+			return t
+		default:
+			t.partial(entry)
+		}
+		t.Count++
+		if entry.ChangedAt.After(t.Last) {
+			t.Last = entry.ChangedAt
+		}
+	}
+	return t
+}
+
+func (t *Taken) partial(entry Entry) {
+	t.Page.Partial = append(t.Page.Partial, listing.Partial{ID: entry.ID, UpdatedAt: entry.ChangedAt})
+	t.Nameless = t.Nameless || entry.ID == ""
+}
