@@ -148,3 +148,21 @@ func TestWhatIsMoreThanAnAnswerHoldsIsLeftToTheNextPage(t *testing.T) {
 		t.Errorf("next %q after the order of %s", found.Next, last)
 	}
 }
+
+// TestTwoLargeOrdersOfOneSecond are one too many for an answer, whose next page would begin
+// with the first of them again.
+func TestTwoLargeOrdersOfOneSecond(t *testing.T) {
+	var orders []string
+	for id := range 2 {
+		orders = append(orders, fmt.Sprintf(`{"id":%d,"status_id":11,"date_modified":%q,"customer_message":%q}`, id+7, since.Format(time.RFC1123Z), strings.Repeat("x", 200<<10)))
+	}
+	body := []byte("[" + strings.Join(orders, ",") + "]")
+	for _, page := range []string{since.UTC().Format("2006-01-02T15:04:05") + "/0", since.UTC().Format("2006-01-02T15:04:05") + "/7"} {
+		call := connectors.Call{Operation: connectors.OperationListOrders, Arguments: listing.Orders{Since: since, Page: page}.Arguments()}
+		answer := system().Check(t, call, connectors.Reply{Status: 200, Body: body, Written: true})
+		found, err := listing.ParseOrderPage(answer.Value)
+		if err != nil || len(found.Orders) != 1 || len(found.Partial) != 1 || found.Partial[0].ID != "8" {
+			t.Errorf("page %s: %s %v, %d orders, in part %v, error %v: want one of each", page, answer.Class, answer.Cause, len(found.Orders), found.Partial, err)
+		}
+	}
+}

@@ -154,8 +154,9 @@ func (p pageInfo) next() string {
 }
 
 type orderNodes struct {
-	Nodes    []orderNode `json:"nodes"`
-	PageInfo pageInfo    `json:"pageInfo"`
+	// Nodes are orders, each read by itself: one that is odd is not the others' fault.
+	Nodes    []json.RawMessage `json:"nodes"`
+	PageInfo pageInfo          `json:"pageInfo"`
 }
 
 // orderNode is an order as GraphQL spells it. It becomes the body of a webhook, so
@@ -345,23 +346,45 @@ var decimalPlaces = map[string]int{
 	"VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0, "BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "TND": 3,
 }
 
-// listOrders reads a page of orders.
+// wholeOrder is the order of a list, nil where it cannot be read or has more lines than the
+// list shows.
+func wholeOrder(raw []byte) *orderv1.Order {
+	var node orderNode
+	if err := json.Unmarshal(raw, &node); err != nil || !node.whole() {
+		return nil
+	}
+	o, err := node.order()
+	if err != nil {
+		return nil
+	}
+	return o
+}
+
+// listOrders reads a page of orders. What the answer has no room for is left to readOrder, as
+// what a page has only a part of is, and an order that cannot be read: the next page begins
+// behind this one, and a page that is refused is asked for again and hides all that changed
+// after it.
 func listOrders(r connectors.Reply, found *orderNodes) connectors.Answer {
 	page := listing.OrderPage{Next: found.PageInfo.next()}
 	if found.PageInfo.HasNextPage && page.Next == "" {
 		return reply.Unreadable(r, "there is a next page of orders, and no endCursor to ask for it")
 	}
-	for i := range found.Nodes {
-		node := &found.Nodes[i]
-		o, err := node.order()
-		if err != nil {
-			return reply.Unreadable(r, err.Error())
+	size := 0
+	for _, raw := range found.Nodes {
+		if o := wholeOrder(raw); o != nil {
+			if takes := listing.Size(o); size+takes <= listing.MaxValueBytes {
+				page.Orders, size = append(page.Orders, o), size+takes
+				continue
+			}
 		}
-		if node.whole() {
-			page.Orders = append(page.Orders, o)
-		} else {
-			page.Partial = append(page.Partial, listing.Partial{ID: o.GetId(), UpdatedAt: o.GetUpdatedAt().AsTime()})
+		var place struct {
+			ID        integer `json:"legacyResourceId"`
+			UpdatedAt moment  `json:"updatedAt"`
 		}
+		if err := json.Unmarshal(raw, &place); err != nil || place.ID == "" || place.UpdatedAt.IsZero() {
+			return reply.Unreadable(r, fmt.Sprintf("an order %q in the list lacks legacyResourceId or updatedAt", place.ID))
+		}
+		page.Partial = append(page.Partial, listing.Partial{ID: string(place.ID), UpdatedAt: place.UpdatedAt.Time})
 	}
 	value, err := page.Value()
 	return reply.Answered(r, value, err)
@@ -375,7 +398,7 @@ func readOrder(r connectors.Reply, call connectors.Call, data json.RawMessage) c
 	}
 	var node orderNode
 	if err := json.Unmarshal(data, &node); err != nil {
-		return reply.Unreadable(r, err.Error())
+		return reply.Refused(r, fault.Permanent, "order-unreadable", err.Error())
 	}
 	asked, parts, _ := listing.ParseOrderPart(call.Arguments)
 	lines := node.Lines.PageInfo
@@ -389,9 +412,12 @@ func readOrder(r connectors.Reply, call connectors.Call, data json.RawMessage) c
 	case lines.HasNextPage && lines.next() == "":
 		return reply.Unreadable(r, "there is a next page of lines, and no endCursor to ask for it")
 	}
+	if node.ID == "" || node.UpdatedAt.IsZero() {
+		return reply.Unreadable(r, "an order without legacyResourceId or updatedAt, which were asked for")
+	}
 	o, err := node.order()
 	if err != nil {
-		return reply.Unreadable(r, err.Error())
+		return reply.Refused(r, fault.Permanent, "order-unreadable", err.Error())
 	}
 	value, err := listing.OrderPartValue(o, asked, lines.next())
 	return reply.Answered(r, value, err)

@@ -3,6 +3,7 @@ package shopify_test
 import (
 	_ "embed"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -102,6 +103,64 @@ func TestAListedOrderIsTheOneOfItsWebhook(t *testing.T) {
 	want := []listing.Partial{{ID: "5002", UpdatedAt: time.Date(2026, 11, 23, 14, 31, 0, 0, time.UTC)}}
 	if diff := cmp.Diff(want, page.Partial); diff != "" || page.Next != "eyJsYXN0" {
 		t.Errorf("next %q, partial (-want +got):\n%s", page.Next, diff)
+	}
+}
+
+// TestAPageOfWhichOrdersAreOddOrTooManyForAnAnswer leaves to readOrder what a page cannot
+// say, and none of the orders is on no page: the next one begins behind this one.
+func TestAPageOfWhichOrdersAreOddOrTooManyForAnAnswer(t *testing.T) {
+	var one struct {
+		Data struct {
+			Order map[string]json.RawMessage `json:"order"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(oneOrder(), &one); err != nil {
+		t.Fatal(err)
+	}
+	node := func(id, field string, value any) json.RawMessage {
+		changed := maps.Clone(one.Data.Order)
+		changed["legacyResourceId"], _ = json.Marshal(id)
+		changed[field], _ = json.Marshal(value)
+		data, err := json.Marshal(changed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	large := strings.Repeat("x", 80<<10)
+	odd := map[string]any{"nodes": []any{map[string]any{"id": "gid://shopify/LineItem/1", "quantity": 1.5}}}
+	for name, test := range map[string]struct {
+		nodes           []json.RawMessage
+		orders, partial string
+	}{
+		"too many for an answer": {[]json.RawMessage{
+			node("1", "note", large), node("2", "note", large), node("3", "note", large), node("4", "note", large), node("5", "note", large), node("6", "note", "small"),
+		}, "1 2 3 6", "4 5"},
+		"one larger than an answer": {[]json.RawMessage{node("1", "note", strings.Repeat("x", listing.MaxValueBytes)), node("2", "note", "small")}, "2", "1"},
+		"one that cannot be read":   {[]json.RawMessage{node("1", "lineItems", odd), node("2", "note", "small")}, "2", "1"},
+	} {
+		body, err := json.Marshal(map[string]any{"data": map[string]any{"orders": map[string]any{
+			"nodes": test.nodes, "pageInfo": map[string]any{"hasNextPage": true, "endCursor": "later"},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := listing.ParseOrderPage(read(t, listOrdersCall, body).Value)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var orders, partial []string
+		size := 0
+		for _, o := range page.Orders {
+			orders, size = append(orders, o.GetId()), size+listing.Size(o)
+		}
+		for _, p := range page.Partial {
+			partial = append(partial, p.ID)
+		}
+		if got, rest := strings.Join(orders, " "), strings.Join(partial, " "); got != test.orders || rest != test.partial || size > listing.MaxValueBytes || page.Next != "later" {
+			t.Errorf("%s: orders %q of %d bytes, in part %q, next %q; want %q, %q and later", name, got, size, rest, page.Next, test.orders, test.partial)
+		}
 	}
 }
 
@@ -222,6 +281,8 @@ func TestWhatTheWatchersAreRefused(t *testing.T) {
 		"an order that is not there":       {readOrderCall, []byte(`{"data":{"order":null}}`), fault.Conflict, connectors.CodeNoSuchOrder},
 		"an order that is too large":       {readOrderCall, []byte(strings.Replace(string(oneOrder()), `"hasNextPage":false`, `"hasNextPage":true`, 1)), fault.Permanent, "order-too-large"},
 		"an order without a version":       {readOrderCall, []byte(`{"data":{"order":{"legacyResourceId":"1"}}}`), fault.Unknown, "unreadable-reply"},
+		"an order with half a line":        {readOrderCall, []byte(strings.Replace(string(oneOrder()), `"currentQuantity":2`, `"currentQuantity":2.5`, 1)), fault.Permanent, "order-unreadable"},
+		"an order with a line of less":     {readOrderCall, []byte(strings.Replace(string(oneOrder()), `"currentQuantity":2`, `"currentQuantity":-2`, 1)), fault.Permanent, "order-unreadable"},
 		"a page without a way to the next": {listOrdersCall, []byte(`{"data":{"orders":{"nodes":[],"pageInfo":{"hasNextPage":true}}}}`), fault.Unknown, "unreadable-reply"},
 		"a webhook that is there":          {createCall, userError("Address for this topic has already been taken"), fault.AlreadyDone, "already-there"},
 		"an address that a shop refuses":   {createCall, userError("Address is not allowed"), fault.Conflict, "webhook-refused"},
