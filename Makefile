@@ -24,6 +24,7 @@ demo: build ## See the scene: a spike of 1,000 orders against a limited ERP; REA
 
 .PHONY: build
 build: ## Build bin/peppasync and bin/peppasync-sim, the outside world
+	@echo '== building the product and the outside world'
 	go build -o $(BIN)/ ./services/peppasync ./test/sim/peppasync-sim
 
 # The scenarios measure pace from outside, so they get the machine to
@@ -57,10 +58,13 @@ chaos: ## Kill, stop, slow and mislead the product for half an hour, judged by t
 # On a real Kubernetes node, which has programs of its own and is a module of its own.
 # The first time it builds these programs; the Debian packages that are missing are installed.
 .PHONY: e2e
-e2e: packages ## Start a real Kubernetes node, as root, and run what is tested on one
+e2e: node ## Start a real Kubernetes node, as root, and run what is tested on one
+	cd test/cluster && GOWORK=off go test -count=1 -v -timeout 30m ./...
+
+.PHONY: node
+node: packages
 	$(BIN)/peppasync-cluster able
 	cd test/cluster && $(BIN)/peppasync-cluster build >/dev/null
-	cd test/cluster && GOWORK=off go test -count=1 -v -timeout 30m ./...
 
 .PHONY: packages
 packages: bin/peppasync-cluster
@@ -74,6 +78,7 @@ bin/peppasync-cluster: FORCE
 
 .PHONY: lint
 lint: bin/golangci-lint bin/buf ## Lint every module and the schema, and refuse a change that breaks stored messages
+	@echo '== lint'
 	@failed=; for module in $(MODULES); do \
 		echo "golangci-lint run in $${module#$(CURDIR)/}"; (cd $$module && $(BIN)/golangci-lint run) || failed=1; \
 	done; for module in $(APART); do \
@@ -88,6 +93,7 @@ lint: bin/golangci-lint bin/buf ## Lint every module and the schema, and refuse 
 
 .PHONY: generate
 generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen ## Generate the Go of the schema and of the custom resources
+	@echo '== generate'
 	cd proto && PATH="$(BIN):$$PATH" $(BIN)/buf generate
 	cd services/api && $(BIN)/controller-gen object paths=./...
 	rm -f services/api/crd/*.yaml charts/peppasync/files/crds/*.yaml # of a kind that is gone
@@ -98,25 +104,30 @@ generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen ##
 # than a test may take.
 .PHONY: apiserver
 apiserver: bin/peppasync-cluster
+	@echo '== building the API server'
 	cd test/cluster && $(BIN)/peppasync-cluster build etcd kube-apiserver kubectl >/dev/null
 
 # The same as that of the node: Kubernetes' clients are most of it.
 bin/helm: bin/peppasync-cluster
+	@echo '== building helm'
 	cd test/cluster && ln -sfn "$$($(BIN)/peppasync-cluster build helm)" $(BIN)/helm
 
 # Its module has the graphs of Prometheus and the collector, which must not choose the
 # product's versions.
 .PHONY: observe
 observe: bin/helm build ## Check what deploy/observability shows: manifests, alerts, and each query against a product that runs
+	@echo '== what deploy/observability shows'
 	cd test/observability && GOWORK=off go vet ./... && GOWORK=off go test -vet=off -count=1 ./...
 
 # Its module has the graph of Kubernetes, which must not choose the product's versions.
 .PHONY: chart
 chart: bin/helm build apiserver ## Check the Helm chart: lint, and what it renders against three versions of Kubernetes and Pod Security
+	@echo '== the chart'
 	cd test/chart && GOWORK=off go vet ./... && GOWORK=off go test -vet=off -count=1 ./...
 
 .PHONY: verify
 verify: generate lint chart observe ## Generate and lint everything, build each module without the workspace, and refuse a tree that differs
+	@echo '== each module alone, and the tree as it is committed'
 	go run ./test/verify
 
 .PHONY: bench
@@ -145,7 +156,7 @@ dist: ## Build static, stripped, reproducible linux/amd64 binaries into dist/ wi
 bin/golangci-lint bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/controller-gen: bin/%: FORCE
 	@key=$$({ go env GOVERSION; cat deploy/tools/$*/go.mod deploy/tools/$*/go.sum; } | sha256sum); \
 	if [[ ! -x $@ || "$$(cat bin/.$*.key 2>/dev/null)" != "$$key" ]]; then \
-		echo "building $@"; mkdir -p bin; \
+		echo "== building $@"; mkdir -p bin; \
 		(cd deploy/tools/$* && GOWORK=off go build -trimpath -o $(BIN)/ tool); \
 		echo "$$key" > bin/.$*.key; \
 	fi
