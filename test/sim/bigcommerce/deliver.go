@@ -92,7 +92,7 @@ func (s *Store) trigger(r *record, scope string, data eventData) {
 		}
 		s.events++
 		e := &event{
-			hook: h.ID, id: "msg_" + identifier(s.cfg.Hash, "event", s.events), hash: body.Hash, scope: scope, order: r,
+			hook: h.ID, id: "msg_" + outbox.Identifier(s.cfg.Hash, "event", s.events), hash: body.Hash, scope: scope, order: r,
 			revision: r.revision, body: encoded, destination: h.Destination, headers: h.Headers, at: now,
 		}
 		s.log = append(s.log, e)

@@ -1,8 +1,6 @@
 package bigcommerce
 
 import (
-	"crypto/sha256"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -77,11 +75,4 @@ func (s *Store) toldHook(h *hook) Hook {
 func (h *hook) matches(scope string) bool {
 	prefix, wild := strings.CutSuffix(h.Scope, "*")
 	return h.Scope == scope || wild && strings.HasPrefix(scope, prefix)
-}
-
-// identifier has the form of a UUID and depends on its arguments only.
-func identifier(hash, kind string, n int64) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", hash, kind, n))
-	sum[6], sum[8] = sum[6]&0x0f|0x40, sum[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peppasync/peppasync/test/sim/outbox"
 	"github.com/peppasync/peppasync/test/sim/retail"
 )
 
@@ -244,7 +245,7 @@ func (s *Store) document(r *record) Order {
 		IPAddress: "192.0.2.17", CurrencyID: 1, CurrencyCode: s.cfg.Currency, CurrencyExchangeRate: "1.0000000000",
 		DefaultCurrencyID: 1, DefaultCurrencyCode: s.cfg.Currency, CustomerMessage: r.spec.Note, DiscountAmount: noMoney,
 		CouponDiscount: noMoney, ShippingAddressCount: 1, IsDeleted: r.archived, EbayOrderID: "0",
-		CartID: identifier(s.cfg.Hash, "cart", r.id), BillingAddress: address(r.id), OrderSource: "www", ChannelID: 1,
+		CartID: outbox.Identifier(s.cfg.Hash, "cart", r.id), BillingAddress: address(r.id), OrderSource: "www", ChannelID: 1,
 		Products: link("products"), ShippingAddresses: link("shippingaddresses"), Coupons: link("coupons"), Consignments: link("consignments"),
 		TaxProviderID: "BasicTaxProvider", CustomStatus: statusNames[r.status], CustomerLocale: "en",
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/peppasync/peppasync/test/sim/account"
 	"github.com/peppasync/peppasync/test/sim/arrivals"
+	"github.com/peppasync/peppasync/test/sim/outbox"
 )
 
 // The operations that arrivals, reports and fault rules name.
@@ -218,7 +219,7 @@ func (in hookInput) check(whole bool) (field, problem string) {
 		return "destination", "error.path.missing"
 	case in.Scope != nil && !slices.Contains(scopes, *in.Scope):
 		return "scope", "error.invalid.scope"
-	case in.Destination != nil && !validURL(*in.Destination):
+	case in.Destination != nil && !outbox.IsTarget(*in.Destination):
 		return "destination", "error.invalid.destination"
 	}
 	return "", ""

@@ -4,8 +4,8 @@
 package bigcommerce
 
 import (
+	"cmp"
 	"fmt"
-	"net/url"
 	"sync"
 	"time"
 
@@ -94,29 +94,22 @@ func DefaultRetries() []jsontime.Duration {
 func seconds(n int) jsontime.Duration { return jsontime.Duration(time.Duration(n) * time.Second) }
 
 func (c *Config) setDefaults() {
-	setDefault(&c.Hash, DefaultHash)
-	setDefault(&c.StoreID, DefaultStoreID)
-	setDefault(&c.Token, DefaultToken)
-	setDefault(&c.ClientID, DefaultClientID)
-	setDefault(&c.ClientSecret, DefaultClientSecret)
-	setDefault(&c.FirstOrderID, 100)
-	setDefault(&c.Currency, "USD")
-	setDefault(&c.Quota, Quota{Requests: 150, Window: seconds(30)})
-	setDefault(&c.Workers, 32)
-	setDefault(&c.Blocklist.Window, seconds(120))
-	setDefault(&c.Blocklist.Minimum, 100)
-	setDefault(&c.Blocklist.Ratio, 0.9)
-	setDefault(&c.Blocklist.For, seconds(180))
-	setDefault(&c.Timeout, seconds(10))
+	c.Hash = cmp.Or(c.Hash, DefaultHash)
+	c.StoreID = cmp.Or(c.StoreID, DefaultStoreID)
+	c.Token = cmp.Or(c.Token, DefaultToken)
+	c.ClientID = cmp.Or(c.ClientID, DefaultClientID)
+	c.ClientSecret = cmp.Or(c.ClientSecret, DefaultClientSecret)
+	c.FirstOrderID = cmp.Or(c.FirstOrderID, 100)
+	c.Currency = cmp.Or(c.Currency, "USD")
+	c.Quota = cmp.Or(c.Quota, Quota{Requests: 150, Window: seconds(30)})
+	c.Workers = cmp.Or(c.Workers, 32)
+	c.Blocklist.Window = cmp.Or(c.Blocklist.Window, seconds(120))
+	c.Blocklist.Minimum = cmp.Or(c.Blocklist.Minimum, 100)
+	c.Blocklist.Ratio = cmp.Or(c.Blocklist.Ratio, 0.9)
+	c.Blocklist.For = cmp.Or(c.Blocklist.For, seconds(180))
+	c.Timeout = cmp.Or(c.Timeout, seconds(10))
 	if c.Retries == nil {
 		c.Retries = DefaultRetries()
-	}
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
 	}
 }
 
@@ -185,7 +178,7 @@ func New(cfg Config) (*Store, error) {
 // SetTarget directs the webhooks that were made before the start to a URL; the first time it makes them. Those that the API
 // made keep theirs.
 func (s *Store) SetTarget(target string) error {
-	if !validURL(target) {
+	if !outbox.IsTarget(target) {
 		return fmt.Errorf("bigcommerce: webhook target %q is not an http or https URL", target)
 	}
 	s.mu.Lock()
@@ -204,11 +197,6 @@ func (s *Store) SetTarget(target string) error {
 		h.before, h.works = true, time.Time{}
 	}
 	return nil
-}
-
-func validURL(target string) bool {
-	u, err := url.Parse(target)
-	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
 }
 
 // SetMishaps replaces what goes wrong with the webhooks that are made from now on.

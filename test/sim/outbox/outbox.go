@@ -6,9 +6,12 @@ package outbox
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -145,6 +148,19 @@ func (o *Outbox) drain() {
 		o.mu.Unlock()
 		job()
 	}
+}
+
+// Identifier has the form of a UUID and depends on its arguments only.
+func Identifier(shop, kind string, n int64) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", shop, kind, n))
+	sum[6], sum[8] = sum[6]&0x0f|0x40, sum[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+}
+
+// IsTarget says whether webhooks can go there: to an http or https URL.
+func IsTarget(target string) bool {
+	u, err := url.Parse(target)
+	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
 }
 
 // Sleep waits and says whether the outbox is still open.

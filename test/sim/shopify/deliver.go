@@ -1,16 +1,12 @@
 package shopify
 
 import (
-	"bytes"
 	"cmp"
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -18,6 +14,7 @@ import (
 	"time"
 
 	"github.com/peppasync/peppasync/test/sim/faults"
+	"github.com/peppasync/peppasync/test/sim/outbox"
 )
 
 // delivery is one webhook: one event to one subscription. The deliverer's lock guards what changes.
@@ -45,96 +42,42 @@ type delivery struct {
 // deliverer sends webhooks as Shopify does: it waits a second to connect and five in all, follows no redirect, takes
 // nothing but 2xx for an answer, and repeats a failed delivery with its original payload to its original address.
 type deliverer struct {
-	cfg    Config
-	client *http.Client
-	ctx    context.Context //nolint:containedctx // the life of the deliverer, which ends with Close and not with a call
-	cancel context.CancelFunc
+	cfg Config
+	// outbox has a worker for each connection: hundreds of repetitions may fall due at the same moment.
+	outbox *outbox.Outbox
+	// open counts webhooks that are neither acknowledged nor given up.
+	open *outbox.Gate
 
 	mu      sync.Mutex
-	work    sync.WaitGroup
-	closed  bool
 	target  string
 	deleted bool
 	// subscriptions are those that the API made and that are not deleted.
 	subscriptions []*subscription
 	nextID        int64
-	mishaps       faults.Mishaps
 	told          map[string]time.Time // by order, the newest version that was acknowledged
-	sequence      int
+	sequence      int64
 	deliveries    []*delivery
 	newest        map[string]*delivery
-	latencies     []time.Duration
-	open          int
-	idle          chan struct{}
-	tally         deliveryTally
-	// slots bound how many repetitions are in progress: hundreds may fall due at the same moment.
-	slots chan struct{}
+	// subscriptionsDeleted counts those of the API that were deleted for their failures.
+	subscriptionsDeleted int
 }
 
-type deliveryTally struct {
-	attempts, retries, failures, repeats, repeatFailures, givenUp, undelivered int
-	dropped, late, twice, subscriptionsDeleted                                 int
-	byStatus                                                                   map[string]int
-}
-
-func newDeliverer(cfg Config) *deliverer {
-	ctx, cancel := context.WithCancel(context.Background())
-	dialer := &net.Dialer{Timeout: cfg.ConnectTimeout.Std()}
-	transport := &http.Transport{
-		DialContext: dialer.DialContext, TLSHandshakeTimeout: cfg.ConnectTimeout.Std(),
-		MaxIdleConns: 4096, MaxIdleConnsPerHost: 4096, IdleConnTimeout: time.Minute, DisableCompression: true,
+func newDeliverer(cfg Config) (*deliverer, error) {
+	o, err := outbox.New(outbox.Config{
+		Workers: cfg.Connections, ConnectTimeout: cfg.ConnectTimeout.Std(), KeepAlive: true, Mishaps: cfg.Mishaps,
+	})
+	if err != nil {
+		return nil, err
 	}
-	idle := make(chan struct{})
-	close(idle)
 	return &deliverer{
-		cfg: cfg, ctx: ctx, cancel: cancel, idle: idle, newest: make(map[string]*delivery), mishaps: cfg.Mishaps,
-		told: make(map[string]time.Time), nextID: firstSubscriptionID,
-		slots: make(chan struct{}, cfg.Connections), tally: deliveryTally{byStatus: make(map[string]int)},
-		client: &http.Client{
-			Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}
+		cfg: cfg, outbox: o, open: o.NewGate(), newest: make(map[string]*delivery), told: make(map[string]time.Time), nextID: firstSubscriptionID,
+	}, nil
 }
 
 func (d *deliverer) setTarget(target string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.target = target
-}
-
-func (d *deliverer) close() {
-	d.mu.Lock()
-	d.closed = true
-	d.mu.Unlock()
-	d.cancel()
-	d.work.Wait()
-	d.client.CloseIdleConnections()
-}
-
-// run starts f unless the deliverer is closed.
-func (d *deliverer) run(f func()) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return false
-	}
-	d.work.Go(f)
-	return true
-}
-
-// sleep waits and says whether the deliverer is still open.
-func (d *deliverer) sleep(wait time.Duration) bool {
-	if wait <= 0 {
-		return d.ctx.Err() == nil
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-d.ctx.Done():
-		return false
-	}
 }
 
 // happening is what webhooks tell of. Its first topic is that of the shop's Target; subscriptions of the API may be about any
@@ -155,12 +98,12 @@ func (d *deliverer) prepare(h happening) []*delivery {
 	signature := base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	eventID := identifier(d.cfg.Domain, "event", d.sequence+1)
+	eventID := outbox.Identifier(d.cfg.Domain, "event", d.sequence+1)
 	var all []*delivery
 	add := func(topic, target string, subscription *subscription) *delivery {
 		d.sequence++
 		w := &delivery{
-			webhookID: identifier(d.cfg.Domain, "webhook", d.sequence), eventID: eventID, topic: topic, order: h.order,
+			webhookID: outbox.Identifier(d.cfg.Domain, "webhook", d.sequence), eventID: eventID, topic: topic, order: h.order,
 			subscription: subscription, version: h.version, payload: h.payload, signature: signature, target: target, triggeredAt: h.at,
 		}
 		d.deliveries = append(d.deliveries, w)
@@ -171,16 +114,12 @@ func (d *deliverer) prepare(h happening) []*delivery {
 	found := false
 	send := func(topic, target string, subscription *subscription) {
 		found = true
-		fate := d.mishaps.Fate(topic, h.order+" "+strconv.FormatInt(h.version.Unix(), 10))
-		d.tally.fate(fate)
+		fate := d.outbox.Fate(topic, h.order+" "+strconv.FormatInt(h.version.Unix(), 10))
 		if fate.Dropped {
 			return
 		}
 		add(topic, target, subscription).fate = fate
-		if d.open == 0 {
-			d.idle = make(chan struct{})
-		}
-		d.open++
+		d.open.Open()
 	}
 	if d.target != "" && !d.deleted {
 		send(h.topics[0], d.target, nil)
@@ -192,21 +131,9 @@ func (d *deliverer) prepare(h happening) []*delivery {
 	}
 	if !found {
 		add(h.topics[0], d.target, nil).givenUp = true
-		d.tally.undelivered++
+		d.outbox.CountUndelivered()
 	}
 	return all
-}
-
-func (t *deliveryTally) fate(f faults.Fate) {
-	if f.Dropped {
-		t.dropped++
-	}
-	if f.Delay > 0 {
-		t.late++
-	}
-	if f.Twice {
-		t.twice++
-	}
 }
 
 // renamed is the same content under new ids. It is none of the webhooks that count: only its sending does.
@@ -215,17 +142,10 @@ func (d *deliverer) renamed(w *delivery) *delivery {
 	defer d.mu.Unlock()
 	d.sequence++
 	return &delivery{
-		webhookID: identifier(d.cfg.Domain, "webhook", d.sequence), eventID: identifier(d.cfg.Domain, "event", d.sequence),
+		webhookID: outbox.Identifier(d.cfg.Domain, "webhook", d.sequence), eventID: outbox.Identifier(d.cfg.Domain, "event", d.sequence),
 		topic: w.topic, order: w.order, payload: w.payload, signature: w.signature,
 		target: cmp.Or(d.target, w.target), triggeredAt: w.triggeredAt,
 	}
-}
-
-// identifier has the form of a UUID and depends on its arguments only.
-func identifier(domain, kind string, n int) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", domain, kind, n))
-	sum[6], sum[8] = sum[6]&0x0f|0x40, sum[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 }
 
 func (d *deliverer) find(order, topic string) *delivery {
@@ -243,8 +163,8 @@ func (d *deliverer) start(all []*delivery) {
 
 // later delivers in the background after a while, twice if told to.
 func (d *deliverer) later(delay time.Duration, w *delivery, twice bool) {
-	d.run(func() {
-		if !d.sleep(delay) {
+	d.outbox.Run(func() {
+		if !d.outbox.Sleep(delay) {
 			return
 		}
 		d.attempt(w)
@@ -263,63 +183,49 @@ func (d *deliverer) attempt(w *delivery) {
 	}
 	d.mu.Unlock()
 	begin := time.Now()
-	status, err := d.post(w)
-	took := time.Since(begin)
-	if d.ctx.Err() != nil {
+	status, took, err := d.post(w)
+	if d.outbox.Closed() {
 		return
 	}
+	attempt := outbox.Attempt{Status: status, Err: err, Took: took, OK: accepted(status, err)}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tally.attempts++
 	if w.attempts == 0 {
 		w.firstAttempt = begin
 	} else {
-		d.tally.retries++
+		attempt.Retry = true
 	}
 	w.attempts++
 	w.status, w.problem = status, ""
-	d.countStatus(status, err)
-	if err == nil && status >= 200 && status < 300 {
-		w.acknowledged, w.latency = begin.Add(took), took
-		if w.version.After(d.told[w.order]) {
-			d.told[w.order] = w.version
-		}
-		w.subscription.count(true)
-		d.latencies = append(d.latencies, took)
-		d.settle()
+	w.subscription.count(attempt.OK)
+	d.outbox.CountAttempt(attempt)
+	if !attempt.OK {
+		w.problem = failureText(status, err)
+		d.fail(w)
 		return
 	}
-	w.problem = failureText(status, err)
-	d.fail(w)
+	w.acknowledged, w.latency = begin.Add(took), took
+	if w.version.After(d.told[w.order]) {
+		d.told[w.order] = w.version
+	}
+	d.open.Settle()
 }
+
+// accepted says whether the shop takes an answer for success.
+func accepted(status int, err error) bool { return err == nil && status >= 200 && status < 300 }
 
 // fail schedules the next attempt or gives up; it needs the lock.
 func (d *deliverer) fail(w *delivery) {
-	d.tally.failures++
-	w.subscription.count(false)
 	if w.failures == len(d.cfg.Retries) {
 		w.givenUp = true
 		d.remove(w.subscription)
-		d.tally.givenUp++
-		d.settle()
+		d.outbox.CountGivenUp()
+		d.open.Settle()
 		return
 	}
 	wait := d.cfg.Retries[w.failures].Std()
 	w.failures++
-	if d.closed {
-		return
-	}
-	d.work.Go(func() {
-		if !d.sleep(wait) {
-			return
-		}
-		select {
-		case d.slots <- struct{}{}:
-			defer func() { <-d.slots }()
-			d.attempt(w)
-		case <-d.ctx.Done():
-		}
-	})
+	d.outbox.EnqueueAfter(wait, func() { d.attempt(w) })
 }
 
 // remove deletes the subscription of a webhook that failed for the last time; it needs the lock. Eight failures in a row are
@@ -332,31 +238,16 @@ func (d *deliverer) remove(s *subscription) {
 	}
 	if i := slices.Index(d.subscriptions, s); i >= 0 {
 		d.subscriptions = slices.Delete(d.subscriptions, i, i+1)
-		d.tally.subscriptionsDeleted++
+		d.subscriptionsDeleted++
 	}
 }
 
 // repeat sends a webhook that was sent before once more; what comes of it changes nothing but the count.
 func (d *deliverer) repeat(w *delivery) {
-	status, err := d.post(w)
-	if d.ctx.Err() != nil {
-		return
+	status, took, err := d.post(w)
+	if !d.outbox.Closed() {
+		d.outbox.CountRepeat(outbox.Attempt{Status: status, Err: err, Took: took, OK: accepted(status, err)})
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.tally.repeats++
-	d.countStatus(status, err)
-	if err != nil || status < 200 || status > 299 {
-		d.tally.repeatFailures++
-	}
-}
-
-func (d *deliverer) countStatus(status int, err error) {
-	if err != nil {
-		d.tally.byStatus["none"]++
-		return
-	}
-	d.tally.byStatus[strconv.Itoa(status)]++
 }
 
 func failureText(status int, err error) string {
@@ -366,62 +257,22 @@ func failureText(status int, err error) string {
 	return fmt.Sprintf("status %d", status)
 }
 
-// settle closes one open delivery; it needs the lock.
-func (d *deliverer) settle() {
-	d.open--
-	if d.open == 0 {
-		close(d.idle)
-	}
-}
-
-// post makes one request. The time for all of it, reading the reply included, is bounded.
-func (d *deliverer) post(w *delivery) (status int, err error) {
+// post makes one request.
+func (d *deliverer) post(w *delivery) (status int, took time.Duration, err error) {
 	if w.target == "" {
-		return 0, errors.New("no webhook target is set")
+		return 0, 0, errors.New("no webhook target is set")
 	}
-	ctx, cancel := context.WithTimeout(d.ctx, d.cfg.Timeout.Std())
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.target, bytes.NewReader(w.payload))
-	if err != nil {
-		return 0, err
-	}
-	// Without GetBody the transport cannot quietly send the request again; every attempt is one that is counted here.
-	request.GetBody = nil
+	header := make(http.Header)
 	for name, value := range map[string]string{
 		"Content-Type": "application/json", "User-Agent": "Shopify-Captain-Hook",
 		"X-Shopify-Hmac-Sha256": w.signature, "X-Shopify-Topic": w.topic, "X-Shopify-Shop-Domain": d.cfg.Domain,
 		"X-Shopify-API-Version": d.cfg.APIVersion, "X-Shopify-Webhook-Id": w.webhookID, "X-Shopify-Event-Id": w.eventID,
 		"X-Shopify-Triggered-At": w.triggeredAt.UTC().Format("2006-01-02T15:04:05.000000000Z"),
 	} {
-		request.Header.Set(name, value)
+		header.Set(name, value)
 	}
 	if w.subscription != nil && w.subscription.name != "" {
-		request.Header.Set("X-Shopify-Name", w.subscription.name)
+		header.Set("X-Shopify-Name", w.subscription.name)
 	}
-	response, err := d.client.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	defer response.Body.Close()
-	io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)) //nolint:errcheck // the status is the answer
-	return response.StatusCode, nil
-}
-
-// wait returns when every webhook is acknowledged or given up.
-func (d *deliverer) wait(ctx context.Context) error {
-	for {
-		d.mu.Lock()
-		open, idle := d.open, d.idle
-		d.mu.Unlock()
-		if open == 0 {
-			return nil
-		}
-		select {
-		case <-idle:
-		case <-ctx.Done():
-			return fmt.Errorf("%d webhooks are not acknowledged: %w", open, ctx.Err())
-		case <-d.ctx.Done():
-			return fmt.Errorf("the shop was closed with %d webhooks not acknowledged", open)
-		}
-	}
+	return d.outbox.Post(w.target, header, w.payload, d.cfg.Timeout.Std())
 }

@@ -2,12 +2,10 @@ package shopify
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/peppasync/peppasync/test/sim/account"
-	"github.com/peppasync/peppasync/test/sim/arrivals"
+	"github.com/peppasync/peppasync/test/sim/outbox"
 )
 
 // Report is what the shop sold, what became of its webhooks, and what it shows.
@@ -39,35 +37,14 @@ type Report struct {
 	Subscriptions []SubscriptionReport `json:"subscriptions"`
 }
 
-// WebhooksReport is what became of the webhooks.
+// WebhooksReport is what became of the webhooks. Undelivered were never tried, for want of a target or a subscription.
 type WebhooksReport struct {
+	outbox.Report
 	Created      int `json:"created"`
 	Acknowledged int `json:"acknowledged"`
-	// Open are those neither acknowledged nor given up.
-	Open int `json:"open"`
-	// Attempts counts all requests but Repeats; Retries those after the first of each webhook.
-	Attempts int `json:"attempts"`
-	Retries  int `json:"retries"`
-	Failures int `json:"failures"`
-	// Repeats counts webhooks sent once more on purpose, RepeatFailures those of them not answered with 2xx.
-	Repeats        int `json:"repeats"`
-	RepeatFailures int `json:"repeatFailures"`
-	// GivenUp failed for the last time; Undelivered were never tried, for want of a target or a subscription.
-	GivenUp             int  `json:"givenUp"`
-	Undelivered         int  `json:"undelivered"`
-	SubscriptionDeleted bool `json:"subscriptionDeleted"`
-	// SubscriptionsDeleted counts those of the API that were deleted for their failures.
-	SubscriptionsDeleted int `json:"subscriptionsDeleted"`
-	// Dropped, Late and Twice count mishaps.
-	Dropped int `json:"dropped"`
-	Late    int `json:"late"`
-	Twice   int `json:"twice"`
-	// ByStatus counts replies by status; "none" is no reply.
-	ByStatus map[string]int `json:"byStatus,omitempty"`
-	// P50Ms, P99Ms and MaxMs are the time from the start of a successful attempt to its reply.
-	P50Ms float64 `json:"p50Ms"`
-	P99Ms float64 `json:"p99Ms"`
-	MaxMs float64 `json:"maxMs"`
+	// SubscriptionDeleted is about Target's, SubscriptionsDeleted counts those of the API that were deleted for their failures.
+	SubscriptionDeleted  bool `json:"subscriptionDeleted"`
+	SubscriptionsDeleted int  `json:"subscriptionsDeleted"`
 	// FirstAttempt and LastAcknowledged bound the time in which webhooks were taken.
 	FirstAttempt     *time.Time `json:"firstAttempt,omitempty"`
 	LastAcknowledged *time.Time `json:"lastAcknowledged,omitempty"`
@@ -106,7 +83,7 @@ func (s *Shop) Deliveries() []Delivery {
 }
 
 // WaitDelivered returns when every webhook is acknowledged or given up, or with the error of the context.
-func (s *Shop) WaitDelivered(ctx context.Context) error { return s.delivery.wait(ctx) }
+func (s *Shop) WaitDelivered(ctx context.Context) error { return s.delivery.open.Wait(ctx) }
 
 // Captured returns the names of the orders whose orders/create webhook was acknowledged.
 func (s *Shop) Captured() []string {
@@ -165,23 +142,13 @@ func (s *Shop) Report() Report {
 }
 
 func (d *deliverer) report() WebhooksReport {
-	r, latencies := d.snapshot()
-	r.P50Ms = milliseconds(arrivals.Percentile(latencies, 0.5))
-	r.P99Ms = milliseconds(arrivals.Percentile(latencies, 0.99))
-	r.MaxMs = milliseconds(arrivals.Percentile(latencies, 1))
-	return r
-}
-
-// snapshot takes what needs the lock; sorting the latencies does not, and would hold up deliveries.
-func (d *deliverer) snapshot() (WebhooksReport, []time.Duration) {
+	sent := d.outbox.Report()
+	sent.Open = d.open.Count()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t := d.tally
 	r := WebhooksReport{
-		Created: len(d.deliveries), Acknowledged: len(d.latencies), Open: d.open, Attempts: t.attempts, Retries: t.retries,
-		Failures: t.failures, Repeats: t.repeats, RepeatFailures: t.repeatFailures, GivenUp: t.givenUp, Undelivered: t.undelivered,
-		SubscriptionDeleted: d.deleted, SubscriptionsDeleted: t.subscriptionsDeleted,
-		Dropped: t.dropped, Late: t.late, Twice: t.twice, ByStatus: maps.Clone(t.byStatus),
+		Report: sent, Created: len(d.deliveries), Acknowledged: sent.Delivered,
+		SubscriptionDeleted: d.deleted, SubscriptionsDeleted: d.subscriptionsDeleted,
 	}
 	for _, w := range d.deliveries {
 		if !w.firstAttempt.IsZero() && (r.FirstAttempt == nil || w.firstAttempt.Before(*r.FirstAttempt)) {
@@ -191,7 +158,7 @@ func (d *deliverer) snapshot() (WebhooksReport, []time.Duration) {
 			r.LastAcknowledged = timeOrNil(w.acknowledged)
 		}
 	}
-	return r, slices.Clone(d.latencies)
+	return r
 }
 
 func timeOrNil(t time.Time) *time.Time {

@@ -161,13 +161,13 @@ func (s *Shop) Sell(b Burst) (*Sale, error) {
 	worker := func() {
 		for {
 			i := next.Add(1) - 1
-			if i >= int64(b.Count) || !s.delivery.sleep(time.Until(start.Add(b.Over.Std()*time.Duration(i)/time.Duration(b.Count)))) {
+			if i >= int64(b.Count) || !s.delivery.outbox.Sleep(time.Until(start.Add(b.Over.Std()*time.Duration(i)/time.Duration(b.Count)))) {
 				return
 			}
 			s.sellNext(sale, b)
 		}
 	}
-	if !s.delivery.run(func() {
+	if !s.delivery.outbox.Run(func() {
 		for range min(b.Connections, b.Count) {
 			workers.Go(worker)
 		}
@@ -255,7 +255,7 @@ func (s *Shop) Resend(name, topic string) error {
 	if d == nil {
 		return fmt.Errorf("order %q has had no webhook %q", name, topic)
 	}
-	if !s.delivery.run(func() { s.delivery.repeat(d) }) {
+	if !s.delivery.outbox.Run(func() { s.delivery.repeat(d) }) {
 		return errors.New("the shop is closed")
 	}
 	return nil
@@ -269,7 +269,7 @@ func (s *Shop) Replay(name, topic string) error {
 		return fmt.Errorf("order %q has had no webhook %q", name, topic)
 	}
 	again := s.delivery.renamed(d)
-	if !s.delivery.run(func() { s.delivery.repeat(again) }) {
+	if !s.delivery.outbox.Run(func() { s.delivery.repeat(again) }) {
 		return errors.New("the shop is closed")
 	}
 	return nil

@@ -3,14 +3,15 @@
 package shopify
 
 import (
+	"cmp"
 	"fmt"
-	"net/url"
 	"sync"
 	"time"
 
 	"github.com/peppasync/peppasync/test/sim/account"
 	"github.com/peppasync/peppasync/test/sim/faults"
 	"github.com/peppasync/peppasync/test/sim/jsontime"
+	"github.com/peppasync/peppasync/test/sim/outbox"
 )
 
 // What a shop uses that declares nothing else.
@@ -86,27 +87,20 @@ func DefaultRetries() []jsontime.Duration {
 func seconds(n int) jsontime.Duration { return jsontime.Duration(time.Duration(n) * time.Second) }
 
 func (c *Config) setDefaults() {
-	setDefault(&c.Domain, DefaultDomain)
-	setDefault(&c.APIVersion, DefaultAPIVersion)
-	setDefault(&c.Token, DefaultToken)
-	setDefault(&c.WebhookSecret, DefaultWebhookSecret)
-	setDefault(&c.FirstOrderNumber, 1001)
-	setDefault(&c.OrderIDBase, 5_000_000_000_000)
-	setDefault(&c.LocationID, 1)
-	setDefault(&c.Currency, "USD")
-	setDefault(&c.Bucket, Bucket{MaximumAvailable: 2000, RestoreRate: 100})
-	setDefault(&c.Connections, 64)
-	setDefault(&c.ConnectTimeout, seconds(1))
-	setDefault(&c.Timeout, seconds(5))
+	c.Domain = cmp.Or(c.Domain, DefaultDomain)
+	c.APIVersion = cmp.Or(c.APIVersion, DefaultAPIVersion)
+	c.Token = cmp.Or(c.Token, DefaultToken)
+	c.WebhookSecret = cmp.Or(c.WebhookSecret, DefaultWebhookSecret)
+	c.FirstOrderNumber = cmp.Or(c.FirstOrderNumber, 1001)
+	c.OrderIDBase = cmp.Or(c.OrderIDBase, 5_000_000_000_000)
+	c.LocationID = cmp.Or(c.LocationID, 1)
+	c.Currency = cmp.Or(c.Currency, "USD")
+	c.Bucket = cmp.Or(c.Bucket, Bucket{MaximumAvailable: 2000, RestoreRate: 100})
+	c.Connections = cmp.Or(c.Connections, 64)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, seconds(1))
+	c.Timeout = cmp.Or(c.Timeout, seconds(5))
 	if c.Retries == nil {
 		c.Retries = DefaultRetries()
-	}
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
 	}
 }
 
@@ -144,9 +138,6 @@ func New(cfg Config) (*Shop, error) {
 	if cfg.Connections < 1 {
 		return nil, fmt.Errorf("shopify: connections is %d; want at least 1", cfg.Connections)
 	}
-	if err := cfg.Mishaps.Validate(); err != nil {
-		return nil, fmt.Errorf("shopify: %w", err)
-	}
 	s := &Shop{
 		cfg: cfg, next: cfg.FirstOrderNumber, bySKU: make(map[string]*item), byID: make(map[int64]*item),
 		byName: make(map[string]*Order),
@@ -163,7 +154,9 @@ func New(cfg Config) (*Shop, error) {
 	if s.Front, err = account.New(s, cfg.Config); err != nil {
 		return nil, fmt.Errorf("shopify: %w", err)
 	}
-	s.delivery = newDeliverer(cfg)
+	if s.delivery, err = newDeliverer(cfg); err != nil {
+		return nil, fmt.Errorf("shopify: %w", err)
+	}
 	if cfg.Target != "" {
 		if err := s.SetTarget(cfg.Target); err != nil {
 			return nil, err
@@ -174,8 +167,7 @@ func New(cfg Config) (*Shop, error) {
 
 // SetTarget directs later webhooks to a URL. Retries of earlier ones stay with the old URL, as with Shopify.
 func (s *Shop) SetTarget(target string) error {
-	u, err := url.Parse(target)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if !outbox.IsTarget(target) {
 		return fmt.Errorf("shopify: webhook target %q is not an http or https URL", target)
 	}
 	s.delivery.setTarget(target)
@@ -184,17 +176,11 @@ func (s *Shop) SetTarget(target string) error {
 
 // SetMishaps replaces what goes wrong with the webhooks that are made from now on.
 func (s *Shop) SetMishaps(m faults.Mishaps) error {
-	if err := m.Validate(); err != nil {
-		return err
-	}
-	s.delivery.mu.Lock()
-	defer s.delivery.mu.Unlock()
-	s.delivery.mishaps = m
-	return nil
+	return s.delivery.outbox.SetMishaps(m)
 }
 
 // Close stops deliveries and waits for those in progress to end.
 func (s *Shop) Close() {
-	s.delivery.close()
+	s.delivery.outbox.Close()
 	s.Front.Close()
 }

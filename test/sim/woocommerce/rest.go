@@ -12,6 +12,7 @@ import (
 
 	"github.com/peppasync/peppasync/test/sim/account"
 	"github.com/peppasync/peppasync/test/sim/arrivals"
+	"github.com/peppasync/peppasync/test/sim/outbox"
 )
 
 // The operations that arrivals, reports and fault rules name.
@@ -194,7 +195,7 @@ func (s *Shop) createWebhook(body []byte) account.Reply {
 		return *refusal
 	case hooksOf[strings.ToLower(in.Topic)] == nil:
 		return failure(http.StatusBadRequest, "woocommerce_rest_shop_webhook_invalid_topic", "Webhook topic is required and must be valid.")
-	case !validURL(in.DeliveryURL):
+	case !outbox.IsTarget(in.DeliveryURL):
 		return failure(http.StatusBadRequest, "woocommerce_rest_shop_webhook_invalid_delivery_url",
 			"Webhook delivery URL must be a valid URL starting with http:// or https://.")
 	}
@@ -230,7 +231,7 @@ func (s *Shop) updateWebhook(id int64, body []byte) account.Reply {
 		problem = "woocommerce_rest_shop_webhook_invalid_id"
 	case in.Topic != "" && hooksOf[strings.ToLower(in.Topic)] == nil:
 		problem = "woocommerce_rest_shop_webhook_invalid_topic"
-	case in.DeliveryURL != "" && !validURL(in.DeliveryURL):
+	case in.DeliveryURL != "" && !outbox.IsTarget(in.DeliveryURL):
 		problem = "woocommerce_rest_shop_webhook_invalid_delivery_url"
 	case in.Status != "" && !slices.Contains(hookStatuses, strings.ToLower(in.Status)):
 		problem = "woocommerce_rest_shop_webhook_invalid_status"

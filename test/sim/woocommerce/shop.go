@@ -4,8 +4,8 @@
 package woocommerce
 
 import (
+	"cmp"
 	"fmt"
-	"net/url"
 	"sync"
 	"time"
 
@@ -61,24 +61,17 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
-	setDefault(&c.URL, DefaultURL)
-	setDefault(&c.ConsumerKey, DefaultConsumerKey)
-	setDefault(&c.ConsumerSecret, DefaultConsumerSecret)
-	setDefault(&c.WebhookSecret, DefaultWebhookSecret)
-	setDefault(&c.FirstOrderID, 1001)
-	setDefault(&c.Currency, "EUR")
-	setDefault(&c.GMTOffset, DefaultGMTOffset)
-	setDefault(&c.Workers, 8)
-	setDefault(&c.MaxFailures, 5)
-	setDefault(&c.Timeout, jsontime.Duration(time.Minute))
-	setDefault(&c.PingTimeout, jsontime.Duration(5*time.Second))
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
+	c.URL = cmp.Or(c.URL, DefaultURL)
+	c.ConsumerKey = cmp.Or(c.ConsumerKey, DefaultConsumerKey)
+	c.ConsumerSecret = cmp.Or(c.ConsumerSecret, DefaultConsumerSecret)
+	c.WebhookSecret = cmp.Or(c.WebhookSecret, DefaultWebhookSecret)
+	c.FirstOrderID = cmp.Or(c.FirstOrderID, 1001)
+	c.Currency = cmp.Or(c.Currency, "EUR")
+	c.GMTOffset = cmp.Or(c.GMTOffset, DefaultGMTOffset)
+	c.Workers = cmp.Or(c.Workers, 8)
+	c.MaxFailures = cmp.Or(c.MaxFailures, 5)
+	c.Timeout = cmp.Or(c.Timeout, jsontime.Duration(time.Minute))
+	c.PingTimeout = cmp.Or(c.PingTimeout, jsontime.Duration(5*time.Second))
 }
 
 // Shop is the simulated shop. It is the http.Handler of its REST API through its embedded Front.
@@ -141,7 +134,7 @@ func New(cfg Config) (*Shop, error) {
 // SetTarget directs the webhooks that were made in the shop's own pages to a URL; the first time it makes them. Those that
 // the API made keep theirs.
 func (s *Shop) SetTarget(target string) error {
-	if !validURL(target) {
+	if !outbox.IsTarget(target) {
 		return fmt.Errorf("woocommerce: webhook target %q is not an http or https URL", target)
 	}
 	s.mu.Lock()
@@ -160,11 +153,6 @@ func (s *Shop) SetTarget(target string) error {
 		h.byHand, h.pending = true, false
 	}
 	return nil
-}
-
-func validURL(target string) bool {
-	u, err := url.Parse(target)
-	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
 }
 
 // SetMishaps replaces what goes wrong with the webhooks that are made from now on.
