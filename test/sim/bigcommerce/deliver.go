@@ -86,14 +86,14 @@ func (s *Store) trigger(r *record, scope string, data eventData) {
 			s.outbox.CountUndelivered()
 			continue
 		}
-		fate := s.outbox.Fate(scope, fmt.Sprintf("%d %d", r.id, r.revision))
+		fate := s.outbox.Fate(scope, fmt.Sprintf("%d %d", r.ID, r.Revision))
 		if fate.Dropped {
 			continue
 		}
 		s.events++
 		e := &event{
 			hook: h.ID, id: "msg_" + outbox.Identifier(s.cfg.Hash, "event", s.events), hash: body.Hash, scope: scope, order: r,
-			revision: r.revision, body: encoded, destination: h.Destination, headers: h.Headers, at: now,
+			revision: r.Revision, body: encoded, destination: h.Destination, headers: h.Headers, at: now,
 		}
 		s.log = append(s.log, e)
 		s.queue(e, fate)
@@ -149,7 +149,7 @@ func (s *Store) attempt(e *event) {
 	if attempt.OK {
 		h.delivered++
 		e.acknowledged = time.Now()
-		e.order.told = max(e.order.told, e.revision)
+		e.order.Told = max(e.order.Told, e.revision)
 		s.open.Settle()
 		return
 	}
@@ -270,7 +270,7 @@ func (s *Store) Deliveries() []Delivery {
 	all := make([]Delivery, 0, len(s.log))
 	for _, e := range s.log {
 		d := Delivery{
-			Webhook: e.hook, ID: e.id, Hash: e.hash, Scope: e.scope, Order: e.order.id, At: e.at, Attempts: e.attempts,
+			Webhook: e.hook, ID: e.id, Hash: e.hash, Scope: e.scope, Order: e.order.ID, At: e.at, Attempts: e.attempts,
 			Status: e.status, Problem: e.problem, GivenUp: e.givenUp,
 		}
 		if at := e.acknowledged; !at.IsZero() {

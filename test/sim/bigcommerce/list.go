@@ -72,18 +72,18 @@ func (s *Store) listOrders(query url.Values) account.Reply {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := slices.DeleteFunc(slices.Clone(s.orders), func(r *record) bool { return !choice.holds(r) })
+	found := slices.DeleteFunc(slices.Clone(s.orders.All()), func(r *record) bool { return !choice.holds(r) })
 	slices.SortFunc(found, func(a, b *record) int {
 		by := 0
 		switch field {
 		case "date_created":
-			by = a.created.Truncate(time.Second).Compare(b.created.Truncate(time.Second))
+			by = a.Created.Truncate(time.Second).Compare(b.Created.Truncate(time.Second))
 		case "date_modified":
-			by = a.modified.Truncate(time.Second).Compare(b.modified.Truncate(time.Second))
+			by = a.Modified.Truncate(time.Second).Compare(b.Modified.Truncate(time.Second))
 		case "status_id":
 			by = cmp.Compare(a.status, b.status)
 		}
-		by = cmp.Or(by, cmp.Compare(a.id, b.id)) // how the real one orders equals is not documented
+		by = cmp.Or(by, cmp.Compare(a.ID, b.ID)) // how the real one orders equals is not documented
 		if direction == "desc" {
 			return -by
 		}
@@ -143,10 +143,10 @@ func readDate(text string) (time.Time, bool) {
 
 // holds takes both ends of a span in: the documentation calls them minimum and maximum. Moments have whole seconds.
 func (c selection) holds(r *record) bool {
-	created, modified := r.created.Truncate(time.Second), r.modified.Truncate(time.Second)
+	created, modified := r.Created.Truncate(time.Second), r.Modified.Truncate(time.Second)
 	outside := func(at, first, last time.Time) bool {
 		return !first.IsZero() && at.Before(first) || !last.IsZero() && at.After(last)
 	}
-	return c.archived == r.archived && r.id >= c.minID && (c.maxID == 0 || r.id <= c.maxID) && (c.status < 0 || c.status == r.status) &&
+	return c.archived == r.archived && r.ID >= c.minID && (c.maxID == 0 || r.ID <= c.maxID) && (c.status < 0 || c.status == r.status) &&
 		!outside(created, c.minCreated, c.maxCreated) && !outside(modified, c.minModified, c.maxModified)
 }

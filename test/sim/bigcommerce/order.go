@@ -13,16 +13,12 @@ import (
 
 // record is an order as the store holds it; the store's lock guards it. Its lines are replaced and never written into.
 type record struct {
-	id                int64
-	revision          int // counts changes, from 1
-	status            int
-	spec              retail.Spec
-	lines             []orderLine
-	created, modified time.Time
-	refunded          int64 // cents
-	archived          bool
-	// told is the newest revision that a webhook told somebody of who acknowledged it; 0 for none.
-	told int
+	retail.Record
+
+	status   int
+	lines    []orderLine
+	refunded int64 // cents
+	archived bool
 }
 
 type orderLine struct {
@@ -233,19 +229,19 @@ func money(cents int64) string { return retail.Decimal(cents, 4) }
 func (s *Store) document(r *record) Order {
 	total := money(r.cents())
 	link := func(what string) Link {
-		resource := fmt.Sprintf("/orders/%d/%s", r.id, what)
+		resource := fmt.Sprintf("/orders/%d/%s", r.ID, what)
 		return Link{URL: "https://api.bigcommerce.com/stores/" + s.cfg.Hash + "/v2" + resource, Resource: resource}
 	}
 	return Order{
-		ID: r.id, CustomerID: 1000 + r.id, DateCreated: moment(r.created), DateModified: moment(r.modified),
+		ID: r.ID, CustomerID: 1000 + r.ID, DateCreated: moment(r.Created), DateModified: moment(r.Modified),
 		StatusID: r.status, Status: statusNames[r.status], SubtotalExTax: total, SubtotalIncTax: total, SubtotalTax: noMoney,
 		BaseShippingCost: noMoney, ShippingCostExTax: noMoney, ShippingCostIncTax: noMoney,
 		TotalExTax: total, TotalIncTax: total, TotalTax: noMoney, ItemsTotal: r.items(), PaymentMethod: "Credit Card",
 		PaymentStatus: r.paymentStatus(), RefundedAmount: money(r.refunded), StoreCreditAmount: noMoney, GiftCertificateAmount: noMoney,
 		IPAddress: "192.0.2.17", CurrencyID: 1, CurrencyCode: s.cfg.Currency, CurrencyExchangeRate: "1.0000000000",
-		DefaultCurrencyID: 1, DefaultCurrencyCode: s.cfg.Currency, CustomerMessage: r.spec.Note, DiscountAmount: noMoney,
+		DefaultCurrencyID: 1, DefaultCurrencyCode: s.cfg.Currency, CustomerMessage: r.Spec.Note, DiscountAmount: noMoney,
 		CouponDiscount: noMoney, ShippingAddressCount: 1, IsDeleted: r.archived, EbayOrderID: "0",
-		CartID: outbox.Identifier(s.cfg.Hash, "cart", r.id), BillingAddress: address(r.id), OrderSource: "www", ChannelID: 1,
+		CartID: outbox.Identifier(s.cfg.Hash, "cart", r.ID), BillingAddress: address(r.ID), OrderSource: "www", ChannelID: 1,
 		Products: link("products"), ShippingAddresses: link("shippingaddresses"), Coupons: link("coupons"), Consignments: link("consignments"),
 		TaxProviderID: "BasicTaxProvider", CustomStatus: statusNames[r.status], CustomerLocale: "en",
 	}
@@ -270,7 +266,7 @@ func (r *record) products() []Product {
 	for _, l := range r.lines {
 		price, total := money(l.article.Cents), money(l.article.Cents*int64(l.quantity))
 		p := Product{
-			ID: l.id, OrderID: r.id, ProductID: l.article.ID, VariantID: l.article.ID + 500, OrderAddressID: r.id,
+			ID: l.id, OrderID: r.ID, ProductID: l.article.ID, VariantID: l.article.ID + 500, OrderAddressID: r.ID,
 			Name: l.article.Name, NameCustomer: l.article.Name, NameMerchant: l.article.Name, SKU: l.article.SKU, Type: "physical",
 			BasePrice: price, PriceExTax: price, PriceIncTax: price, PriceTax: noMoney,
 			BaseTotal: total, TotalExTax: total, TotalIncTax: total, TotalTax: noMoney, Weight: "1.0000", Quantity: l.quantity,
@@ -289,7 +285,7 @@ func (r *record) products() []Product {
 
 func (r *record) shippingAddresses() []ShippingAddress {
 	return []ShippingAddress{{
-		Address: address(r.id), ID: r.id, OrderID: r.id, ItemsTotal: r.items(), ShippingMethod: "Flat Rate", CostIncTax: noMoney,
+		Address: address(r.ID), ID: r.ID, OrderID: r.ID, ItemsTotal: r.items(), ShippingMethod: "Flat Rate", CostIncTax: noMoney,
 	}}
 }
 

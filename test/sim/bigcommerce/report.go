@@ -51,16 +51,11 @@ func (s *Store) Report() Report {
 	r.Reads = r.ByOperation[OpReadOrder] + r.ByOperation[OpReadProducts] + r.ByOperation[OpReadAddresses]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.Sold, r.QuotaThrottled, r.Deactivated, r.Blocked = len(s.orders), s.tally.throttled, s.tally.deactivated, s.tally.blocked
-	for _, o := range s.orders {
+	r.Sold, r.QuotaThrottled, r.Deactivated, r.Blocked = len(s.orders.All()), s.tally.throttled, s.tally.deactivated, s.tally.blocked
+	r.Captured, r.Missed = len(s.orders.Captured()), len(s.orders.Missed())
+	for _, o := range s.orders.All() {
 		if o.status == StatusCancelled {
 			r.Cancelled++
-		}
-		if o.told > 0 {
-			r.Captured++
-		}
-		if o.told < o.revision {
-			r.Missed++
 		}
 	}
 	for _, h := range s.hooks {
@@ -73,19 +68,15 @@ func (s *Store) Report() Report {
 }
 
 // Captured returns the ids of the orders of which at least one webhook was acknowledged.
-func (s *Store) Captured() []int64 { return s.ids(func(r *record) bool { return r.told > 0 }) }
-
-// Missed returns the ids of the orders of whose newest change no acknowledged webhook told.
-func (s *Store) Missed() []int64 { return s.ids(func(r *record) bool { return r.told < r.revision }) }
-
-func (s *Store) ids(match func(*record) bool) []int64 {
+func (s *Store) Captured() []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ids := []int64{}
-	for _, r := range s.orders {
-		if match(r) {
-			ids = append(ids, r.id)
-		}
-	}
-	return ids
+	return s.orders.Captured()
+}
+
+// Missed returns the ids of the orders of whose newest change no acknowledged webhook told.
+func (s *Store) Missed() []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.orders.Missed()
 }

@@ -163,8 +163,8 @@ func (s *Store) Refuse(reason account.Reason) account.Reply {
 func (s *Store) readOrder(operation string, id int64, query url.Values) account.Reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.byID[id]
-	if r == nil {
+	r, ok := s.orders.Find(id)
+	if !ok {
 		return failureV2(http.StatusNotFound, "The requested resource was not found.")
 	}
 	switch operation {

@@ -1,7 +1,6 @@
 package bigcommerce
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,7 +17,9 @@ func (s *Store) SellOne(spec retail.Spec) (Order, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	r := &record{id: s.next, revision: 1, status: StatusAwaitingFulfillment, spec: spec, created: now, modified: now}
+	r := &record{
+		Record: retail.Record{ID: s.next, Revision: 1, Spec: spec, Created: now, Modified: now}, status: StatusAwaitingFulfillment,
+	}
 	if spec.Unpaid {
 		r.status = StatusAwaitingPayment
 	}
@@ -27,31 +28,21 @@ func (s *Store) SellOne(spec retail.Spec) (Order, error) {
 		r.lines = append(r.lines, orderLine{id: s.nextLine, article: s.catalog[l.SKU], quantity: l.Quantity, options: l.All()})
 		s.nextLine++
 	}
-	s.orders = append(s.orders, r)
-	s.byID[r.id] = r
-	s.trigger(r, ScopeCreated, eventData{Type: "order", ID: r.id})
+	s.orders.Add(r)
+	s.trigger(r, ScopeCreated, eventData{Type: "order", ID: r.ID})
 	if s.cfg.CheckoutUpdates && !spec.Unpaid {
 		s.triggerStatus(r, StatusIncomplete)
-		s.trigger(r, ScopeUpdated, eventData{Type: "order", ID: r.id})
+		s.trigger(r, ScopeUpdated, eventData{Type: "order", ID: r.ID})
 	}
 	return s.document(r), nil
 }
 
 // Sell starts a burst. It returns at once; an error means that nothing was started.
 func (s *Store) Sell(b retail.Burst) (*retail.Sale, error) {
-	if err := b.Check(s.catalog); err != nil {
-		return nil, err
-	}
-	sale := retail.NewSale()
-	if !s.outbox.Run(func() {
-		sale.Make(b, s.outbox.Sleep, func(spec retail.Spec) (int64, error) {
-			o, err := s.SellOne(spec)
-			return o.ID, err
-		})
-	}) {
-		return nil, errors.New("the store is closed")
-	}
-	return sale, nil
+	return retail.Sell(b, s.catalog, s.outbox, func(spec retail.Spec) (int64, error) {
+		o, err := s.SellOne(spec)
+		return o.ID, err
+	})
 }
 
 // Update edits an order and queues updated, and statusUpdated if the status is another. A status is given by its name or its
@@ -64,7 +55,7 @@ func (s *Store) Update(id int64, e retail.Edit) (Order, error) {
 			}
 		}
 		if e.Note != "" {
-			r.spec.Note = e.Note
+			r.Spec.Note = e.Note
 		}
 		if e.Quantity > 0 || e.Configuration != "" {
 			r.lines = slices.Clone(r.lines)
@@ -118,13 +109,13 @@ func (s *Store) Refund(id int64, amount string) (Order, error) {
 func (s *Store) Archive(id int64) (Order, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.byID[id]
-	if r == nil || r.archived {
+	r, ok := s.orders.Find(id)
+	if !ok || r.archived {
 		return Order{}, fmt.Errorf("the store has no order %d that could be archived", id)
 	}
-	r.archived, r.modified = true, time.Now()
-	r.revision++
-	s.trigger(r, ScopeArchived, eventData{Type: "order", ID: r.id})
+	r.archived, r.Modified = true, time.Now()
+	r.Revision++
+	s.trigger(r, ScopeArchived, eventData{Type: "order", ID: r.ID})
 	return s.document(r), nil
 }
 
@@ -135,9 +126,9 @@ func (r *record) setStatus(text string) error {
 	}
 	switch {
 	case status < 0 || status >= len(statusNames):
-		return fmt.Errorf("order %d: status %q is unknown; the statuses are %q, or their numbers from 0", r.id, text, statusNames)
+		return fmt.Errorf("order %d: status %q is unknown; the statuses are %q, or their numbers from 0", r.ID, text, statusNames)
 	case status == StatusCancelled && r.status == StatusCancelled:
-		return fmt.Errorf("order %d is cancelled already", r.id)
+		return fmt.Errorf("order %d is cancelled already", r.ID)
 	}
 	r.status = status
 	return nil
@@ -146,8 +137,8 @@ func (r *record) setStatus(text string) error {
 func (s *Store) edit(id int64, change func(r *record) error) (Order, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.byID[id]
-	if r == nil {
+	r, ok := s.orders.Find(id)
+	if !ok {
 		return Order{}, fmt.Errorf("the store has no order %d", id)
 	}
 	changed := *r
@@ -155,19 +146,19 @@ func (s *Store) edit(id int64, change func(r *record) error) (Order, error) {
 		return Order{}, err
 	}
 	before := r.status
-	changed.modified = time.Now()
-	changed.revision++
+	changed.Modified = time.Now()
+	changed.Revision++
 	*r = changed
 	if r.status != before {
 		s.triggerStatus(r, before)
 	}
-	s.trigger(r, ScopeUpdated, eventData{Type: "order", ID: r.id})
+	s.trigger(r, ScopeUpdated, eventData{Type: "order", ID: r.ID})
 	return s.document(r), nil
 }
 
 func (s *Store) triggerStatus(r *record, before int) {
 	s.trigger(r, ScopeStatusUpdated, eventData{
-		Type: "order", ID: r.id, Status: &statusChange{PreviousStatusID: before, NewStatusID: r.status},
+		Type: "order", ID: r.ID, Status: &statusChange{PreviousStatusID: before, NewStatusID: r.status},
 	})
 }
 
@@ -175,8 +166,8 @@ func (s *Store) triggerStatus(r *record, before int) {
 func (s *Store) Order(id int64) (Order, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.byID[id]
-	if r == nil {
+	r, ok := s.orders.Find(id)
+	if !ok {
 		return Order{}, false
 	}
 	return s.document(r), true
@@ -186,8 +177,8 @@ func (s *Store) Order(id int64) (Order, bool) {
 func (s *Store) Orders() []Order {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]Order, 0, len(s.orders))
-	for _, r := range s.orders {
+	all := []Order{}
+	for _, r := range s.orders.All() {
 		all = append(all, s.document(r))
 	}
 	return all

@@ -124,8 +124,7 @@ type Store struct {
 	open, untried *outbox.Gate
 
 	mu       sync.Mutex
-	orders   []*record
-	byID     map[int64]*record
+	orders   retail.Book[*record]
 	next     int64
 	nextLine int64
 	hooks    []*hook
@@ -150,7 +149,7 @@ func New(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("bigcommerce: quota of %d requests in %v; want at least 1 in some time", cfg.Quota.Requests, cfg.Quota.Window.Std())
 	}
 	s := &Store{
-		cfg: cfg, started: time.Now(), byID: make(map[int64]*record), next: cfg.FirstOrderID, nextLine: 1,
+		cfg: cfg, started: time.Now(), orders: retail.NewBook[*record](), next: cfg.FirstOrderID, nextLine: 1,
 		nextHook: 18_048_287, domains: make(map[string]*domain),
 	}
 	var err error

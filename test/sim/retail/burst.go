@@ -2,6 +2,7 @@ package retail
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -57,11 +58,27 @@ type Sale struct {
 	result BurstResult
 }
 
-// NewSale returns a sale that has not begun.
-func NewSale() *Sale { return &Sale{done: make(chan struct{})} }
+// Background runs what goes on after a call. Run says whether it was started, Sleep whether to go on.
+type Background interface {
+	Run(f func()) bool
+	Sleep(wait time.Duration) bool
+}
 
-// Make makes the orders of a burst, one by one. sleep waits and says whether to go on, sell makes one order.
-func (s *Sale) Make(b Burst, sleep func(time.Duration) bool, sell func(Spec) (id int64, err error)) {
+// Sell starts a burst in a shop whose catalog is c and in which sell makes one order. It returns at once; an error means that
+// nothing was started.
+func Sell(b Burst, c Catalog, shop Background, sell func(Spec) (id int64, err error)) (*Sale, error) {
+	if err := b.Check(c); err != nil {
+		return nil, err
+	}
+	sale := &Sale{done: make(chan struct{})}
+	if !shop.Run(func() { sale.make(b, shop.Sleep, sell) }) {
+		return nil, errors.New("the shop is closed")
+	}
+	return sale, nil
+}
+
+// make makes the orders of a burst, one by one.
+func (s *Sale) make(b Burst, sleep func(time.Duration) bool, sell func(Spec) (id int64, err error)) {
 	defer close(s.done)
 	start := time.Now()
 	for i := range b.Count {

@@ -40,7 +40,7 @@ func (s *Shop) trigger(r *record, topic string) {
 			s.outbox.CountUndelivered()
 			continue
 		}
-		fate := s.outbox.Fate(topic, fmt.Sprintf("%d %d", r.id, r.revision))
+		fate := s.outbox.Fate(topic, fmt.Sprintf("%d %d", r.ID, r.Revision))
 		if fate.Dropped {
 			continue
 		}
@@ -68,9 +68,9 @@ func (s *Shop) deliver(id int64, r *record, repeat bool) {
 	}
 	var document any = s.document(r)
 	if h.topic == TopicDeleted {
-		document = map[string]int64{"id": r.id}
+		document = map[string]int64{"id": r.ID}
 	}
-	copied, revision, order := *h, r.revision, r.id
+	copied, revision, order := *h, r.Revision, r.ID
 	s.mu.Unlock()
 
 	body := encode(document)
@@ -104,7 +104,7 @@ func (s *Shop) note(id int64, d Delivery, r *record, revision int) (ping bool) {
 	defer s.mu.Unlock()
 	s.log = append(s.log, d)
 	if d.Acknowledged {
-		r.told = max(r.told, revision)
+		r.Told = max(r.Told, revision)
 	}
 	h := s.hookByID(id)
 	if h == nil {

@@ -93,7 +93,7 @@ func (s *Shop) listOrders(query url.Values) account.Reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := []*record{}
-	for _, r := range s.orders {
+	for _, r := range s.orders.All() {
 		if s.chosen(choice, r) {
 			found = append(found, r)
 		}
@@ -102,11 +102,11 @@ func (s *Shop) listOrders(query url.Values) account.Reply {
 		by := 0
 		switch orderBy {
 		case "date":
-			by = a.created.Truncate(time.Second).Compare(b.created.Truncate(time.Second))
+			by = a.Created.Truncate(time.Second).Compare(b.Created.Truncate(time.Second))
 		case "modified":
-			by = a.modified.Truncate(time.Second).Compare(b.modified.Truncate(time.Second))
+			by = a.Modified.Truncate(time.Second).Compare(b.Modified.Truncate(time.Second))
 		}
-		by = cmp.Or(by, cmp.Compare(a.id, b.id)) // WooCommerce adds the id, so that pages are stable
+		by = cmp.Or(by, cmp.Compare(a.ID, b.ID)) // WooCommerce adds the id, so that pages are stable
 		if p.descending {
 			return -by
 		}
@@ -201,14 +201,14 @@ func (s *Shop) chosen(choice selection, r *record) bool {
 	if anyStatus && r.status == StatusTrash || !anyStatus && !slices.Contains(choice.statuses, r.status) {
 		return false
 	}
-	if len(choice.include) > 0 && !slices.Contains(choice.include, r.id) {
+	if len(choice.include) > 0 && !slices.Contains(choice.include, r.ID) {
 		return false
 	}
 	zone := s.zone
 	if choice.gmt {
 		zone = time.UTC
 	}
-	created, modified := wallClock(r.created.In(zone)), wallClock(r.modified.In(zone))
+	created, modified := wallClock(r.Created.In(zone)), wallClock(r.Modified.In(zone))
 	for name, at := range choice.bounds {
 		moment := created
 		if strings.HasPrefix(name, "modified") {

@@ -11,17 +11,13 @@ import (
 // record is an order as the shop holds it; the shop's lock guards it. Its lines and refunds are replaced and never written
 // into, so that a copy of the record stays as it is.
 type record struct {
-	id                int64
-	revision          int // counts changes, from 1
-	status            string
-	spec              retail.Spec
-	lines             []orderLine
-	metaID            int64
-	created, modified time.Time
-	paid, completed   time.Time
-	refunds           []Refund
-	// told is the newest revision that a webhook brought to somebody who acknowledged it; 0 for none.
-	told int
+	retail.Record
+
+	status          string
+	lines           []orderLine
+	metaID          int64
+	paid, completed time.Time
+	refunds         []Refund
 }
 
 type orderLine struct {
@@ -170,27 +166,27 @@ func (r *record) cents() int64 {
 
 // document is the order as it is now; it needs the lock.
 func (s *Shop) document(r *record) Order {
-	id := strconv.FormatInt(r.id, 10)
+	id := strconv.FormatInt(r.ID, 10)
 	total := retail.Decimal(r.cents(), 2)
-	email := fmt.Sprintf("buyer%d@example.com", r.id)
-	billing, shipping := address(r.id), address(r.id)
+	email := fmt.Sprintf("buyer%d@example.com", r.ID)
+	billing, shipping := address(r.ID), address(r.ID)
 	billing.Email, billing.Phone = &email, "(555) 555-5555"
 	o := Order{
-		ID: r.id, Status: r.status, Currency: s.cfg.Currency, Version: "11.2.0",
+		ID: r.ID, Status: r.status, Currency: s.cfg.Currency, Version: "11.2.0",
 		DiscountTotal: "0.00", DiscountTax: "0.00", ShippingTotal: "0.00", ShippingTax: "0.00", CartTax: "0.00", Total: total, TotalTax: "0.00",
 		OrderKey: "wc_order_" + secretText("order key "+id, 13), Billing: billing, Shipping: shipping,
 		PaymentMethod: "stripe", PaymentMethodTitle: "Credit card", CustomerIPAddress: "192.0.2.17", CustomerUserAgent: "Mozilla/5.0",
-		CreatedVia: "checkout", CustomerNote: r.spec.Note, CartHash: secretText("cart "+id, 32), Number: id,
+		CreatedVia: "checkout", CustomerNote: r.Spec.Note, CartHash: secretText("cart "+id, 32), Number: id,
 		MetaData:  []Meta{{ID: r.metaID, Key: "_download_permissions_granted", Value: "yes"}},
 		LineItems: make([]LineItem, 0, len(r.lines)), TaxLines: []any{}, FeeLines: []any{}, CouponLines: []any{},
 		ShippingLines: []ShippingLine{{
-			ID: r.id*100 + 99, MethodTitle: "Flat rate", MethodID: "flat_rate", InstanceID: "1",
+			ID: r.ID*100 + 99, MethodTitle: "Flat rate", MethodID: "flat_rate", InstanceID: "1",
 			Total: "0.00", TotalTax: "0.00", Taxes: []any{}, MetaData: []Meta{},
 		}},
 		Refunds:    append([]Refund{}, r.refunds...),
 		PaymentURL: s.cfg.URL + "checkout/order-pay/" + id + "/?pay_for_order=true", IsEditable: r.status == StatusPending,
 		NeedsPayment: r.status == StatusPending, NeedsProcessing: r.status == StatusProcessing, CurrencySymbol: "€",
-		Links: s.links("orders", r.id),
+		Links: s.links("orders", r.ID),
 	}
 	if !r.paid.IsZero() {
 		o.TransactionID = "ch_" + secretText("payment "+id, 24)
@@ -198,8 +194,8 @@ func (s *Shop) document(r *record) Order {
 	for _, l := range r.lines {
 		o.LineItems = append(o.LineItems, l.document())
 	}
-	o.DateCreated, o.DateCreatedGMT = s.dates(r.created)
-	o.DateModified, o.DateModifiedGMT = s.dates(r.modified)
+	o.DateCreated, o.DateCreatedGMT = s.dates(r.Created)
+	o.DateModified, o.DateModifiedGMT = s.dates(r.Modified)
 	o.DatePaid, o.DatePaidGMT = s.dates(r.paid)
 	o.DateCompleted, o.DateCompletedGMT = s.dates(r.completed)
 	return o

@@ -48,16 +48,11 @@ func (s *Shop) Report() Report {
 	r.Webhooks.Open = s.queued.Count()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.Sold, r.Disabled, r.Pings, r.PingFailures = len(s.orders), s.tally.disabled, s.tally.pings, s.tally.pingFailures
-	for _, o := range s.orders {
+	r.Sold, r.Disabled, r.Pings, r.PingFailures = len(s.orders.All()), s.tally.disabled, s.tally.pings, s.tally.pingFailures
+	r.Captured, r.Missed = len(s.orders.Captured()), len(s.orders.Missed())
+	for _, o := range s.orders.All() {
 		if o.status == StatusCancelled {
 			r.Cancelled++
-		}
-		if o.told > 0 {
-			r.Captured++
-		}
-		if o.told < o.revision {
-			r.Missed++
 		}
 	}
 	for _, h := range s.hooks {
@@ -70,19 +65,15 @@ func (s *Shop) Report() Report {
 }
 
 // Captured returns the ids of the orders of which at least one webhook was acknowledged.
-func (s *Shop) Captured() []int64 { return s.ids(func(r *record) bool { return r.told > 0 }) }
-
-// Missed returns the ids of the orders whose newest state no acknowledged webhook told.
-func (s *Shop) Missed() []int64 { return s.ids(func(r *record) bool { return r.told < r.revision }) }
-
-func (s *Shop) ids(match func(*record) bool) []int64 {
+func (s *Shop) Captured() []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ids := []int64{}
-	for _, r := range s.orders {
-		if match(r) {
-			ids = append(ids, r.id)
-		}
-	}
-	return ids
+	return s.orders.Captured()
+}
+
+// Missed returns the ids of the orders of whose newest change no acknowledged webhook told.
+func (s *Shop) Missed() []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.orders.Missed()
 }

@@ -1,7 +1,6 @@
 package woocommerce
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,7 +17,10 @@ func (s *Shop) SellOne(spec retail.Spec) (Order, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	r := &record{id: s.next, revision: 1, status: StatusProcessing, spec: spec, created: now, modified: now, paid: now, metaID: s.meta(1)}
+	r := &record{
+		Record: retail.Record{ID: s.next, Revision: 1, Spec: spec, Created: now, Modified: now},
+		status: StatusProcessing, paid: now, metaID: s.meta(1),
+	}
 	if spec.Unpaid {
 		r.status, r.paid = StatusPending, time.Time{}
 	}
@@ -26,11 +28,10 @@ func (s *Shop) SellOne(spec retail.Spec) (Order, error) {
 	for i, l := range spec.Lines {
 		options := l.All()
 		r.lines = append(r.lines, orderLine{
-			id: r.id*100 + int64(i) + 1, metaID: s.meta(len(options)), article: s.catalog[l.SKU], quantity: l.Quantity, options: options,
+			id: r.ID*100 + int64(i) + 1, metaID: s.meta(len(options)), article: s.catalog[l.SKU], quantity: l.Quantity, options: options,
 		})
 	}
-	s.orders = append(s.orders, r)
-	s.byID[r.id] = r
+	s.orders.Add(r)
 	s.trigger(r, TopicCreated)
 	if s.cfg.CheckoutUpdates && !spec.Unpaid {
 		s.trigger(r, TopicUpdated)
@@ -47,19 +48,10 @@ func (s *Shop) meta(n int) int64 {
 
 // Sell starts a burst. It returns at once; an error means that nothing was started.
 func (s *Shop) Sell(b retail.Burst) (*retail.Sale, error) {
-	if err := b.Check(s.catalog); err != nil {
-		return nil, err
-	}
-	sale := retail.NewSale()
-	if !s.outbox.Run(func() {
-		sale.Make(b, s.outbox.Sleep, func(spec retail.Spec) (int64, error) {
-			o, err := s.SellOne(spec)
-			return o.ID, err
-		})
-	}) {
-		return nil, errors.New("the shop is closed")
-	}
-	return sale, nil
+	return retail.Sell(b, s.catalog, s.outbox, func(spec retail.Spec) (int64, error) {
+		o, err := s.SellOne(spec)
+		return o.ID, err
+	})
 }
 
 // Update edits an order and queues order.updated. date_modified has whole seconds, so two edits in one second bear the
@@ -72,7 +64,7 @@ func (s *Shop) Update(id int64, e retail.Edit) (Order, error) {
 			}
 		}
 		if e.Note != "" {
-			r.spec.Note = e.Note
+			r.Spec.Note = e.Note
 		}
 		if e.Quantity > 0 || e.Configuration != "" {
 			r.lines = slices.Clone(r.lines)
@@ -126,11 +118,11 @@ func (s *Shop) Trash(id int64) (Order, error) {
 func (r *record) setStatus(status string, now time.Time) error {
 	switch {
 	case !slices.Contains(statuses, status):
-		return fmt.Errorf("order %d: status %q is unknown; the statuses are %v", r.id, status, statuses)
+		return fmt.Errorf("order %d: status %q is unknown; the statuses are %v", r.ID, status, statuses)
 	case r.status == StatusTrash:
-		return fmt.Errorf("order %d is in the trash", r.id)
+		return fmt.Errorf("order %d is in the trash", r.ID)
 	case r.status == StatusCancelled && status == StatusCancelled:
-		return fmt.Errorf("order %d is cancelled already", r.id)
+		return fmt.Errorf("order %d is cancelled already", r.ID)
 	}
 	r.status = status
 	if (status == StatusProcessing || status == StatusCompleted) && r.paid.IsZero() {
@@ -145,16 +137,16 @@ func (r *record) setStatus(status string, now time.Time) error {
 func (s *Shop) edit(id int64, topic string, change func(r *record, now time.Time) error) (Order, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.byID[id]
-	if r == nil {
+	r, ok := s.orders.Find(id)
+	if !ok {
 		return Order{}, fmt.Errorf("the shop has no order %d", id)
 	}
 	changed, now := *r, time.Now()
 	if err := change(&changed, now); err != nil {
 		return Order{}, err
 	}
-	changed.modified = now
-	changed.revision++
+	changed.Modified = now
+	changed.Revision++
 	*r = changed
 	s.trigger(r, topic)
 	return s.document(r), nil
@@ -164,8 +156,8 @@ func (s *Shop) edit(id int64, topic string, change func(r *record, now time.Time
 func (s *Shop) Order(id int64) (Order, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.byID[id]
-	if r == nil {
+	r, ok := s.orders.Find(id)
+	if !ok {
 		return Order{}, false
 	}
 	return s.document(r), true
@@ -175,8 +167,8 @@ func (s *Shop) Order(id int64) (Order, bool) {
 func (s *Shop) Orders() []Order {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]Order, 0, len(s.orders))
-	for _, r := range s.orders {
+	all := []Order{}
+	for _, r := range s.orders.All() {
 		all = append(all, s.document(r))
 	}
 	return all

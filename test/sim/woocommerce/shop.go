@@ -84,8 +84,7 @@ type Shop struct {
 	queued  *outbox.Gate
 
 	mu       sync.Mutex
-	orders   []*record
-	byID     map[int64]*record
+	orders   retail.Book[*record]
 	next     int64
 	nextMeta int64
 	hooks    []*hook
@@ -108,7 +107,7 @@ func New(cfg Config) (*Shop, error) {
 	}
 	_, seconds := at.Zone()
 	s := &Shop{
-		cfg: cfg, zone: time.FixedZone(cfg.GMTOffset, seconds), byID: make(map[int64]*record),
+		cfg: cfg, zone: time.FixedZone(cfg.GMTOffset, seconds), orders: retail.NewBook[*record](),
 		next: cfg.FirstOrderID, nextMeta: 1, nextHook: 1,
 	}
 	if s.catalog, err = retail.NewCatalog(cfg.Items, 90); err != nil {
