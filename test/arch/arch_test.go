@@ -70,15 +70,18 @@ var refusals = map[string]struct{ files, want []string }{
 			"services/up/up_test.go imports github.com/nats-io/nats-server/v2/server",
 		},
 	},
-	"bustest and rulestest are for tests": {
+	"bustest, rulestest and simtest are for tests": {
 		files: []string{
 			`services/ingest/ingest_test.go: import "github.com/peppasync/peppasync/services/internal/bus/bustest"`,
 			`services/up/up.go: import "github.com/peppasync/peppasync/services/internal/bus/bustest"`,
 			`services/up/run.go: import "github.com/peppasync/peppasync/services/internal/catalog/rulestest"`,
+			`test/sim/shopify/shop.go: import "github.com/peppasync/peppasync/test/sim/simtest"`,
+			`test/sim/shopify/shop_test.go: import "github.com/peppasync/peppasync/test/sim/simtest"`,
 		},
 		want: []string{
 			"services/up/run.go imports github.com/peppasync/peppasync/services/internal/catalog/rulestest",
 			"services/up/up.go imports github.com/peppasync/peppasync/services/internal/bus/bustest",
+			"test/sim/shopify/shop.go imports github.com/peppasync/peppasync/test/sim/simtest",
 		},
 	},
 	"no service imports another": {

@@ -86,11 +86,12 @@ var rules = []rule{
 		},
 	},
 	{
-		name:   "bustest and rulestest are for tests",
+		name:   "bustest, rulestest and simtest are for tests",
 		reason: "a server that lives as long as one test has no place in a binary, nor have the cases of one",
 		check: func(tree []pkg) []string {
 			return forbid(tree, func(p pkg, f file, imported string) bool {
-				return !f.test && (within(imported, prefix+"services/internal/bus/bustest") || within(imported, prefix+"services/internal/catalog/rulestest")) &&
+				return !f.test && (within(imported, prefix+"services/internal/bus/bustest") ||
+					within(imported, prefix+"services/internal/catalog/rulestest") || within(imported, prefix+"test/sim/simtest")) &&
 					!within(p.path, "services/internal/bus/bustest")
 			})
 		},

@@ -1,10 +1,7 @@
 package bigcommerce_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,6 +15,7 @@ import (
 	"github.com/peppasync/peppasync/test/sim/faults"
 	"github.com/peppasync/peppasync/test/sim/jsontime"
 	"github.com/peppasync/peppasync/test/sim/retail"
+	"github.com/peppasync/peppasync/test/sim/simtest"
 )
 
 // api is a client of the REST API over HTTP.
@@ -36,38 +34,7 @@ func newAPI(t *testing.T, s *bigcommerce.Store) *api {
 // call makes one request, wants the status, reads the reply into the answer if there is one, and returns the header.
 func (a *api) call(method, path string, body any, want int, answer any) http.Header {
 	a.t.Helper()
-	var payload io.Reader
-	if body != nil {
-		encoded, err := json.Marshal(body)
-		if err != nil {
-			a.t.Fatal(err)
-		}
-		payload = bytes.NewReader(encoded)
-	}
-	request, err := http.NewRequestWithContext(a.t.Context(), method, a.base+path, payload)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	request.Header.Set("X-Auth-Token", a.token)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	if response.StatusCode != want {
-		a.t.Fatalf("%s %s = %d %s, want %d", method, path, response.StatusCode, data, want)
-	}
-	if answer != nil {
-		if err := json.Unmarshal(data, answer); err != nil {
-			a.t.Fatalf("%s %s: %v in %s", method, path, err, data)
-		}
-	}
-	return response.Header
+	return simtest.Call(a.t, method, a.base+path, http.Header{"X-Auth-Token": {a.token}}, body, want, answer)
 }
 
 func (a *api) ids(path string) []int64 {
@@ -312,7 +279,7 @@ func TestNewWebhookWorksAfterAWhile(t *testing.T) {
 	s := newStore(t, bigcommerce.Config{Activation: jsontime.Duration(time.Hour)})
 	newAPI(t, s).call(http.MethodPost, "v3/hooks", map[string]any{"scope": "store/order/*", "destination": r.URL}, http.StatusOK, nil)
 	sell(t, s, retail.Spec{})
-	within(t, s.WaitDelivered)
+	simtest.Within(t, s.WaitDelivered)
 	if rep := s.Report(); rep.Webhooks.Undelivered != 1 || rep.Missed != 1 {
 		t.Errorf("report %+v", rep)
 	}

@@ -1,17 +1,13 @@
 package bigcommerce_test
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,6 +18,7 @@ import (
 	"github.com/peppasync/peppasync/test/sim/faults"
 	"github.com/peppasync/peppasync/test/sim/jsontime"
 	"github.com/peppasync/peppasync/test/sim/retail"
+	"github.com/peppasync/peppasync/test/sim/simtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,41 +44,15 @@ type hook struct {
 	}
 }
 
-// receiver takes webhooks; answer, if given, decides the status of the n-th request, from 1.
-type receiver struct {
-	*httptest.Server
-	mu    sync.Mutex
-	hooks []hook
-}
-
-func newReceiver(t *testing.T, answer func(n int) int) *receiver {
+func newReceiver(t *testing.T, answer func(n int) int) *simtest.Receiver[hook] {
 	t.Helper()
-	r := &receiver{}
-	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		body, err := io.ReadAll(request.Body)
-		if err != nil {
-			return
-		}
-		h := hook{header: request.Header, body: string(body)}
-		if err := json.Unmarshal(body, &h.event); err != nil {
+	return simtest.NewReceiver(t, func(header http.Header, body string) hook {
+		h := hook{header: header, body: body}
+		if err := json.Unmarshal([]byte(body), &h.event); err != nil {
 			t.Errorf("webhook %q: %v", body, err)
 		}
-		r.mu.Lock()
-		r.hooks = append(r.hooks, h)
-		n := len(r.hooks)
-		r.mu.Unlock()
-		if answer != nil {
-			w.WriteHeader(answer(n))
-		}
-	}))
-	t.Cleanup(r.Close)
-	return r
-}
-
-func (r *receiver) all() []hook {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]hook(nil), r.hooks...)
+		return h
+	}, simtest.Status[hook](answer))
 }
 
 func newStore(t *testing.T, cfg bigcommerce.Config) *bigcommerce.Store {
@@ -107,15 +78,6 @@ func sell(t *testing.T, s *bigcommerce.Store, spec retail.Spec) bigcommerce.Orde
 	return o
 }
 
-func within(t *testing.T, wait func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	if err := wait(ctx); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func milliseconds(all ...int) []jsontime.Duration {
 	waits := []jsontime.Duration{}
 	for _, n := range all {
@@ -128,13 +90,13 @@ func TestWebhookIsThinAndAuthentic(t *testing.T) {
 	r := newReceiver(t, nil)
 	s := newStore(t, bigcommerce.Config{Target: r.URL, TargetHeaders: map[string]string{"X-Shared": "s3cret"}, ClientSecret: "client"})
 	o := sell(t, s, retail.Spec{})
-	within(t, s.WaitDelivered)
+	simtest.Within(t, s.WaitDelivered)
 	if _, err := s.Update(o.ID, retail.Edit{Status: "Shipped"}); err != nil {
 		t.Fatal(err)
 	}
-	within(t, s.WaitDelivered)
+	simtest.Within(t, s.WaitDelivered)
 	scopes := []string{}
-	for _, h := range r.all() {
+	for _, h := range r.All() {
 		e := h.event
 		scopes = append(scopes, e.Scope)
 		if e.Producer != "stores/"+bigcommerce.DefaultHash || e.StoreID != bigcommerce.DefaultStoreID || len(e.Hash) != 40 ||
@@ -168,8 +130,8 @@ func TestOnlyOKIsTakenAndTheRestIsRepeatedTheSame(t *testing.T) {
 	})
 	s := newStore(t, bigcommerce.Config{Target: r.URL, Retries: milliseconds(1, 2, 4)})
 	sell(t, s, retail.Spec{})
-	within(t, s.WaitDelivered)
-	hooks := r.all()
+	simtest.Within(t, s.WaitDelivered)
+	hooks := r.All()
 	for _, h := range hooks {
 		if h.body != hooks[0].body || h.header.Get("webhook-id") != hooks[0].header.Get("webhook-id") {
 			t.Errorf("repeated as %s %v", h.body, h.header)
@@ -192,20 +154,20 @@ func TestWebhookIsDeactivatedAfterTheLastRepetition(t *testing.T) {
 	s := newStore(t, bigcommerce.Config{Target: r.URL, Retries: milliseconds(1, 1)})
 	a := newAPI(t, s)
 	lost := sell(t, s, retail.Spec{})
-	within(t, s.WaitDelivered)
+	simtest.Within(t, s.WaitDelivered)
 	rep := s.Report()
 	if rep.Webhooks.Attempts != 3 || rep.Webhooks.GivenUp != 1 || rep.Deactivated != 1 || rep.Hooks[0].IsActive || !rep.Hooks[1].IsActive {
 		t.Errorf("report %+v", rep)
 	}
 	up.Store(true)
 	sell(t, s, retail.Spec{})
-	within(t, s.WaitDelivered)
+	simtest.Within(t, s.WaitDelivered)
 	if got := s.Report(); got.Webhooks.Undelivered != 1 || got.Missed != 2 {
 		t.Errorf("report %+v", got)
 	}
 	a.call(http.MethodPut, "v3/hooks/18048287", map[string]any{"is_active": true}, http.StatusOK, nil)
 	sell(t, s, retail.Spec{})
-	within(t, s.WaitDelivered)
+	simtest.Within(t, s.WaitDelivered)
 	if missed := s.Missed(); !slices.Equal(missed, []int64{lost.ID, lost.ID + 1}) {
 		t.Errorf("missed %v; what was lost is not sent again", missed)
 	}
@@ -228,14 +190,14 @@ func TestDomainWithTooManyFailuresGetsNothingForAWhile(t *testing.T) {
 	})
 	for range 5 {
 		sell(t, s, retail.Spec{})
-		within(t, s.WaitTried)
+		simtest.Within(t, s.WaitTried)
 	}
 	up.Store(true)
-	before := len(r.all())
+	before := len(r.All())
 	sell(t, s, retail.Spec{})
-	within(t, s.WaitTried)
-	if rep := s.Report(); len(r.all()) != before || rep.Blocked == 0 || rep.Webhooks.Open == 0 {
-		t.Errorf("%d requests after %d, report %+v", len(r.all()), before, rep)
+	simtest.Within(t, s.WaitTried)
+	if rep := s.Report(); len(r.All()) != before || rep.Blocked == 0 || rep.Webhooks.Open == 0 {
+		t.Errorf("%d requests after %d, report %+v", len(r.All()), before, rep)
 	}
 }
 
@@ -248,16 +210,16 @@ func TestMishapsAndWildcards(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := sell(t, s, retail.Spec{})
-	within(t, s.WaitDelivered)
+	simtest.Within(t, s.WaitDelivered)
 	if err := s.SetMishaps(faults.Mishaps{Twice: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Archive(o.ID); err != nil {
 		t.Fatal(err)
 	}
-	within(t, s.WaitTried)
+	simtest.Within(t, s.WaitTried)
 	got := make(map[string]int)
-	for _, h := range r.all() {
+	for _, h := range r.All() {
 		got[h.event.Scope]++
 	}
 	if len(got) != 3 || got[bigcommerce.ScopeCreated] != 1 || got[bigcommerce.ScopeStatusUpdated] != 1 || got[bigcommerce.ScopeArchived] != 2 {

@@ -137,7 +137,7 @@ func TestEachSubscriptionGetsItsTopics(t *testing.T) {
 	}
 	delivered(t, s)
 	topics, events, ids := []string{}, make(map[string]int), make(map[string]int)
-	for _, h := range r.all() {
+	for _, h := range r.All() {
 		topics = append(topics, h.header.Get("X-Shopify-Topic"))
 		events[h.header.Get("X-Shopify-Event-Id")]++
 		ids[h.header.Get("X-Shopify-Webhook-Id")]++
@@ -195,7 +195,7 @@ func TestMishapsAreNoFailures(t *testing.T) {
 	}
 	finished(t, sale)
 	delivered(t, s)
-	if rep := s.Report(); len(r.all()) != 0 || rep.Webhooks.Dropped != 3 || rep.Webhooks.Created != 0 || rep.Missed != 3 || rep.Webhooks.Undelivered != 0 {
+	if rep := s.Report(); len(r.All()) != 0 || rep.Webhooks.Dropped != 3 || rep.Webhooks.Created != 0 || rep.Missed != 3 || rep.Webhooks.Undelivered != 0 {
 		t.Errorf("report %+v", rep)
 	}
 	if err := s.SetMishaps(faults.Mishaps{Twice: 1, Late: 1, LateBy: jsontime.Duration(30 * time.Millisecond)}); err != nil {
@@ -222,7 +222,7 @@ func TestMishapsAreNoFailures(t *testing.T) {
 			t.Fatalf("nothing is sent twice: %+v", s.Report().Webhooks)
 		}
 	}
-	if rep := s.Report(); rep.Webhooks.Repeats != 2 || rep.Webhooks.Late != 2 || rep.Webhooks.Twice != 2 || rep.Captured != 2 || len(r.all()) != 4 {
+	if rep := s.Report(); rep.Webhooks.Repeats != 2 || rep.Webhooks.Late != 2 || rep.Webhooks.Twice != 2 || rep.Captured != 2 || len(r.All()) != 4 {
 		t.Errorf("report %+v", rep.Webhooks)
 	}
 	if err := s.SetMishaps(faults.Mishaps{Twice: 2}); err == nil {

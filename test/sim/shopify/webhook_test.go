@@ -1,7 +1,6 @@
 package shopify_test
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 
 	"github.com/peppasync/peppasync/test/sim/jsontime"
 	"github.com/peppasync/peppasync/test/sim/shopify"
+	"github.com/peppasync/peppasync/test/sim/simtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,41 +29,15 @@ type hook struct {
 	order  shopify.Order
 }
 
-// receiver takes webhooks; answer decides the status of the n-th request, from 1.
-type receiver struct {
-	*httptest.Server
-	mu    sync.Mutex
-	hooks []hook
-}
-
-func newReceiver(t *testing.T, answer func(n int, h hook, w http.ResponseWriter)) *receiver {
+func newReceiver(t *testing.T, answer func(n int, h hook, w http.ResponseWriter)) *simtest.Receiver[hook] {
 	t.Helper()
-	r := &receiver{}
-	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		body, err := io.ReadAll(request.Body)
-		if err != nil {
-			return
-		}
-		h := hook{header: request.Header, body: string(body)}
-		if err := json.Unmarshal(body, &h.order); err != nil {
+	return simtest.NewReceiver(t, func(header http.Header, body string) hook {
+		h := hook{header: header, body: body}
+		if err := json.Unmarshal([]byte(body), &h.order); err != nil {
 			t.Errorf("webhook is not an order: %v", err)
 		}
-		r.mu.Lock()
-		r.hooks = append(r.hooks, h)
-		n := len(r.hooks)
-		r.mu.Unlock()
-		if answer != nil {
-			answer(n, h, w)
-		}
-	}))
-	t.Cleanup(r.Close)
-	return r
-}
-
-func (r *receiver) all() []hook {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]hook(nil), r.hooks...)
+		return h
+	}, answer)
 }
 
 func newShop(t *testing.T, cfg shopify.Config) *shopify.Shop {
@@ -82,11 +55,7 @@ func newShop(t *testing.T, cfg shopify.Config) *shopify.Shop {
 
 func delivered(t *testing.T, s *shopify.Shop) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	if err := s.WaitDelivered(ctx); err != nil {
-		t.Fatal(err)
-	}
+	simtest.Within(t, s.WaitDelivered)
 }
 
 func finished(t *testing.T, s *shopify.Sale) {
@@ -112,7 +81,7 @@ func TestWebhookIsSignedAndWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	delivered(t, s)
-	h := r.all()[0]
+	h := r.All()[0]
 	mac := hmac.New(sha256.New, []byte("s3cret"))
 	mac.Write([]byte(h.body))
 	for name, want := range map[string]string{
@@ -180,7 +149,7 @@ func TestRetriesSendTheOriginalPayloadUntilOneIsTaken(t *testing.T) {
 			close(edited)
 			delivered(t, s)
 			var creates, updates []hook
-			for _, h := range r.all() {
+			for _, h := range r.All() {
 				if h.header.Get("X-Shopify-Topic") == "orders/create" {
 					creates = append(creates, h)
 				} else {
@@ -216,7 +185,7 @@ func TestSubscriptionIsDeletedAfterTheLastRetry(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := s.Report().Webhooks
-	if w.Attempts != 3 || w.GivenUp != 1 || !w.SubscriptionDeleted || w.Undelivered != 1 || len(r.all()) != 3 {
+	if w.Attempts != 3 || w.GivenUp != 1 || !w.SubscriptionDeleted || w.Undelivered != 1 || len(r.All()) != 3 {
 		t.Errorf("webhooks %+v", w)
 	}
 }
@@ -253,7 +222,7 @@ func TestBurstRepeatsAndReordersBySeed(t *testing.T) {
 		finished(t, sale)
 		delivered(t, s)
 		seen := make(map[string]bool)
-		for _, h := range r.all() {
+		for _, h := range r.All() {
 			id := h.header.Get("X-Shopify-Webhook-Id")
 			if seen[id] {
 				continue
@@ -302,7 +271,7 @@ func TestResendRepeatsTheWebhook(t *testing.T) {
 	}
 	<-arrived
 	<-arrived
-	if h := r.all(); h[0].body != h[1].body || h[0].header.Get("X-Shopify-Webhook-Id") != h[1].header.Get("X-Shopify-Webhook-Id") {
+	if h := r.All(); h[0].body != h[1].body || h[0].header.Get("X-Shopify-Webhook-Id") != h[1].header.Get("X-Shopify-Webhook-Id") {
 		t.Error("the repetition differs")
 	}
 	if err := s.Resend("#1", "orders/create"); err == nil {
@@ -324,7 +293,7 @@ func TestReplayIsTheSameUnderNewIDs(t *testing.T) {
 	}
 	<-arrived
 	<-arrived
-	h := r.all()
+	h := r.All()
 	if h[0].body != h[1].body || h[0].header.Get("X-Shopify-Hmac-Sha256") != h[1].header.Get("X-Shopify-Hmac-Sha256") {
 		t.Error("the content differs")
 	}
@@ -399,7 +368,7 @@ func TestEditsHaveLaterVersionsAndTopics(t *testing.T) {
 	}
 	delivered(t, s)
 	topics := make(map[string]shopify.Order)
-	for _, h := range r.all() {
+	for _, h := range r.All() {
 		topics[h.header.Get("X-Shopify-Topic")] = h.order
 	}
 	if got := topics["orders/create"]; got.FinancialStatus != "pending" || got.LineItems[0].Quantity != 1 {

@@ -1,10 +1,8 @@
 package woocommerce_test
 
 import (
-	"bytes"
-	"encoding/json"
+	"encoding/base64"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -16,6 +14,7 @@ import (
 	"github.com/peppasync/peppasync/test/sim/faults"
 	"github.com/peppasync/peppasync/test/sim/jsontime"
 	"github.com/peppasync/peppasync/test/sim/retail"
+	"github.com/peppasync/peppasync/test/sim/simtest"
 	"github.com/peppasync/peppasync/test/sim/woocommerce"
 )
 
@@ -36,40 +35,11 @@ func newAPI(t *testing.T, s *woocommerce.Shop) *api {
 // call makes one request, wants the status, reads the reply into the answer if there is one, and returns the header.
 func (a *api) call(method, path string, body any, want int, answer any) http.Header {
 	a.t.Helper()
-	var payload io.Reader
-	if body != nil {
-		encoded, err := json.Marshal(body)
-		if err != nil {
-			a.t.Fatal(err)
-		}
-		payload = bytes.NewReader(encoded)
-	}
-	request, err := http.NewRequestWithContext(a.t.Context(), method, a.base+path, payload)
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	header := make(http.Header)
 	if a.key != "" {
-		request.SetBasicAuth(a.key, a.secret)
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(a.key+":"+a.secret)))
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	if response.StatusCode != want {
-		a.t.Fatalf("%s %s = %d %s, want %d", method, path, response.StatusCode, data, want)
-	}
-	if answer != nil {
-		if err := json.Unmarshal(data, answer); err != nil {
-			a.t.Fatalf("%s %s: %v in %s", method, path, err, data)
-		}
-	}
-	return response.Header
+	return simtest.Call(a.t, method, a.base+path, header, body, want, answer)
 }
 
 func (a *api) ids(path string) []int64 {
@@ -191,7 +161,7 @@ func TestWebhooksAreManaged(t *testing.T) {
 	if made.ID != 1 || made.Status != "active" || made.Resource != "order" || made.Event != "updated" || made.DeliveryURL != r.URL {
 		t.Errorf("webhook %+v", made)
 	}
-	ping := r.all()[0]
+	ping := r.All()[0]
 	if ping.body != "webhook_id=1" || ping.header.Get("X-WC-Webhook-Topic") != "" || ping.header.Get("X-WC-Webhook-Signature") != "" ||
 		ping.header.Get("Content-Type") != "application/x-www-form-urlencoded" {
 		t.Errorf("ping %q %v", ping.body, ping.header)
@@ -210,7 +180,7 @@ func TestWebhooksAreManaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	delivered(t, s)
-	if n := len(r.all()); n != 2 {
+	if n := len(r.All()); n != 2 {
 		t.Errorf("a paused webhook was sent: %d requests", n)
 	}
 	var all []woocommerce.Webhook

@@ -1,14 +1,11 @@
 package woocommerce_test
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +16,7 @@ import (
 	"github.com/peppasync/peppasync/test/sim/faults"
 	"github.com/peppasync/peppasync/test/sim/jsontime"
 	"github.com/peppasync/peppasync/test/sim/retail"
+	"github.com/peppasync/peppasync/test/sim/simtest"
 	"github.com/peppasync/peppasync/test/sim/woocommerce"
 )
 
@@ -39,37 +37,9 @@ func (h hook) order(t *testing.T) woocommerce.Order {
 	return o
 }
 
-// receiver takes webhooks; answer, if given, decides the status of the n-th request, from 1.
-type receiver struct {
-	*httptest.Server
-	mu    sync.Mutex
-	hooks []hook
-}
-
-func newReceiver(t *testing.T, answer func(n int) int) *receiver {
+func newReceiver(t *testing.T, answer func(n int) int) *simtest.Receiver[hook] {
 	t.Helper()
-	r := &receiver{}
-	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		body, err := io.ReadAll(request.Body)
-		if err != nil {
-			return
-		}
-		r.mu.Lock()
-		r.hooks = append(r.hooks, hook{header: request.Header, body: string(body)})
-		n := len(r.hooks)
-		r.mu.Unlock()
-		if answer != nil {
-			w.WriteHeader(answer(n))
-		}
-	}))
-	t.Cleanup(r.Close)
-	return r
-}
-
-func (r *receiver) all() []hook {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]hook(nil), r.hooks...)
+	return simtest.NewReceiver(t, func(header http.Header, body string) hook { return hook{header, body} }, simtest.Status[hook](answer))
 }
 
 func newShop(t *testing.T, cfg woocommerce.Config) *woocommerce.Shop {
@@ -97,11 +67,7 @@ func sell(t *testing.T, s *woocommerce.Shop, spec retail.Spec) woocommerce.Order
 
 func delivered(t *testing.T, s *woocommerce.Shop) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	if err := s.WaitDelivered(ctx); err != nil {
-		t.Fatal(err)
-	}
+	simtest.Within(t, s.WaitDelivered)
 }
 
 func TestWebhookIsSignedAndWhole(t *testing.T) {
@@ -111,7 +77,7 @@ func TestWebhookIsSignedAndWhole(t *testing.T) {
 		{SKU: "VIRAL", Quantity: 3, Configuration: "CFG-A1", Options: []retail.Option{{Name: "Engraving", Value: "a/b"}}},
 	}})
 	delivered(t, s)
-	h := r.all()[0]
+	h := r.All()[0]
 	mac := hmac.New(sha256.New, []byte("s3cret"))
 	mac.Write([]byte(h.body))
 	for name, want := range map[string]string{
@@ -160,8 +126,8 @@ func TestOrdersOfOneSecondShareTheirDeliveryID(t *testing.T) {
 	for _, d := range s.Deliveries() {
 		ids[d.DeliveryID]++
 	}
-	if len(r.all()) != n || len(ids) > n/2 {
-		t.Errorf("%d webhooks have %d different delivery ids; those of one second have one", len(r.all()), len(ids))
+	if len(r.All()) != n || len(ids) > n/2 {
+		t.Errorf("%d webhooks have %d different delivery ids; those of one second have one", len(r.All()), len(ids))
 	}
 	if result := sale.Result(); result.Sold != n || result.FirstOrder != 1001 || result.LastOrder != 1000+n {
 		t.Errorf("sale %+v", result)
@@ -222,7 +188,7 @@ func TestWebhookIsDisabledAndFallsAgainAtOnceWhenItIsEnabled(t *testing.T) {
 	}
 	sell(t, s, retail.Spec{})
 	delivered(t, s)
-	if got := len(r.all()); got != 7 || s.Report().Webhooks.Undelivered != 1 {
+	if got := len(r.All()); got != 7 || s.Report().Webhooks.Undelivered != 1 {
 		t.Errorf("%d requests; a disabled webhook is not sent", got)
 	}
 	api.call(http.MethodPut, "webhooks/1", map[string]string{"status": "active"}, http.StatusOK, nil)
@@ -279,7 +245,7 @@ func TestEditsAreTold(t *testing.T) {
 			t.Fatalf("order %+v, %v", got, err)
 		}
 		delivered(t, s)
-		hooks := r.all()
+		hooks := r.All()
 		last := hooks[len(hooks)-1]
 		if last.header.Get("X-WC-Webhook-Topic") != "order.updated" || !step.check(last.order(t)) {
 			t.Errorf("webhook %s %s", last.header.Get("X-WC-Webhook-Topic"), last.body)
@@ -324,7 +290,7 @@ func TestEditWhileItsOrderIsDelivered(t *testing.T) {
 	close(release)
 	<-done
 	delivered(t, s)
-	hooks := r.all()
+	hooks := r.All()
 	if first, last := hooks[0].order(t), hooks[50].order(t); len(hooks) != 51 || first.CustomerNote != "" || last.CustomerNote != "again" {
 		t.Errorf("%d webhooks, the first with the note %q, the last with %q", len(hooks), first.CustomerNote, last.CustomerNote)
 	}
@@ -359,7 +325,7 @@ func TestMishapsAreNoFailures(t *testing.T) {
 		t.Errorf("missed %v, report %+v", missed, rep.Webhooks)
 	}
 	topics := make(map[string]int)
-	for _, h := range r.all() {
+	for _, h := range r.All() {
 		if o := h.order(t); o.ID == twice.ID {
 			topics[h.header.Get("X-WC-Webhook-Topic")]++
 		}
