@@ -57,7 +57,11 @@ type Source struct {
 	FirstAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"`
 	// A hash of the Connector's endpoint: at another one is another shop, of which nothing
 	// is known. Empty where an earlier build wrote the record.
-	EndpointHash  string `protobuf:"bytes,14,opt,name=endpoint_hash,json=endpointHash,proto3" json:"endpoint_hash,omitempty"`
+	EndpointHash string `protobuf:"bytes,14,opt,name=endpoint_hash,json=endpointHash,proto3" json:"endpoint_hash,omitempty"`
+	// Where the next comparison goes on: the cursor, but never later than the moment at which
+	// the comparison began that moved it, by the engine's clock. One order may say a time that
+	// is ahead of the source's clock. Absent where an earlier build wrote the record.
+	ComparedUntil *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=compared_until,json=comparedUntil,proto3" json:"compared_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -188,6 +192,13 @@ func (x *Source) GetEndpointHash() string {
 		return x.EndpointHash
 	}
 	return ""
+}
+
+func (x *Source) GetComparedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ComparedUntil
+	}
+	return nil
 }
 
 // Hour is what came of one hour.
@@ -453,7 +464,7 @@ var File_peppasync_source_v1_source_proto protoreflect.FileDescriptor
 
 const file_peppasync_source_v1_source_proto_rawDesc = "" +
 	"\n" +
-	" peppasync/source/v1/source.proto\x12\x13peppasync.source.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x05\n" +
+	" peppasync/source/v1/source.proto\x12\x13peppasync.source.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x05\n" +
 	"\x06Source\x12\x1c\n" +
 	"\tconnector\x18\x01 \x01(\tR\tconnector\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12;\n" +
@@ -472,7 +483,8 @@ const file_peppasync_source_v1_source_proto_rawDesc = "" +
 	"webhooksAt\x12)\n" +
 	"\x10webhooks_problem\x18\f \x01(\tR\x0fwebhooksProblem\x125\n" +
 	"\bfirst_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\afirstAt\x12#\n" +
-	"\rendpoint_hash\x18\x0e \x01(\tR\fendpointHash\"\xb2\x01\n" +
+	"\rendpoint_hash\x18\x0e \x01(\tR\fendpointHash\x12A\n" +
+	"\x0ecompared_until\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\rcomparedUntil\"\xb2\x01\n" +
 	"\x04Hour\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1a\n" +
 	"\bcompared\x18\x02 \x01(\x03R\bcompared\x12\x18\n" +
@@ -521,15 +533,16 @@ var file_peppasync_source_v1_source_proto_depIdxs = []int32{
 	2,  // 5: peppasync.source.v1.Source.webhooks:type_name -> peppasync.source.v1.Webhook
 	5,  // 6: peppasync.source.v1.Source.webhooks_at:type_name -> google.protobuf.Timestamp
 	5,  // 7: peppasync.source.v1.Source.first_at:type_name -> google.protobuf.Timestamp
-	5,  // 8: peppasync.source.v1.Hour.at:type_name -> google.protobuf.Timestamp
-	5,  // 9: peppasync.source.v1.Webhook.mended_at:type_name -> google.protobuf.Timestamp
-	4,  // 10: peppasync.source.v1.Received.counts:type_name -> peppasync.source.v1.Count
-	1,  // 11: peppasync.source.v1.Count.hours:type_name -> peppasync.source.v1.Hour
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	5,  // 8: peppasync.source.v1.Source.compared_until:type_name -> google.protobuf.Timestamp
+	5,  // 9: peppasync.source.v1.Hour.at:type_name -> google.protobuf.Timestamp
+	5,  // 10: peppasync.source.v1.Webhook.mended_at:type_name -> google.protobuf.Timestamp
+	4,  // 11: peppasync.source.v1.Received.counts:type_name -> peppasync.source.v1.Count
+	1,  // 12: peppasync.source.v1.Count.hours:type_name -> peppasync.source.v1.Hour
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_peppasync_source_v1_source_proto_init() }

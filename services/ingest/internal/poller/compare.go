@@ -87,7 +87,7 @@ func (s *source) compare(ctx context.Context) error {
 			through = at
 		}
 		if len(batch) >= batchOrders || bytes >= batchBytes || answer.Next == "" {
-			skipped, err := s.settle(ctx, batch, through)
+			skipped, err := s.settle(ctx, batch, reconcile.Compared{Cursor: through, Began: began})
 			if err != nil {
 				return s.ends(ctx, err)
 			}
@@ -198,8 +198,7 @@ func (s *source) listed(page listing.OrderPage, now time.Time) []*listed {
 
 // settle compares orders, tells of those that are missing, and moves the cursor when
 // that is durable; zero leaves it. skipped says what could not be told, and never will.
-func (s *source) settle(ctx context.Context, batch []*listed, cursor time.Time) (skipped string, err error) {
-	compared := reconcile.Compared{Cursor: cursor}
+func (s *source) settle(ctx context.Context, batch []*listed, compared reconcile.Compared) (skipped string, err error) {
 	for _, l := range batch {
 		if l.updated.After(s.base) && s.count(l) {
 			compared.Orders++

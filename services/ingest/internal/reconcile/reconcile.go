@@ -181,11 +181,24 @@ func Since(s *sourcev1.Source, settings *v1alpha1.Reconcile, now time.Time) time
 	from := From(s, settings)
 	switch {
 	case s.GetCursor() != nil:
-		return latest(earliest(s.GetCursor().AsTime(), now).Add(-settings.Overlap.Duration), from)
+		return latest(earliest(until(s), now).Add(-settings.Overlap.Duration), from)
 	case !from.IsZero():
 		return from
 	}
 	return now.Add(-settings.LookBack.Duration)
+}
+
+// until is up to when all was compared: one order that says a time of tomorrow says nothing
+// of those that change until then.
+func until(s *sourcev1.Source) time.Time {
+	cursor := s.GetCursor().AsTime()
+	switch {
+	case s.GetComparedUntil() != nil:
+		return earliest(cursor, s.GetComparedUntil().AsTime())
+	case s.GetComparedAt() != nil:
+		return earliest(cursor, s.GetComparedAt().AsTime()) // an earlier build's
+	}
+	return cursor
 }
 
 // Tells reports whether a time of change says how far the source is: none that lies far
@@ -235,6 +248,9 @@ type Compared struct {
 	Orders, Missing, Stale int64
 	// Cursor is the newest of them, by the source's clock.
 	Cursor time.Time
+	// Began is when the comparison did, by the engine's clock; zero is now. What changed
+	// later may not have been listed, whatever time the newest says.
+	Began time.Time
 }
 
 // Progress returns the record after some orders were compared and what was missing is
@@ -246,6 +262,16 @@ func Progress(s *sourcev1.Source, c Compared, now time.Time) *sourcev1.Source {
 		// What gets on is not refused: in a spike pages may wait too long for their turn,
 		// and a pause of an hour for each would not be made up for.
 		next.Failures = 0
+	}
+	if Tells(c.Cursor, now) {
+		// Where the cursor is ahead, this goes on all the same.
+		began := c.Began
+		if began.IsZero() {
+			began = now
+		}
+		if at := earliest(c.Cursor, began); at.After(next.GetComparedUntil().AsTime()) {
+			next.ComparedUntil = timestamppb.New(at)
+		}
 	}
 	if c.Orders+c.Missing+c.Stale > 0 {
 		h := hour(next, now)

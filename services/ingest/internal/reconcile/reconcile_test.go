@@ -158,6 +158,27 @@ func TestATimeFarAheadMovesNothing(t *testing.T) {
 	}
 }
 
+// TestAnOrderOfTomorrowHidesNothing: a plugin writes local time where the shop's is expected,
+// and nobody compares for longer than the overlap.
+func TestAnOrderOfTomorrowHidesNothing(t *testing.T) {
+	s := settings()
+	ahead := now.Add(10 * time.Hour)
+	for name, record := range map[string]*sourcev1.Source{
+		"met by this build":      reconcile.Progress(nil, reconcile.Compared{Orders: 1, Cursor: ahead, Began: now}, now.Add(time.Minute)),
+		"left by an earlier one": {Cursor: timestamppb.New(ahead)},
+	} {
+		record = reconcile.End(record, s, now, now.Add(-time.Hour), now.Add(time.Minute))
+		if got := reconcile.Since(record, s, now.Add(30*time.Minute)); !got.Equal(now.Add(-10 * time.Minute)) {
+			t.Errorf("%s: from %v on, want the overlap before the comparison", name, got)
+		}
+		later := now.Add(31 * time.Minute)
+		record = reconcile.Progress(record, reconcile.Compared{Orders: 1, Cursor: ahead, Began: now.Add(30 * time.Minute)}, later)
+		if got := reconcile.Since(record, s, later); !got.Equal(now.Add(20*time.Minute)) || !record.GetCursor().AsTime().Equal(ahead) {
+			t.Errorf("%s: after the next from %v on, cursor %v", name, got, record.GetCursor().AsTime())
+		}
+	}
+}
+
 func TestEventsAreTheSameEachTime(t *testing.T) {
 	found := version(now)
 	found.FinancialStatus = "paid"
@@ -187,11 +208,13 @@ func TestEventsAreTheSameEachTime(t *testing.T) {
 }
 
 // TestNothingFallsBetweenComparisons plays a source that lists orders late, by less than
-// the overlap, and a poller that fails and is restarted at any point: in the end each
-// version was compared, and the cursor never went back.
+// the overlap, some of which say a time that is hours ahead, and a poller that fails, is
+// restarted at any point, and is away for longer than the overlap: in the end each version
+// was compared, and the cursor never went back.
 func TestNothingFallsBetweenComparisons(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := settings()
+		s.LookBack.Duration = 1000 * time.Hour // longer than this plays
 		type change struct {
 			updated, listed time.Time
 			compared        bool
@@ -200,11 +223,14 @@ func TestNothingFallsBetweenComparisons(t *testing.T) {
 		var record *sourcev1.Source
 		clock := now
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			clock = clock.Add(time.Duration(rapid.IntRange(1, 400).Draw(t, "passes")) * time.Second)
-			switch rapid.IntRange(0, 2).Draw(t, "what") {
+			clock = clock.Add(time.Duration(rapid.OneOf(rapid.IntRange(1, 400), rapid.IntRange(1000, 20_000)).Draw(t, "passes")) * time.Second)
+			switch rapid.IntRange(0, 3).Draw(t, "what") {
 			case 0, 1:
 				late := time.Duration(rapid.IntRange(0, 599).Draw(t, "late")) * time.Second
 				changes = append(changes, &change{updated: clock, listed: clock.Add(late)})
+			case 3:
+				fast := time.Duration(rapid.IntRange(1, 23).Draw(t, "ahead")) * time.Hour
+				changes = append(changes, &change{updated: clock.Add(fast), listed: clock})
 			case 2:
 				since := reconcile.Since(record, s, clock)
 				var page []*change
