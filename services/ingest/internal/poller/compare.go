@@ -80,7 +80,7 @@ func (s *source) compare(ctx context.Context) error {
 	for {
 		answer, err := s.list(ctx, page)
 		if err != nil {
-			return s.ends(ctx, err)
+			return s.endsEarly(ctx, batch, reconcile.Compared{Cursor: through, Began: began}, err)
 		}
 		batch, bytes = gather(batch, bytes, s.listed(answer, time.Now()))
 		if at := complete(answer, time.Now()); at.After(through) {
@@ -118,6 +118,43 @@ func gather(batch []*listed, bytes int, page []*listed) ([]*listed, int) {
 		bytes += proto.Size(l.order)
 	}
 	return batch, bytes
+}
+
+// endsEarly ends a comparison of which a page failed. What the pages before it had is told
+// first: the next comparison begins where this one did, and may never get past that page.
+func (s *source) endsEarly(ctx context.Context, batch []*listed, compared reconcile.Compared, failed error) error {
+	if !ofSource(failed) {
+		return failed
+	}
+	if batch, compared.Cursor = readBefore(batch, compared.Cursor, failed); len(batch) > 0 {
+		if _, err := s.settle(ctx, batch, compared); err != nil && !ofSource(err) {
+			return err
+		}
+	}
+	return s.ends(ctx, failed)
+}
+
+// readBefore returns what can be told of a batch whose next page failed, and how far the
+// cursor may go. Of a source that answers nothing no order can be read either, so that the
+// cursor stops before those that are to be.
+func readBefore(batch []*listed, cursor time.Time, failed error) ([]*listed, time.Time) {
+	if !slices.ContainsFunc(batch, func(l *listed) bool { return !l.again }) {
+		return nil, time.Time{} // the first page failed: nothing was read
+	}
+	var refused *refusal
+	if errors.As(failed, &refused) && !withoutCredentials(refused.cause) {
+		return batch, cursor
+	}
+	var whole []*listed
+	for _, l := range batch {
+		switch {
+		case l.order != nil:
+			whole = append(whole, l)
+		case !l.again && l.updated.Before(cursor):
+			cursor = l.updated
+		}
+	}
+	return whole, cursor
 }
 
 // ends writes why a comparison did not come to its end, where that is the source's; other

@@ -100,11 +100,11 @@ func TestAPageThatIsRefusedIsOneHold(t *testing.T) {
 	for i := range pageSize + 1 {
 		w.sell(fmt.Sprint(i), time.Hour)
 	}
-	w.firstPageOnly = true
+	w.firstPageOnly = errNoSuchPage
 	w.start()
 	w.await("it failed three times", func() bool { return w.record().GetFailures() >= 3 })
 	w.awaitHolds(connectors.OperationListOrders, 1)
-	w.change(func() { w.firstPageOnly = false })
+	w.change(func() { w.firstPageOnly = nil })
 	w.compared()
 	if closed := w.awaitHolds(connectors.OperationListOrders, 2)[1]; closed.GetRelease().GetReason() != answers {
 		t.Errorf("closed as %v", closed)

@@ -69,8 +69,8 @@ type world struct {
 	// unreadable orders are refused for themselves, and the answer of those that are lost
 	// does not come.
 	unreadable, lost map[string]bool
-	// firstPageOnly: no other page of orders is answered.
-	firstPageOnly bool
+	// firstPageOnly is why no other page of orders is answered; nil where it is.
+	firstPageOnly error
 	// asked counts calls by operation, events those that the gate has read.
 	asked  map[string]int
 	events []*eventv1.Event
@@ -362,7 +362,10 @@ func (w *world) dispatch(ctx context.Context) {
 	}
 }
 
-var errAnswerLost = errors.New("the answer is lost")
+var (
+	errAnswerLost = errors.New("the answer is lost")
+	errNoSuchPage = errors.New("there is no such page")
+)
 
 // answer is the shop's; it needs the lock.
 func (w *world) answer(operation string, arguments *structpb.Struct) (*structpb.Struct, string, error) {
@@ -372,8 +375,8 @@ func (w *world) answer(operation string, arguments *structpb.Struct) (*structpb.
 		if err != nil {
 			return nil, "", err
 		}
-		if w.firstPageOnly && asked.Page != "" {
-			return nil, "", errors.New("there is no such page")
+		if w.firstPageOnly != nil && asked.Page != "" {
+			return nil, "", w.firstPageOnly
 		}
 		value, err := w.list(asked).Value()
 		return value, "", err

@@ -1,0 +1,53 @@
+package poller
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// TestWhatWasReadBeforeAPageThatFailsIsTold, and the cursor goes there: the next comparison
+// would come to the same page.
+func TestWhatWasReadBeforeAPageThatFailsIsTold(t *testing.T) {
+	for name, test := range map[string]struct {
+		failed error
+		reads  bool
+	}{
+		"it is refused":              {errNoSuchPage, true},
+		"it cannot be asked in time": {errAnswerLost, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			for i := range 2 * pageSize {
+				w.sell(fmt.Sprint(i), time.Duration(7200-10*i)*time.Second) // within the overlap: each try begins with the first page
+			}
+			const partial = 3
+			w.change(func() { w.firstPageOnly, w.big[fmt.Sprint(partial)] = test.failed, true })
+			w.start()
+			w.await("it failed twice", func() bool { return w.record().GetFailures() >= 2 })
+			w.mu.Lock()
+			for i := range 2 * pageSize {
+				want := 0
+				if i < pageSize && (test.reads || i != partial) {
+					want = 1
+				}
+				if got := len(w.topics(fmt.Sprint(i))); got != want {
+					t.Errorf("order %d is told %d times, want %d", i, got, want)
+				}
+			}
+			last := w.orders[fmt.Sprint(pageSize-1)].GetUpdatedAt().AsTime()
+			if !test.reads {
+				last = w.orders[fmt.Sprint(partial)].GetUpdatedAt().AsTime()
+			}
+			w.mu.Unlock()
+			if at := w.record().GetCursor(); at == nil || at.AsTime().After(last) {
+				t.Errorf("the cursor is at %v, want it on the first page, and before what is not read", at.AsTime())
+			}
+			w.change(func() { w.firstPageOnly = nil })
+			record := w.compared()
+			if day := w.day(); day.GetMissing() != 2*pageSize || day.GetCompared() != 2*pageSize {
+				t.Errorf("%v of %v, want all missing once", day, record)
+			}
+		})
+	}
+}
