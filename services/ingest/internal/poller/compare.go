@@ -166,19 +166,33 @@ func (s *source) ends(ctx context.Context, err error) error {
 	return err
 }
 
-// complete is up to when all was on a page or on those before, as far as its times tell.
+// complete is up to when all was on a page or on those before, as far as its times tell. A
+// page with a next counts by its oldest order: a shop that sorts by an index may show a newer
+// time than the one that gave an order its place, and what is between is on later pages. What
+// is said of that very second may be, too, and listing begins with it again.
 func complete(page listing.OrderPage, now time.Time) time.Time {
-	times := []time.Time{page.Through}
-	if !page.Open {
-		for _, o := range page.Orders {
+	var times []time.Time
+	for _, o := range page.Orders {
+		if o.GetUpdatedAt() != nil {
 			times = append(times, o.GetUpdatedAt().AsTime())
 		}
-		for _, o := range page.Partial {
-			times = append(times, o.UpdatedAt)
-		}
+	}
+	for _, o := range page.Partial {
+		times = append(times, o.UpdatedAt)
 	}
 	times = slices.DeleteFunc(times, func(at time.Time) bool { return !reconcile.Tells(at, now) })
-	return slices.MaxFunc(append(times, time.Time{}), time.Time.Compare)
+	var through time.Time
+	switch {
+	case page.Open || len(times) == 0:
+	case page.Next != "":
+		through = slices.MinFunc(times, time.Time.Compare)
+	default:
+		through = slices.MaxFunc(times, time.Time.Compare)
+	}
+	if page.Through.After(through) && reconcile.Tells(page.Through, now) {
+		return page.Through
+	}
+	return through
 }
 
 // between is how long to leave before a page.

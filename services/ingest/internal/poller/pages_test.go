@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // TestWhatWasReadBeforeAPageThatFailsIsTold, and the cursor goes there: the next comparison
@@ -50,4 +52,36 @@ func TestWhatWasReadBeforeAPageThatFailsIsTold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnOrderThatShowsANewerTimeThanItIsListedByHidesNothing: a shop's index may be behind
+// what it shows, and a page in the middle fails.
+func TestAnOrderThatShowsANewerTimeThanItIsListedByHidesNothing(t *testing.T) {
+	w := newWorld(t)
+	const orders = 3 * pageSize
+	for i := range orders {
+		w.sell(fmt.Sprint(i), time.Duration(20*orders-20*i)*time.Minute)
+	}
+	last := w.orders[fmt.Sprint(pageSize-1)].GetUpdatedAt().AsTime()
+	w.change(func() {
+		w.index = map[string]time.Time{"2": w.orders["2"].GetUpdatedAt().AsTime()}
+		w.orders["2"].UpdatedAt = timestamppb.New(time.Now().Truncate(time.Second))
+		w.firstPageOnly = errNoSuchPage
+	})
+	stop := w.run(w.prepare())
+	w.await("the first page is told", func() bool { return w.record().GetFailures() >= 1 && len(w.topics("0")) == 1 })
+	stop()
+	if at := w.record().GetCursor().AsTime(); at.After(last) {
+		t.Errorf("the cursor is at %v, behind which %v was on no page", at, last)
+	}
+	w.change(func() { w.firstPageOnly = nil })
+	w.run(w.prepare())
+	w.await("all are told", func() bool {
+		for i := range orders {
+			if len(w.topics(fmt.Sprint(i))) == 0 {
+				return false
+			}
+		}
+		return true
+	})
 }

@@ -60,6 +60,8 @@ type world struct {
 	// open: the pages are, and complete through that time when all are read.
 	open    bool
 	through time.Time
+	// index is by which time some orders are listed, where they show another.
+	index map[string]time.Time
 	// between changes an order of which another part is to be asked for.
 	between func(*orderv1.Order)
 	// refuse is why the shop refuses each operation, and refused how its dispatcher tells:
@@ -429,12 +431,20 @@ func (w *world) part(o *orderv1.Order, page string) (*structpb.Struct, string, e
 	return value, "", err
 }
 
+// at is by which time an order is listed.
+func (w *world) at(o *orderv1.Order) time.Time {
+	if at, other := w.index[o.GetId()]; other {
+		return at
+	}
+	return o.GetUpdatedAt().AsTime()
+}
+
 func (w *world) list(asked listing.Orders) listing.OrderPage {
 	found := slices.SortedFunc(maps.Values(w.orders), func(a, b *orderv1.Order) int {
 		// Those of one moment have their places too, or a page would miss what another had.
-		return cmp.Or(a.GetUpdatedAt().AsTime().Compare(b.GetUpdatedAt().AsTime()), strings.Compare(a.GetId(), b.GetId()))
+		return cmp.Or(w.at(a).Compare(w.at(b)), strings.Compare(a.GetId(), b.GetId()))
 	})
-	found = slices.DeleteFunc(found, func(o *orderv1.Order) bool { return o.GetUpdatedAt().AsTime().Before(asked.Since) })
+	found = slices.DeleteFunc(found, func(o *orderv1.Order) bool { return w.at(o).Before(asked.Since) })
 	skip := 0
 	_, _ = fmt.Sscan(asked.Page, &skip) // none is 0
 	page := listing.OrderPage{Open: w.open}
