@@ -110,11 +110,19 @@ func (s *source) compare(ctx context.Context) error {
 	return s.put(ctx, next)
 }
 
-// gather adds what a page lists to a batch of so many bytes; what the batch has of it from
-// before gives way.
+// gather adds what a page lists to a batch of so many bytes. What the batch has of it from
+// before the comparison gives way, and so does the same version of a page before: some shops
+// repeat the last second of a page on the next, and what is listed later is newer.
 func gather(batch []*listed, bytes int, page []*listed) ([]*listed, int) {
 	for _, l := range page {
-		batch = append(slices.DeleteFunc(batch, func(before *listed) bool { return before.again && before.id == l.id }), l)
+		batch = slices.DeleteFunc(batch, func(before *listed) bool {
+			gives := before.again && before.id == l.id || before.version() == l.version()
+			if gives {
+				bytes -= proto.Size(before.order)
+			}
+			return gives
+		})
+		batch = append(batch, l)
 		bytes += proto.Size(l.order)
 	}
 	return batch, bytes

@@ -85,3 +85,19 @@ func TestAnOrderThatShowsANewerTimeThanItIsListedByHidesNothing(t *testing.T) {
 		return true
 	})
 }
+
+// TestAnOrderThatIsListedTwiceIsMissingOnce: a shop repeats the last second of a page on the
+// next.
+func TestAnOrderThatIsListedTwiceIsMissingOnce(t *testing.T) {
+	w := newWorld(t)
+	const orders = 4 * pageSize
+	for i := range orders {
+		w.sell(fmt.Sprint(i), time.Duration(7200-i)*time.Second)
+	}
+	w.change(func() { w.repeats = true })
+	w.start()
+	w.compared()
+	if day := w.day(); day.GetMissing() != orders || day.GetCompared() != orders {
+		t.Errorf("%v, want %d missing of %d", day, orders, orders)
+	}
+}

@@ -60,6 +60,8 @@ type world struct {
 	// open: the pages are, and complete through that time when all are read.
 	open    bool
 	through time.Time
+	// repeats: a page begins with the last order of the one before.
+	repeats bool
 	// index is by which time some orders are listed, where they show another.
 	index map[string]time.Time
 	// between changes an order of which another part is to be asked for.
@@ -457,6 +459,9 @@ func (w *world) list(asked listing.Orders) listing.OrderPage {
 	}
 	if skip+pageSize < len(found) {
 		page.Next = fmt.Sprint(skip + pageSize)
+		if w.repeats {
+			page.Next = fmt.Sprint(skip + pageSize - 1)
+		}
 	} else {
 		page.Through = w.through
 	}
