@@ -259,30 +259,11 @@ func (s *source) listed(page listing.OrderPage, now time.Time) []*listed {
 // that is durable; zero leaves it. skipped says what could not be told, and never will.
 func (s *source) settle(ctx context.Context, batch []*listed, compared reconcile.Compared) (skipped string, err error) {
 	for _, l := range batch {
-		if l.updated.After(s.base) && s.count(l) {
+		if !l.again && l.updated.After(s.base) && s.count(l) {
 			compared.Orders++
 		}
 	}
-	suspects, err := s.judge(ctx, batch)
-	if err == nil && len(suspects) > 0 {
-		// Again before they count: their webhooks may be on their way, or taken in and
-		// not read by the gate yet.
-		wait := time.Duration(0)
-		for _, l := range suspects {
-			wait = max(wait, l.wait)
-		}
-		if err = s.rest(ctx, wait); err == nil {
-			err = s.awaitGate(ctx)
-		}
-		// Before their states are looked at, for what is fetched meanwhile.
-		if err == nil {
-			err = s.markFetches(ctx, suspects)
-		}
-		if err == nil {
-			suspects, err = s.judge(ctx, suspects)
-		}
-		suspects = slices.DeleteFunc(suspects, func(l *listed) bool { return l.fetched })
-	}
+	suspects, err := s.unknown(ctx, batch)
 	if err != nil {
 		return "", err
 	}
@@ -293,18 +274,58 @@ func (s *source) settle(ctx context.Context, batch []*listed, compared reconcile
 	if err == nil {
 		err = s.takeOff(ctx, batch)
 	}
-	if err != nil || stuck != nil {
-		return "", cmp.Or(err, stuck)
+	failed := cmp.Or(err, stuck)
+	if failed != nil {
+		compared.Cursor = time.Time{}
 	}
+	if failed != nil && !ofSource(failed) {
+		// Who begins anew counts them, and not what was told.
+		compared.Orders = 0
+	}
+	if err := s.progress(ctx, compared); err != nil || failed != nil {
+		return "", cmp.Or(failed, err)
+	}
+	return skipped, nil
+}
+
+// unknown returns those of which the engine does not know this version, and of which nothing
+// is on its way.
+func (s *source) unknown(ctx context.Context, batch []*listed) ([]*listed, error) {
+	suspects, err := s.judge(ctx, batch)
+	if err != nil || len(suspects) == 0 {
+		return nil, err
+	}
+	// Again before they count: their webhooks may be on their way, or taken in and
+	// not read by the gate yet.
+	wait := time.Duration(0)
+	for _, l := range suspects {
+		wait = max(wait, l.wait)
+	}
+	if err = s.rest(ctx, wait); err == nil {
+		err = s.awaitGate(ctx)
+	}
+	// Before their states are looked at, for what is fetched meanwhile.
+	if err == nil {
+		err = s.markFetches(ctx, suspects)
+	}
+	if err == nil {
+		suspects, err = s.judge(ctx, suspects)
+	}
+	return slices.DeleteFunc(suspects, func(l *listed) bool { return l.fetched }), err
+}
+
+// progress writes what came of some orders. What was told counts however the rest of them
+// ended: the next comparison finds it known.
+func (s *source) progress(ctx context.Context, compared reconcile.Compared) error {
 	if err := s.put(ctx, reconcile.Progress(s.record, compared, time.Now())); err != nil {
-		return "", err
+		return err
 	}
 	s.cursor = s.record.GetCursor().AsTime()
 	s.meters.count(ctx, s.name, compared)
 	if compared.Missing+compared.Stale > 0 {
 		s.log.WarnContext(ctx, "orders were found that no webhook told of, and are taken in", "missing", compared.Missing, "changed", compared.Stale)
 	}
-	return skipped, nil
+	return nil
 }
 
 // judge returns those of which the engine does not know this version.
@@ -440,7 +461,7 @@ func (s *source) tell(ctx context.Context, suspects []*listed, compared *reconci
 	close(done)
 	for l := range done {
 		s.told[l.event] = l.updated
-		if s.count(l) {
+		if !l.again && s.count(l) {
 			compared.Orders++ // the source listed it later than the time that it gives it
 		}
 		switch {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	eventv1 "github.com/peppasync/peppasync/proto/peppasync/event/v1"
 	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
 	"github.com/peppasync/peppasync/services/internal/catalog"
@@ -93,6 +95,9 @@ func TestTheCursorStopsWhereNoMoreCanBeHeld(t *testing.T) {
 		t.Errorf("the cursor is at %v", at.AsTime())
 	}
 	w.await("what can be read is told", func() bool { return len(w.topics("readable")) == 1 })
+	if day := w.day(); day.GetMissing() != 1 || day.GetCompared() != reconcile.MaxUnread+2 {
+		t.Errorf("%v, want 1 missing of %d", day, reconcile.MaxUnread+2)
+	}
 	held := w.holds(connectors.OperationReadOrder)
 	if n := len(reconcile.Unread(held[len(held)-1])); n != reconcile.MaxUnread {
 		t.Errorf("%d orders are on hold, want %d", n, reconcile.MaxUnread)
@@ -192,6 +197,57 @@ func TestAnOrderThatNoListHasAnyMoreIsAskedForOnceAnHour(t *testing.T) {
 	defer w.mu.Unlock()
 	if n := w.asked[connectors.OperationReadOrder]; n != 1 {
 		t.Errorf("it was asked for %d times, want once", n)
+	}
+}
+
+// TestAnOrderThatNoListHasAnyMoreIsComparedOnce, when it was listed: it is looked at in each
+// comparison.
+func TestAnOrderThatNoListHasAnyMoreIsComparedOnce(t *testing.T) {
+	w := newWorld(t)
+	w.sellUnreadable("1", "2")
+	w.start()
+	for range 3 {
+		w.compared()
+		if day := w.day(); day.GetCompared() != 3 || day.GetMissing() != 1 {
+			t.Errorf("%v, want 1 missing of 3", day)
+		}
+	}
+	w.change(func() { clear(w.unreadable) })
+}
+
+// TestWhatWasToldBeforeOneCannotBeStoredCounts: the next comparison finds it known.
+func TestWhatWasToldBeforeOneCannotBeStoredCounts(t *testing.T) {
+	w := newWorld(t)
+	for i := range 3 {
+		w.sell(fmt.Sprint(i), time.Duration(7200-i)*time.Second)
+	}
+	p := w.prepare()
+	var full atomic.Bool
+	full.Store(true)
+	stored := make(chan string, 10)
+	p.config.Commit = func(ctx context.Context, data []byte) error {
+		e := &eventv1.Event{}
+		if err := proto.Unmarshal(data, e); err != nil {
+			return err
+		}
+		if e.GetOrder().GetId() != "2" || !full.Load() {
+			err := w.commit(ctx, data)
+			stored <- e.GetOrder().GetId()
+			return err
+		}
+		for range 2 {
+			select {
+			case <-stored:
+			case <-ctx.Done():
+			}
+		}
+		full.Store(false)
+		return errors.New("the disk is full")
+	}
+	w.run(p)
+	w.compared()
+	if day := w.day(); day.GetMissing() != 3 || day.GetCompared() != 3 {
+		t.Errorf("%v, want 3 missing of 3", day)
 	}
 }
 
