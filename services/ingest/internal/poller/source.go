@@ -98,7 +98,7 @@ func (s *source) work(ctx context.Context, cured bool) error {
 		}
 		due := reconcile.Due(s.record, s.spec.Reconcile, now)
 		switch {
-		case !reconcile.Free(s.record, s.run, now):
+		case !reconcile.Free(s.record, s.run, now, lease):
 			if err := pause(ctx, min(standbyEvery, s.record.GetOwnedUntil().AsTime().Sub(now))); err != nil {
 				return err
 			}
@@ -118,7 +118,7 @@ func (s *source) work(ctx context.Context, cured bool) error {
 
 // meet writes the record of a source that was not known.
 func (s *source) meet(ctx context.Context, met *sourcev1.Source) error {
-	if s.record != nil && !proto.Equal(met.GetFirstAt(), s.record.GetFirstAt()) {
+	if reconcile.Another(s.record, s.spec.Endpoint) {
 		// What another shop refused says nothing of this one.
 		if err := s.closeRefusals(ctx, s.name, elsewhere); err != nil {
 			s.warn(ctx, notHeld, err)
@@ -134,7 +134,7 @@ func (s *source) turn(ctx context.Context) error {
 		return err
 	}
 	now := time.Now()
-	if s.revision != before && (!reconcile.Free(s.record, s.run, now) || reconcile.Due(s.record, s.spec.Reconcile, now).After(now)) {
+	if s.revision != before && (!reconcile.Free(s.record, s.run, now, lease) || reconcile.Due(s.record, s.spec.Reconcile, now).After(now)) {
 		return nil
 	}
 	defer s.release(ctx)

@@ -33,6 +33,9 @@ const (
 	// believe what plugins and imports say: one order of the year 2099 must not make the
 	// cursor go there, behind which nothing would be found any more.
 	ahead = 24 * time.Hour
+	// skew is by how much the clocks of replicas may differ at the most. A record of a time
+	// that lies further ahead was written by a clock that has been set back since.
+	skew = time.Minute
 )
 
 // Judgment says how an order compares with what is known of it.
@@ -152,19 +155,34 @@ func Between(limits []v1alpha1.Limit, cost int64) time.Duration {
 // Meet returns the record of a source that nothing is known of, and otherwise false. One
 // at another endpoint than before is another one, of which the counts of the day stay: a
 // connector that was tried with a test shop for weeks must not take the real one's orders
-// of these weeks for new.
+// of these weeks for new. One that a clock that was ahead has met is met now.
 func Meet(s *sourcev1.Source, connector, endpoint string, now time.Time) (*sourcev1.Source, bool) {
-	sum := sha256.Sum256([]byte(endpoint))
-	hash := hex.EncodeToString(sum[:12])
-	switch {
-	case s.GetEndpointHash() == hash:
-		return s, false
-	case s.GetEndpointHash() == "" && (s.GetFirstAt() != nil || s.GetCursor() != nil || s.GetComparedAt() != nil):
-		next := clone(s)
-		next.EndpointHash = hash
-		return next, true
+	unknown := s.GetFirstAt() == nil && s.GetCursor() == nil && s.GetComparedAt() == nil
+	if Another(s, endpoint) || unknown {
+		return &sourcev1.Source{Connector: connector, FirstAt: timestamppb.New(now), EndpointHash: hash(endpoint), Hours: clone(s).GetHours()}, true
 	}
-	return &sourcev1.Source{Connector: connector, FirstAt: timestamppb.New(now), EndpointHash: hash, Hours: clone(s).GetHours()}, true
+	early := wrong(s.GetFirstAt(), now)
+	if s.GetEndpointHash() != "" && !early {
+		return s, false
+	}
+	next := clone(s)
+	if next.GetEndpointHash() == "" {
+		next.EndpointHash = hash(endpoint)
+	}
+	if early {
+		next.FirstAt = timestamppb.New(now)
+	}
+	return next, true
+}
+
+// Another reports whether a record is of another source than the one at an endpoint.
+func Another(s *sourcev1.Source, endpoint string) bool {
+	return s.GetEndpointHash() != "" && s.GetEndpointHash() != hash(endpoint)
+}
+
+func hash(endpoint string) string {
+	sum := sha256.Sum256([]byte(endpoint))
+	return hex.EncodeToString(sum[:12])
 }
 
 // From is before when all is left to whoever had the source's orders then; zero where
@@ -217,10 +235,21 @@ func Due(s *sourcev1.Source, settings *v1alpha1.Reconcile, now time.Time) time.T
 		return now
 	case s.GetComparedAt() == nil && s.GetFirstAt() == nil:
 		return now.Add(every)
-	case s.GetComparedAt() == nil:
-		return s.GetFirstAt().AsTime().Add(every)
 	}
-	return s.GetComparedAt().AsTime().Add(every)
+	last := s.GetComparedAt()
+	if last == nil {
+		last = s.GetFirstAt()
+	}
+	if wrong(last, now) {
+		return now
+	}
+	return last.AsTime().Add(every)
+}
+
+// wrong reports whether a clock that was ahead has written a time: what follows from it
+// would be hours away.
+func wrong(at *timestamppb.Timestamp, now time.Time) bool {
+	return at != nil && at.AsTime().After(now.Add(skew))
 }
 
 // Take returns the record with an owner, who is left alone for that long.
@@ -230,9 +259,10 @@ func Take(s *sourcev1.Source, connector, owner string, now time.Time, lease time
 	return next
 }
 
-// Free reports whether somebody else may begin.
-func Free(s *sourcev1.Source, owner string, now time.Time) bool {
-	return s.GetOwner() == "" || s.GetOwner() == owner || !now.Before(s.GetOwnedUntil().AsTime())
+// Free reports whether somebody else may begin, where owners are left alone for lease.
+func Free(s *sourcev1.Source, owner string, now time.Time, lease time.Duration) bool {
+	end := s.GetOwnedUntil()
+	return s.GetOwner() == "" || s.GetOwner() == owner || !now.Before(end.AsTime()) || wrong(end, now.Add(lease))
 }
 
 // Release returns the record without an owner, where one stops before its comparison has
@@ -269,7 +299,7 @@ func Progress(s *sourcev1.Source, c Compared, now time.Time) *sourcev1.Source {
 		if began.IsZero() {
 			began = now
 		}
-		if at := earliest(c.Cursor, began); at.After(next.GetComparedUntil().AsTime()) {
+		if at := earliest(c.Cursor, began); at.After(next.GetComparedUntil().AsTime()) || wrong(next.GetComparedUntil(), now) && !at.IsZero() {
 			next.ComparedUntil = timestamppb.New(at)
 		}
 	}

@@ -275,9 +275,37 @@ func TestWhenToCompare(t *testing.T) {
 		t.Errorf("the first time from %v on", got)
 	}
 	record := reconcile.End(reconcile.Take(nil, "shop", "me", now, time.Minute), s, now, now.Add(-24*time.Hour), now)
-	if reconcile.Free(reconcile.Take(record, "shop", "me", now, time.Minute), "other", now.Add(59*time.Second)) ||
-		!reconcile.Free(reconcile.Take(record, "shop", "me", now, time.Minute), "other", now.Add(time.Minute)) || !reconcile.Free(record, "other", now) {
-		t.Error("who works is left alone for a minute, and who has ended is not")
+	for name, test := range map[string]struct {
+		owned time.Time
+		at    time.Duration
+		want  bool
+	}{
+		"who works":                            {now, 59 * time.Second, false},
+		"who has said nothing for long":        {now, time.Minute, true},
+		"whose clock is half a minute ahead":   {now.Add(30 * time.Second), 0, false},
+		"whose clock was ahead by hours":       {now.Add(10 * time.Hour), 0, true},
+		"whose clock was ahead by two minutes": {now.Add(2 * time.Minute), 0, true},
+	} {
+		taken := reconcile.Take(record, "shop", "me", test.owned, time.Minute)
+		if got := reconcile.Free(taken, "other", now.Add(test.at), time.Minute); got != test.want {
+			t.Errorf("%s: free %v", name, got)
+		}
+	}
+	if !reconcile.Free(record, "other", now, time.Minute) {
+		t.Error("who has ended is not free")
+	}
+	for name, test := range map[string]struct {
+		record *sourcev1.Source
+		want   time.Duration
+	}{
+		"met a minute ago":                     {&sourcev1.Source{FirstAt: timestamppb.New(now.Add(-time.Minute))}, 4 * time.Minute},
+		"met by a clock that was ahead":        {&sourcev1.Source{FirstAt: timestamppb.New(now.Add(10 * time.Hour))}, 0},
+		"compared by a clock half a minute on": {&sourcev1.Source{ComparedAt: timestamppb.New(now.Add(30 * time.Second))}, 5*time.Minute + 30*time.Second},
+		"compared by a clock that was ahead":   {&sourcev1.Source{ComparedAt: timestamppb.New(now.Add(10 * time.Hour))}, 0},
+	} {
+		if got := reconcile.Due(test.record, s, now).Sub(now); got != test.want {
+			t.Errorf("%s: due in %v, want %v", name, got, test.want)
+		}
 	}
 	if got := reconcile.Due(record, s, now); !got.Equal(now.Add(5 * time.Minute)) {
 		t.Errorf("after one at %v", got)
@@ -301,6 +329,26 @@ func TestWhenToCompare(t *testing.T) {
 	}
 	if record = reconcile.End(record, s, now, now, now); record.GetProblem() != "" || record.GetFailures() != 0 {
 		t.Errorf("after all is well: %v", record)
+	}
+}
+
+// TestAClockThatWasAheadKeepsNothing: what it wrote would be hours away.
+func TestAClockThatWasAheadKeepsNothing(t *testing.T) {
+	s, ahead := settings(), now.Add(10*time.Hour)
+	s.LookBack.Duration = 0
+	record, _ := reconcile.Meet(nil, "shop", "https://shop.example", ahead)
+	record, met := reconcile.Meet(record, "shop", "https://shop.example", now)
+	if !met || !reconcile.From(record, s).Equal(now) {
+		t.Errorf("orders are new from %v on", reconcile.From(record, s))
+	}
+	if _, again := reconcile.Meet(record, "shop", "https://shop.example", now.Add(-time.Second)); again {
+		t.Error("a clock that is a second behind meets it again")
+	}
+	record = reconcile.Progress(record, reconcile.Compared{Orders: 1, Cursor: ahead.Add(time.Hour), Began: ahead}, ahead)
+	record = reconcile.Progress(record, reconcile.Compared{Orders: 1, Cursor: ahead.Add(time.Hour), Began: now}, now)
+	s.Overlap.Duration = 0
+	if got := reconcile.Since(record, s, now.Add(time.Hour)); !got.Equal(now) {
+		t.Errorf("listed from %v on, want %v", got, now)
 	}
 }
 
