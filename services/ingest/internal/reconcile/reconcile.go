@@ -4,8 +4,6 @@
 package reconcile
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 	"time"
 
@@ -118,8 +116,7 @@ func Missed(events []*eventv1.Event, needed []string) bool {
 
 // eventID is the same for one version of an order.
 func eventID(o *orderv1.Order) string {
-	sum := sha256.Sum256([]byte(o.GetId() + "\x00" + o.GetUpdatedAt().AsTime().UTC().Format(time.RFC3339Nano)))
-	return "reconcile-" + hex.EncodeToString(sum[:12])
+	return "reconcile-" + hash(o.GetId()+"\x00"+o.GetUpdatedAt().AsTime().UTC().Format(time.RFC3339Nano))
 }
 
 const (
@@ -159,7 +156,7 @@ func Between(limits []v1alpha1.Limit, cost int64) time.Duration {
 func Meet(s *sourcev1.Source, connector, endpoint string, now time.Time) (*sourcev1.Source, bool) {
 	unknown := s.GetFirstAt() == nil && s.GetCursor() == nil && s.GetComparedAt() == nil
 	if Another(s, endpoint) || unknown {
-		return &sourcev1.Source{Connector: connector, FirstAt: timestamppb.New(now), EndpointHash: hash(endpoint), Hours: clone(s).GetHours()}, true
+		return &sourcev1.Source{Connector: connector, FirstAt: timestamppb.New(now), EndpointHash: hash(normal(endpoint)), Hours: clone(s).GetHours()}, true
 	}
 	early := wrong(s.GetFirstAt(), now)
 	if s.GetEndpointHash() != "" && !early {
@@ -167,22 +164,12 @@ func Meet(s *sourcev1.Source, connector, endpoint string, now time.Time) (*sourc
 	}
 	next := clone(s)
 	if next.GetEndpointHash() == "" {
-		next.EndpointHash = hash(endpoint)
+		next.EndpointHash = hash(normal(endpoint))
 	}
 	if early {
 		next.FirstAt = timestamppb.New(now)
 	}
 	return next, true
-}
-
-// Another reports whether a record is of another source than the one at an endpoint.
-func Another(s *sourcev1.Source, endpoint string) bool {
-	return s.GetEndpointHash() != "" && s.GetEndpointHash() != hash(endpoint)
-}
-
-func hash(endpoint string) string {
-	sum := sha256.Sum256([]byte(endpoint))
-	return hex.EncodeToString(sum[:12])
 }
 
 // From is before when all is left to whoever had the source's orders then; zero where
