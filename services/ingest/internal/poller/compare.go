@@ -56,6 +56,8 @@ type listed struct {
 	missed bool
 	// fetched: a webhook has named it, and it is being asked for.
 	fetched bool
+	// fetches are the calls for it that the engine has not read the answer of.
+	fetches []*orderv1.Fetch
 	// again: it was listed before, and could not be read.
 	again bool
 	// settled: it was read, or is not there any more.
@@ -311,6 +313,10 @@ func (s *source) unknown(ctx context.Context, batch []*listed) ([]*listed, error
 	if err == nil {
 		suspects, err = s.judge(ctx, suspects)
 	}
+	// After that, for what was answered meanwhile.
+	if err == nil {
+		err = s.markAnswers(ctx, suspects)
+	}
 	return slices.DeleteFunc(suspects, func(l *listed) bool { return l.fetched }), err
 }
 
@@ -343,7 +349,7 @@ func (s *source) judge(ctx context.Context, batch []*listed) ([]*listed, error) 
 			if err := s.newest(bounded, bus.OrderStream(bus.OrderShard(key, shards)), bus.OrderStateSubject(key), state); err != nil {
 				return fmt.Errorf("read the state of order %s: %w", key, err)
 			}
-			l.known, l.judgment = state.GetOrder(), reconcile.Judge(state, l.updated)
+			l.known, l.judgment, l.fetches = state.GetOrder(), reconcile.Judge(state, l.updated), state.GetFetches()
 			return nil
 		})
 	}
@@ -408,6 +414,30 @@ func (s *source) markFetches(ctx context.Context, suspects []*listed) error {
 				return fmt.Errorf("look whether order %s is being fetched: %w", key, err)
 			}
 			l.fetched = d.GetEvent() != nil || w.GetDelivery().GetEvent() != nil
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// markAnswers marks the orders that were fetched and whose answer the gate has yet to read:
+// after an hour without a gate all that the account was asked before waits there. A fetch
+// without an answer, and without a call, was lost, and says nothing.
+func (s *source) markAnswers(ctx context.Context, suspects []*listed) error {
+	group, bounded := errgroup.WithContext(ctx)
+	group.SetLimit(statesAtOnce)
+	for _, l := range suspects {
+		if len(l.fetches) == 0 {
+			continue
+		}
+		group.Go(func() error {
+			for _, f := range l.fetches {
+				answer := &dispatchv1.Result{}
+				if err := s.newest(bounded, bus.StreamResult, bus.ResultSubject(Gate, f.GetId()), answer); err != nil {
+					return fmt.Errorf("look whether order %s was fetched: %w", l.id, err)
+				}
+				l.fetched = l.fetched || answer.GetDeliveryId() != ""
+			}
 			return nil
 		})
 	}

@@ -290,6 +290,33 @@ func TestAnOrderThatIsFetchedIsNotMissing(t *testing.T) {
 	}
 }
 
+// TestAnOrderWhoseAnswerWaitsIsNotMissing: the gate was down when it was fetched. A fetch of
+// which nothing is there any more was lost.
+func TestAnOrderWhoseAnswerWaitsIsNotMissing(t *testing.T) {
+	w := newWorld(t)
+	w.source = thinShop{}
+	for _, id := range []string{"answered", "lost"} {
+		w.sell(id, time.Hour)
+		key := order.Key("shop", id)
+		fetch := &orderv1.Fetch{Id: key + "_fetch_1", Connector: "shop", Lane: "standard", OrderId: id, OpenedAt: timestamppb.New(time.Now())}
+		w.publish(bus.OrderStateSubject(key), order.OpenFetch(nil, key, fetch))
+		if id == "answered" {
+			w.publish(bus.ResultSubject(Gate, fetch.GetId()), &dispatchv1.Result{DeliveryId: fetch.GetId(), Connector: "shop", Key: key, Requester: Gate})
+		}
+	}
+	w.start()
+	w.await("what is not on its way is told", func() bool { return len(w.topics("lost")) == 1 })
+	w.compared()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if got := w.topics("answered"); len(got) > 0 {
+		t.Errorf("what was fetched is told as %v", got)
+	}
+	if day := w.day(); day.GetMissing() != 1 || day.GetCompared() != 2 {
+		t.Errorf("%v, want 1 missing of 2", day)
+	}
+}
+
 func TestAShopThatRefusesIsAskedLessAndLess(t *testing.T) {
 	w := newWorld(t)
 	w.refuse[connectors.OperationListOrders] = connectors.CodeNoRight

@@ -197,6 +197,18 @@ func (w *world) commit(ctx context.Context, event []byte) error {
 	return err
 }
 
+// publish stores a record.
+func (w *world) publish(subject string, m proto.Message) {
+	w.t.Helper()
+	data, err := proto.Marshal(m)
+	if err == nil {
+		_, err = w.bus.Publish(w.t.Context(), bus.Message{Subject: subject, Data: data})
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // webhook brings an order as its webhook does.
 func (w *world) webhook(o *orderv1.Order) {
 	w.t.Helper()
