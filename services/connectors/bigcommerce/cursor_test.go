@@ -24,9 +24,14 @@ type shelf struct {
 	orders map[int]int
 	// exclusive: the ends of a span are not part of it, nor is min_id.
 	exclusive bool
+	// large are orders of which an answer holds one.
+	large map[int]bool
 }
 
-func (s shelf) list(t *rapid.T, path string) connectors.Reply {
+// largeMessage is more than half of an answer, and less than all of it.
+var largeMessage = strings.Repeat("x", listing.MaxValueBytes*3/5)
+
+func (s shelf) list(t rapid.TB, path string) connectors.Reply {
 	target, err := url.Parse(path)
 	if err != nil {
 		t.Fatal(err)
@@ -69,9 +74,31 @@ func (s shelf) list(t *rapid.T, path string) connectors.Reply {
 	var body []string
 	for _, id := range ids {
 		at := since.Add(time.Duration(s.orders[id]) * time.Second)
-		body = append(body, fmt.Sprintf(`{"id":%d,"status_id":11,"date_modified":%q}`, id, at.Format(time.RFC1123Z)))
+		message := ""
+		if s.large[id] {
+			message = largeMessage
+		}
+		body = append(body, fmt.Sprintf(`{"id":%d,"status_id":11,"date_modified":%q,"customer_message":%q}`, id, at.Format(time.RFC1123Z), message))
 	}
 	return connectors.Reply{Status: http.StatusOK, Written: true, Body: []byte("[" + strings.Join(body, ",") + "]")}
+}
+
+// page asks for one, and fails the test where its reply cannot be read.
+func (s shelf) page(t rapid.TB, page string) listing.OrderPage {
+	call := connectors.Call{Operation: connectors.OperationListOrders, Arguments: listing.Orders{Since: since, Page: page}.Arguments()}
+	request, err := bigcommerce.BigCommerce{}.Request(spec(), call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := bigcommerce.BigCommerce{}.Read(spec(), call, s.list(t, request.Path))
+	if answer.Class != fault.OK {
+		t.Fatalf("page %q: %s %+v", page, answer.Class, answer.Cause)
+	}
+	found, err := listing.ParseOrderPage(answer.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 // TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile turns pages while orders leave
@@ -89,19 +116,7 @@ func TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile(t *testing.T) {
 			if turned > 400 {
 				t.Fatalf("no end after %d pages, at %q", turned, page)
 			}
-			call := connectors.Call{Operation: connectors.OperationListOrders, Arguments: listing.Orders{Since: since, Page: page}.Arguments()}
-			request, err := bigcommerce.BigCommerce{}.Request(spec(), call)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer := bigcommerce.BigCommerce{}.Read(spec(), call, store.list(t, request.Path))
-			if answer.Class != fault.OK {
-				t.Fatalf("page %q: %s %+v", page, answer.Class, answer.Cause)
-			}
-			found, err := listing.ParseOrderPage(answer.Value)
-			if err != nil {
-				t.Fatal(err)
-			}
+			found := store.page(t, page)
 			for _, order := range found.Orders {
 				seen[order.GetId()] = true
 			}
@@ -120,6 +135,46 @@ func TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLargeOrdersStopNoList: an answer holds one of them, and the second that they share is
+// turned to its end.
+func TestLargeOrdersStopNoList(t *testing.T) {
+	for name, store := range map[string]shelf{
+		"of one second":              {orders: map[int]int{1: 0, 2: 0, 3: 0, 4: 0}, large: map[int]bool{1: true, 2: true, 4: true}},
+		"of two":                     {orders: map[int]int{1: 1, 2: 0, 3: 1, 4: 0}, large: map[int]bool{1: true, 2: true, 3: true, 4: true}},
+		"where ends are no part":     {orders: map[int]int{1: 0, 2: 0, 3: 1, 4: 0}, large: map[int]bool{1: true, 2: true, 4: true}, exclusive: true},
+		"of a second that is a page": {orders: bulk(60), large: map[int]bool{50: true, 51: true, 52: true, 60: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := make(map[string]bool)
+			for page, turned := "", 0; turned == 0 || page != ""; turned++ {
+				if turned > 20 {
+					t.Fatalf("no end after %d pages, at %q", turned, page)
+				}
+				found := store.page(t, page)
+				for _, order := range found.Orders {
+					seen[order.GetId()] = true
+				}
+				for _, order := range found.Partial {
+					seen[order.ID] = true
+				}
+				page = found.Next
+			}
+			if len(seen) != len(store.orders) {
+				t.Errorf("%d of %d orders were on a page: %v", len(seen), len(store.orders), seen)
+			}
+		})
+	}
+}
+
+// bulk are orders that were changed in one second.
+func bulk(n int) map[int]int {
+	orders := make(map[int]int, n)
+	for id := range n {
+		orders[id+1] = 2
+	}
+	return orders
 }
 
 func TestOneOddOrderDoesNotHideTheOthers(t *testing.T) {

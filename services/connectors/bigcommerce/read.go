@@ -9,7 +9,6 @@ import (
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
-	"github.com/peppasync/peppasync/services/connectors/bychange"
 	"github.com/peppasync/peppasync/services/connectors/listing"
 	"github.com/peppasync/peppasync/services/connectors/reply"
 	"github.com/peppasync/peppasync/services/internal/fault"
@@ -101,8 +100,8 @@ func readOrder(r connectors.Reply) connectors.Answer {
 }
 
 // entriesOf reads a page. What cannot be read of an order is its place in the list at least.
-func entriesOf(list []json.RawMessage) []bychange.Entry {
-	entries := make([]bychange.Entry, len(list))
+func entriesOf(list []json.RawMessage) []listing.Entry {
+	entries := make([]listing.Entry, len(list))
 	for i, raw := range list {
 		var place struct {
 			ID       integer `json:"id"`
@@ -110,7 +109,7 @@ func entriesOf(list []json.RawMessage) []bychange.Entry {
 		}
 		_ = json.Unmarshal(raw, &place) // what is not known of it says read
 		order, err := read(raw)
-		entries[i] = bychange.Entry{ID: string(place.ID), ChangedAt: place.Modified.Time, Order: order, None: errors.Is(err, errIncomplete)}
+		entries[i] = listing.Entry{ID: string(place.ID), ChangedAt: place.Modified.Time, Order: order, None: errors.Is(err, errIncomplete)}
 	}
 	return entries
 }
@@ -127,7 +126,7 @@ func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
 	entries := entriesOf(list)
 	// Within a second the next page begins with the last order of this one: two that are
 	// too large for one answer would be no further each time.
-	found := bychange.Take(entries, at.Tied)
+	found := listing.Take(entries, at.Tied)
 	more := found.Cut || len(list) >= ordersPerPage
 	id := largestID(entries[:found.Count])
 	switch {
@@ -147,7 +146,7 @@ func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
 }
 
 // largestID is that of the orders of a page which were taken.
-func largestID(entries []bychange.Entry) int64 {
+func largestID(entries []listing.Entry) int64 {
 	largest := int64(0)
 	for _, entry := range entries {
 		id, _ := strconv.ParseInt(entry.ID, 10, 64)

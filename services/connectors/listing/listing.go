@@ -1,6 +1,6 @@
 // Package listing reads and writes the arguments and values of listOrders,
 // readOrder, listWebhooks and putWebhook, so that every system and every requester
-// spell them alike.
+// spell them alike, and fills an answer with the orders of a page.
 package listing
 
 import (

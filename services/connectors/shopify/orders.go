@@ -346,18 +346,22 @@ var decimalPlaces = map[string]int{
 	"VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0, "BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "TND": 3,
 }
 
-// wholeOrder is the order of a list, nil where it cannot be read or has more lines than the
-// list shows.
-func wholeOrder(raw []byte) *orderv1.Order {
+// entryOf reads an order of a list. It has none where that cannot be read or has more lines
+// than the list shows.
+func entryOf(raw []byte) (listing.Entry, error) {
+	var place struct {
+		ID        integer `json:"legacyResourceId"`
+		UpdatedAt moment  `json:"updatedAt"`
+	}
+	if err := json.Unmarshal(raw, &place); err != nil || place.ID == "" || place.UpdatedAt.IsZero() {
+		return listing.Entry{}, fmt.Errorf("an order %q in the list lacks legacyResourceId or updatedAt", place.ID)
+	}
+	entry := listing.Entry{ID: string(place.ID), ChangedAt: place.UpdatedAt.Time}
 	var node orderNode
-	if err := json.Unmarshal(raw, &node); err != nil || !node.whole() {
-		return nil
+	if json.Unmarshal(raw, &node) == nil && node.whole() {
+		entry.Order, _ = node.order() // readOrder says why there is none
 	}
-	o, err := node.order()
-	if err != nil {
-		return nil
-	}
-	return o
+	return entry, nil
 }
 
 // listOrders reads a page of orders. What the answer has no room for is left to readOrder, as
@@ -365,27 +369,19 @@ func wholeOrder(raw []byte) *orderv1.Order {
 // behind this one, and a page that is refused is asked for again and hides all that changed
 // after it.
 func listOrders(r connectors.Reply, found *orderNodes) connectors.Answer {
-	page := listing.OrderPage{Next: found.PageInfo.next()}
-	if found.PageInfo.HasNextPage && page.Next == "" {
+	next := found.PageInfo.next()
+	if found.PageInfo.HasNextPage && next == "" {
 		return reply.Unreadable(r, "there is a next page of orders, and no endCursor to ask for it")
 	}
-	size := 0
-	for _, raw := range found.Nodes {
-		if o := wholeOrder(raw); o != nil {
-			if takes := listing.Size(o); size+takes <= listing.MaxValueBytes {
-				page.Orders, size = append(page.Orders, o), size+takes
-				continue
-			}
+	entries := make([]listing.Entry, len(found.Nodes))
+	for i, raw := range found.Nodes {
+		var err error
+		if entries[i], err = entryOf(raw); err != nil {
+			return reply.Unreadable(r, err.Error())
 		}
-		var place struct {
-			ID        integer `json:"legacyResourceId"`
-			UpdatedAt moment  `json:"updatedAt"`
-		}
-		if err := json.Unmarshal(raw, &place); err != nil || place.ID == "" || place.UpdatedAt.IsZero() {
-			return reply.Unreadable(r, fmt.Sprintf("an order %q in the list lacks legacyResourceId or updatedAt", place.ID))
-		}
-		page.Partial = append(page.Partial, listing.Partial{ID: string(place.ID), UpdatedAt: place.UpdatedAt.Time})
 	}
+	page := listing.Take(entries, true).Page
+	page.Next = next
 	value, err := page.Value()
 	return reply.Answered(r, value, err)
 }

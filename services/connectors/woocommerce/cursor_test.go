@@ -23,9 +23,13 @@ import (
 // each was changed. Those below 0 are in the trash, which is no part of a list of any.
 type shelf map[int]int
 
+// largeNote is more than half of an answer, and less than all of it.
+var largeNote = strings.Repeat("x", listing.MaxValueBytes*3/5)
+
 const zone = "2006-01-02T15:04:05"
 
-func (s shelf) list(t *rapid.T, path string) connectors.Reply {
+// list answers a request; of the large orders an answer holds one.
+func (s shelf) list(t rapid.TB, path string, large map[int]bool) connectors.Reply {
 	target, err := url.Parse(path)
 	if err != nil {
 		t.Fatal(err)
@@ -53,19 +57,42 @@ func (s shelf) list(t *rapid.T, path string) connectors.Reply {
 	from := min(len(ids), (max(page, 1)-1)*perPage)
 	var body []string
 	for _, id := range ids[from:min(len(ids), from+perPage)] {
-		body = append(body, fmt.Sprintf(`{"id":%d,"status":%q,"date_modified_gmt":%q,"line_items":[]}`, max(id, -id), query.Get("status"), since.Add(time.Duration(s[id])*time.Second).Format(zone)))
+		note := ""
+		if large[id] {
+			note = largeNote
+		}
+		modified := since.Add(time.Duration(s[id]) * time.Second).Format(zone)
+		body = append(body, fmt.Sprintf(`{"id":%d,"status":%q,"date_modified_gmt":%q,"line_items":[],"customer_note":%q}`, max(id, -id), query.Get("status"), modified, note))
 	}
 	return connectors.Reply{
 		Status: 200, Written: true, Header: http.Header{"X-Wp-Totalpages": {strconv.Itoa(pages)}}, Body: []byte("[" + strings.Join(body, ",") + "]"),
 	}
 }
 
-func second(t *rapid.T, text string) int {
+func second(t rapid.TB, text string) int {
 	at, err := time.Parse(zone, text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return int(at.Sub(since) / time.Second)
+}
+
+// page asks for one, and fails the test where its reply cannot be read.
+func (s shelf) page(t rapid.TB, page string, large map[int]bool) listing.OrderPage {
+	call := connectors.Call{Operation: connectors.OperationListOrders, Arguments: listing.Orders{Since: since, Page: page}.Arguments()}
+	request, err := woocommerce.WooCommerce{}.Request(spec(), call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := woocommerce.WooCommerce{}.Read(spec(), call, s.list(t, request.Path, large))
+	if answer.Class != fault.OK {
+		t.Fatalf("page %q: %s %+v", page, answer.Class, answer.Cause)
+	}
+	found, err := listing.ParseOrderPage(answer.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 // TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile turns pages while orders leave
@@ -89,19 +116,7 @@ func TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile(t *testing.T) {
 			if turned > 400 {
 				t.Fatalf("no end after %d pages, at %q", turned, page)
 			}
-			call := connectors.Call{Operation: connectors.OperationListOrders, Arguments: listing.Orders{Since: since, Page: page}.Arguments()}
-			request, err := woocommerce.WooCommerce{}.Request(spec(), call)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer := woocommerce.WooCommerce{}.Read(spec(), call, orders.list(t, request.Path))
-			if answer.Class != fault.OK {
-				t.Fatalf("page %q: %s %+v", page, answer.Class, answer.Cause)
-			}
-			found, err := listing.ParseOrderPage(answer.Value)
-			if err != nil {
-				t.Fatal(err)
-			}
+			found := orders.page(t, page, nil)
 			for _, order := range found.Orders {
 				id, _ := strconv.Atoi(order.GetId())
 				at := int(order.GetUpdatedAt().AsTime().Sub(since) / time.Second)
@@ -142,6 +157,44 @@ func TestPagesShowEveryOrderThoughOrdersAreChangedMeanwhile(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLargeOrdersStopNoList: an answer holds one of them, and the second that they share is
+// turned to its end. Those below 0 are in the trash.
+func TestLargeOrdersStopNoList(t *testing.T) {
+	bulk := make(shelf)
+	for id := range 60 {
+		bulk[id+1] = 2
+	}
+	for name, test := range map[string]struct {
+		orders shelf
+		large  map[int]bool
+	}{
+		"of one second":              {shelf{1: 0, 2: 0, 3: 0, 4: 0}, map[int]bool{1: true, 2: true, 4: true}},
+		"of two":                     {shelf{1: 1, 2: 0, 3: 1, 4: 0}, map[int]bool{1: true, 2: true, 3: true, 4: true}},
+		"in the trash":               {shelf{1: 1, -2: 0, -3: 0, -4: 1}, map[int]bool{-2: true, -3: true, -4: true}},
+		"of a second that is a page": {bulk, map[int]bool{50: true, 51: true, 52: true, 60: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := make(map[string]bool)
+			for page, turned := "", 0; turned == 0 || page != ""; turned++ {
+				if turned > 20 {
+					t.Fatalf("no end after %d pages, at %q", turned, page)
+				}
+				found := test.orders.page(t, page, test.large)
+				for _, order := range found.Orders {
+					seen[order.GetId()] = true
+				}
+				for _, order := range found.Partial {
+					seen[order.ID] = true
+				}
+				page = found.Next
+			}
+			if len(seen) != len(test.orders) {
+				t.Errorf("%d of %d orders were on a page: %v", len(seen), len(test.orders), seen)
+			}
+		})
+	}
 }
 
 func TestOneOddOrderDoesNotHideTheOthers(t *testing.T) {

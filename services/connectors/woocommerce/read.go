@@ -9,7 +9,6 @@ import (
 
 	"github.com/peppasync/peppasync/services/api/v1alpha1"
 	"github.com/peppasync/peppasync/services/connectors"
-	"github.com/peppasync/peppasync/services/connectors/bychange"
 	"github.com/peppasync/peppasync/services/connectors/listing"
 	"github.com/peppasync/peppasync/services/connectors/reply"
 	"github.com/peppasync/peppasync/services/internal/fault"
@@ -85,8 +84,8 @@ func readOrder(r connectors.Reply) connectors.Answer {
 }
 
 // entriesOf reads a page. What cannot be read of an order is its place in the list at least.
-func entriesOf(list []json.RawMessage) []bychange.Entry {
-	entries := make([]bychange.Entry, len(list))
+func entriesOf(list []json.RawMessage) []listing.Entry {
+	entries := make([]listing.Entry, len(list))
 	for i, raw := range list {
 		var place struct {
 			ID       integer `json:"id"`
@@ -94,7 +93,7 @@ func entriesOf(list []json.RawMessage) []bychange.Entry {
 		}
 		_ = json.Unmarshal(raw, &place) // what is not known of it says read
 		order, err := read(raw)
-		entries[i] = bychange.Entry{ID: string(place.ID), ChangedAt: place.Modified.Time, Order: order, None: errors.Is(err, connectors.ErrNotAnOrder)}
+		entries[i] = listing.Entry{ID: string(place.ID), ChangedAt: place.Modified.Time, Order: order, None: errors.Is(err, connectors.ErrNotAnOrder)}
 	}
 	return entries
 }
@@ -109,7 +108,7 @@ func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
 		return reply.Unreadable(r, "no list of orders: "+reply.Excerpt(r.Header, r.Body))
 	}
 	pages, known := totalPages(r.Header)
-	found := bychange.Take(entriesOf(list), at.Tied || at.trash != nil)
+	found := listing.Take(entriesOf(list), at.Tied || at.trash != nil)
 	more := found.Cut || len(list) >= ordersPerPage
 	if known {
 		// A shop leaves out what the key may not see, so that a page may be short.
@@ -123,7 +122,7 @@ func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
 }
 
 // goOn writes which page comes behind what was taken of one, or says why it cannot be told.
-func goOn(t *bychange.Taken, at cursor, more bool, pages int, known bool) (problem string) {
+func goOn(t *listing.Taken, at cursor, more bool, pages int, known bool) (problem string) {
 	t.Page.Open = true
 	switch {
 	case t.Nameless:

@@ -1,13 +1,12 @@
-package bychange
+package listing
 
 import (
 	"time"
 
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
-	"github.com/peppasync/peppasync/services/connectors/listing"
 )
 
-// Entry is one of the orders of a page.
+// Entry is one of the orders that a system lists on a page.
 type Entry struct {
 	ID        string
 	ChangedAt time.Time
@@ -19,7 +18,7 @@ type Entry struct {
 
 // Taken is what of a page goes into the answer.
 type Taken struct {
-	Page listing.OrderPage
+	Page OrderPage
 	// Count is how many entries were taken, and Last when the newest of them was changed.
 	Count int
 	Last  time.Time
@@ -39,13 +38,13 @@ func Take(entries []Entry, whole bool) Taken {
 	for _, entry := range entries {
 		takes := 0
 		if entry.Order != nil {
-			takes = listing.Size(entry.Order)
+			takes = Size(entry.Order)
 		}
 		switch {
 		case entry.None:
 		case entry.Order == nil:
 			t.partial(entry)
-		case size+takes <= listing.MaxValueBytes:
+		case size+takes <= MaxValueBytes:
 			size += takes
 			t.Page.Orders = append(t.Page.Orders, entry.Order)
 		case !whole && len(t.Page.Orders) > 0:
@@ -63,6 +62,6 @@ func Take(entries []Entry, whole bool) Taken {
 }
 
 func (t *Taken) partial(entry Entry) {
-	t.Page.Partial = append(t.Page.Partial, listing.Partial{ID: entry.ID, UpdatedAt: entry.ChangedAt})
+	t.Page.Partial = append(t.Page.Partial, Partial{ID: entry.ID, UpdatedAt: entry.ChangedAt})
 	t.Nameless = t.Nameless || entry.ID == ""
 }
