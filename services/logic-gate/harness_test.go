@@ -1,6 +1,7 @@
 package logicgate
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -88,6 +89,8 @@ type world struct {
 	telemetry *telemetry.Telemetry
 	// published, if set, is the catalog that a gate reads before it gives up.
 	published func(context.Context) (*catalog.Snapshot, error)
+	// ackWait of the gates; 400 ms unless a test sets it.
+	ackWait time.Duration
 	// tracer replaces that of telemetry, where it is set.
 	tracer trace.Tracer
 
@@ -133,7 +136,7 @@ func (w *world) start(fault func(records) records) (*Gate, func()) {
 	if w.published != nil {
 		gate.settler.configuration.newest = w.published
 	}
-	gate.ackWait, gate.shardsEvery = 400*time.Millisecond, 20*time.Millisecond
+	gate.ackWait, gate.shardsEvery = cmp.Or(w.ackWait, 400*time.Millisecond), 20*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- gate.Run(ctx) }()

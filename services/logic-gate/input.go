@@ -16,6 +16,9 @@ const (
 	// up to 512 KiB there are rarely so many at once.
 	maxUnsettled = 64
 	prefetch     = 16
+	// giveBackWithin bounds what giving back adds to an end: a server that says nothing
+	// for so long lets the messages come again by itself.
+	giveBackWithin = 2 * time.Second
 )
 
 // task is a part of a message that can be settled by itself. Its run returns
@@ -42,6 +45,8 @@ type input struct {
 
 	mu        sync.Mutex
 	unsettled map[uint64]*unsettled
+	// leftover was handed to this process and not begun before its end.
+	leftover []*bus.Incoming
 }
 
 // unsettled is a message of which some tasks are not settled.
@@ -50,6 +55,8 @@ type unsettled struct {
 	tasks   int
 	// abandoned: one of them failed, so the message has to come again.
 	abandoned bool
+	// interrupted: one of them was ended with the gate.
+	interrupted bool
 }
 
 func newInput(b *bus.Bus, stream string, ackWait time.Duration, queue *keyed, s *settler) *input {
@@ -63,6 +70,7 @@ func newInput(b *bus.Bus, stream string, ackWait time.Duration, queue *keyed, s 
 		in.splitter = results{s}
 		in.options.Filters = []string{bus.ResultFilter(Role)}
 	}
+	in.options.Leftover = in.leave
 	return in
 }
 
@@ -89,6 +97,7 @@ func (in *input) take(ctx context.Context, m *bus.Incoming) {
 	in.mu.Unlock()
 	tasks := in.splitter.split(ctx, m)
 	if ctx.Err() != nil {
+		in.leave(m)
 		return
 	}
 	if len(tasks) == 0 {
@@ -108,9 +117,10 @@ func (in *input) settle(sequence uint64, err error, ending bool) {
 	in.mu.Lock()
 	u := in.unsettled[sequence]
 	u.tasks--
-	u.abandoned = u.abandoned || err != nil
-	done := u.tasks == 0 && !u.abandoned
-	if u.tasks == 0 {
+	u.abandoned = u.abandoned || err != nil && !ending
+	u.interrupted = u.interrupted || err != nil && ending
+	done := u.tasks == 0 && !u.abandoned && !u.interrupted
+	if u.tasks == 0 && !u.interrupted {
 		delete(in.unsettled, sequence)
 	}
 	message := u.message
@@ -127,6 +137,34 @@ func (in *input) settle(sequence uint64, err error, ending bool) {
 // message back, and the orders' states know it.
 func (in *input) acknowledge(m *bus.Incoming) {
 	_ = m.AckAsync() // it comes again
+}
+
+// leave keeps a message that is not begun any more, for giveBack.
+func (in *input) leave(m *bus.Incoming) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if known := in.unsettled[m.Sequence]; known != nil {
+		known.message = m
+		return
+	}
+	in.leftover = append(in.leftover, m)
+}
+
+// giveBack hands to whoever reads next, another replica or the next start, what this gate
+// was handed and has not settled. It is called once at the end, when no task runs any
+// more. What was abandoned goes on waiting for its AckWait: a failure does not pass any
+// sooner by a restart.
+func (in *input) giveBack(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBackWithin)
+	defer cancel()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, u := range in.unsettled {
+		if !u.abandoned {
+			in.leftover = append(in.leftover, u.message)
+		}
+	}
+	return in.bus.GiveBack(ctx, in.leftover)
 }
 
 // keepAlive tells the server that the messages in work are, until ctx is done.

@@ -127,7 +127,7 @@ func (g *Gate) Stats() Stats {
 }
 
 // Run works until ctx is done and returns nil; what is not settled by then is
-// not acknowledged and comes again. It returns an error where the streams are
+// given back, which takes 3 s at most. It returns an error where the streams are
 // not there. It may be called once.
 func (g *Gate) Run(ctx context.Context) error {
 	ingest, err := g.countShards(ctx)
@@ -144,13 +144,14 @@ func (g *Gate) Run(ctx context.Context) error {
 	defer stopMeasuring()
 	queue := newKeyed()
 	group, ctx := errgroup.WithContext(ctx)
+	worked := make(chan struct{})
 	group.Go(func() error {
+		defer close(worked)
 		queue.run(ctx, g.workers)
 		return nil
 	})
 	read := func(stream string) {
-		input := newInput(g.bus, stream, g.ackWait, queue, g.settler)
-		group.Go(func() error { return run.Supervise(ctx, g.settler.log, "reader of "+stream, input.run) })
+		group.Go(func() error { return g.read(ctx, stream, queue, worked) })
 	}
 	read(bus.StreamResult)
 	for shard := range ingest {
@@ -165,6 +166,21 @@ func (g *Gate) Run(ctx context.Context) error {
 		return nil
 	})
 	return group.Wait()
+}
+
+// read works off a stream until ctx is done and no task runs any more, as worked says, and
+// gives back what is not settled by then.
+func (g *Gate) read(ctx context.Context, stream string, queue *keyed, worked <-chan struct{}) error {
+	input := newInput(g.bus, stream, g.ackWait, queue, g.settler)
+	if err := run.Supervise(ctx, g.settler.log, "reader of "+stream, input.run); err != nil {
+		return err
+	}
+	<-worked
+	if err := input.giveBack(ctx); err != nil {
+		g.settler.log.WarnContext(ctx, "what is not settled could not be given back; it is read again when its time has run out",
+			"stream", stream, "after", g.ackWait, "error", err)
+	}
+	return nil
 }
 
 // countShards looks up where orders go, and returns how many streams of events

@@ -85,6 +85,10 @@ type ConsumerOptions struct {
 	// Ephemeral keeps the position in this process and no longer: a new start
 	// begins anew, a lost connection does not. Nothing is acknowledged.
 	Ephemeral bool
+	// Leftover, if not nil, is called before Consume returns because ctx is done, once for
+	// each message that this process was handed and handle was not, in order: see GiveBack.
+	// Without it they come again after AckWait.
+	Leftover func(m *Incoming)
 
 	// from is the sequence that an ephemeral consumer begins with.
 	from uint64
@@ -96,8 +100,8 @@ func (o ConsumerOptions) validate() error {
 		return errors.New("bus: consume: no stream is named")
 	case (o.Anew || o.Quiet) && !o.Reset:
 		return fmt.Errorf("bus: consume %s: a consumer that is made anew is reset, too: say Reset", o.Stream)
-	case o.Ephemeral && (o.Durable != "" || o.Reset):
-		return fmt.Errorf("bus: consume %s: an ephemeral consumer has no durable name and no reset", o.Stream)
+	case o.Ephemeral && (o.Durable != "" || o.Reset || o.Leftover != nil):
+		return fmt.Errorf("bus: consume %s: an ephemeral consumer has no durable name, no reset and nothing left over", o.Stream)
 	case !o.Ephemeral && o.Durable == "":
 		return fmt.Errorf("bus: consume %s: a consumer that is not ephemeral needs a durable name", o.Stream)
 	}
@@ -210,8 +214,8 @@ func (c *consumption) name() string {
 
 // session runs until something breaks: it makes the consumer, takes it over,
 // and hands out its messages.
-func (c *consumption) session(ctx context.Context) error {
-	ctx, end := context.WithCancelCause(ctx)
+func (c *consumption) session(whole context.Context) error {
+	ctx, end := context.WithCancelCause(whole)
 	defer end(nil)
 	if c.options.Reset || c.options.Ephemeral {
 		// The life of the connection is taken before anything is asked of the
@@ -242,7 +246,8 @@ func (c *consumption) session(ctx context.Context) error {
 	if err != nil {
 		return sessionError(ctx, err)
 	}
-	defer messages.Stop()
+	var taken jetstream.Msg
+	defer func() { c.leave(whole, messages, taken) }()
 	if c.options.Ephemeral {
 		defer c.remove(consumer)
 	}
@@ -254,6 +259,7 @@ func (c *consumption) session(ctx context.Context) error {
 			return sessionError(ctx, err)
 		}
 		if ctx.Err() != nil {
+			taken = msg
 			return sessionError(ctx, ctx.Err())
 		}
 		m, err := incoming(c.bus, msg, c.options.Ephemeral)

@@ -159,6 +159,7 @@ func TestConsumeRefusesWhatTryingAgainCannotHeal(t *testing.T) {
 		"no name":                {Stream: bus.StreamResult},
 		"both kinds":             {Stream: bus.StreamResult, Durable: "x", Ephemeral: true},
 		"reset without a place":  {Stream: bus.StreamResult, Ephemeral: true, Reset: true},
+		"left over of nothing":   {Stream: bus.StreamResult, Ephemeral: true, Leftover: func(*bus.Incoming) {}},
 		"anew without reset":     {Stream: bus.StreamDispatch, Durable: "x", Anew: true},
 		"no such stream":         {Stream: "NOTHING", Durable: "x"},
 		"name with a dot":        {Stream: bus.StreamResult, Durable: "a.b"},

@@ -21,6 +21,8 @@ type Incoming struct {
 
 	bus *Bus
 	msg jetstream.Msg
+	// consumer is the name of the one that handed it out.
+	consumer string
 	// settled by the consumer itself: there is nothing to acknowledge.
 	unacknowledged bool
 }
@@ -36,7 +38,7 @@ func incoming(b *Bus, msg jetstream.Msg, unacknowledged bool) (*Incoming, error)
 			Header: flatten(msg.Headers()), Data: msg.Data(),
 		},
 		Redelivered: meta.NumDelivered > 1, Pending: meta.NumPending,
-		bus: b, msg: msg, unacknowledged: unacknowledged,
+		bus: b, msg: msg, consumer: meta.Consumer, unacknowledged: unacknowledged,
 	}, nil
 }
 
