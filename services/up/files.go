@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/peppasync/peppasync/services/connectors/systems"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/catalog"
 )
@@ -24,6 +25,9 @@ type files struct {
 	// log alone: one that failed may have been stored all the same. It belongs to
 	// whoever publishes.
 	published []byte
+	// advised is the document of which was said what may be a mistake in it. It belongs to
+	// whoever calls take.
+	advised []byte
 }
 
 func newFiles(b *bus.Bus, log *slog.Logger) *files {
@@ -55,11 +59,25 @@ func (f *files) take(ctx context.Context, resources []catalog.Resource, problems
 	if len(problems) > 0 {
 		return
 	}
+	f.advise(ctx, resources)
 	select {
 	case <-f.edits: // a newer one takes its place
 	default:
 	}
 	f.edits <- resources
+}
+
+// advise says what may be a mistake in resources that are taken, once for each change of
+// them: the folder is read again also where nothing has changed.
+func (f *files) advise(ctx context.Context, resources []catalog.Resource) {
+	document, err := catalog.Encode(resources)
+	if err != nil || bytes.Equal(document, f.advised) {
+		return // publish tells of the error
+	}
+	f.advised = document
+	for _, advice := range catalog.Advice(resources, systems.Set()) {
+		f.log.WarnContext(ctx, "the configuration is taken, but may have a mistake in it", "advice", advice.Error())
+	}
 }
 
 // run publishes what was taken until ctx is done: an edit that does not get
