@@ -14,6 +14,7 @@ import (
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
 	"github.com/peppasync/peppasync/services/internal/bus"
 )
 
@@ -66,6 +67,27 @@ func withoutCredentials(cause *dispatchv1.Cause) bool {
 func isRefusal(err error) bool {
 	var r *refusal
 	return errors.As(err, &r)
+}
+
+// askInTurn asks when the account has been left to others for long enough after the question
+// before. One order may cost more than a page, and of those that a page cannot hold there
+// are as many as orders.
+func (s *source) askInTurn(ctx context.Context, operation string, arguments *structpb.Struct) (*dispatchv1.Result, error) {
+	if err := s.rest(ctx, time.Until(s.othersUntil)); err != nil {
+		return nil, err
+	}
+	result, err := s.ask(ctx, operation, arguments)
+	s.othersUntil = time.Now().Add(s.between(operation, arguments))
+	return result, err
+}
+
+// between is how long to leave after a question.
+func (s *source) between(operation string, arguments *structpb.Struct) time.Duration {
+	request, err := s.config.Set.Systems[string(s.spec.System)].Request(&s.spec, connectors.Call{Operation: operation, Arguments: arguments})
+	if err != nil {
+		return 0 // the answer says why
+	}
+	return reconcile.Between(s.spec.Limits, request.Cost)
 }
 
 // ask has a call made and returns its result. As there is no way to take a delivery back

@@ -1,11 +1,18 @@
 package poller
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/peppasync/peppasync/services/connectors"
+	"github.com/peppasync/peppasync/services/connectors/listing"
+	"github.com/peppasync/peppasync/services/connectors/shopify"
+	"github.com/peppasync/peppasync/services/ingest/internal/reconcile"
 )
 
 // TestWhatWasReadBeforeAPageThatFailsIsTold, and the cursor goes there: the next comparison
@@ -99,5 +106,54 @@ func TestAnOrderThatIsListedTwiceIsMissingOnce(t *testing.T) {
 	w.compared()
 	if day := w.day(); day.GetMissing() != orders || day.GetCompared() != orders {
 		t.Errorf("%v, want %d missing of %d", day, orders, orders)
+	}
+}
+
+// TestOrdersThatAreReadAloneLeaveTheAccountToOthers, as pages do: each may cost more than one.
+func TestOrdersThatAreReadAloneLeaveTheAccountToOthers(t *testing.T) {
+	w := newWorld(t)
+	const orders = 5
+	for i := range orders {
+		w.sell(fmt.Sprint(i), time.Duration(7200-i)*time.Second)
+		w.big[fmt.Sprint(i)] = true
+	}
+	snapshot := w.snapshot(time.Hour, "")
+	spec := &snapshot.Connectors["shop"].Spec
+	spec.Limits[0].Bucket.Refill.Points = 1000
+	request, err := shopify.Shopify{}.Request(spec, connectors.Call{
+		Operation: connectors.OperationReadOrder, Arguments: listing.OrderPart{ID: "1"}.Arguments(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	least := reconcile.Between(spec.Limits, request.Cost)
+	if least < 100*time.Millisecond {
+		t.Fatalf("an order of %d points leaves %v", request.Cost, least)
+	}
+	p := w.prepare()
+	s := newSource(p, p.sources(snapshot)["shop"])
+	ctx, stop := context.WithCancel(t.Context())
+	var working sync.WaitGroup
+	working.Go(func() {
+		err := s.load(ctx)
+		if err == nil {
+			err = s.turn(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	})
+	w.await("all are told", func() bool { return len(w.events) == orders })
+	stop()
+	working.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := w.asked[connectors.OperationReadOrder]; n != orders || len(w.askedAt) != orders+1 {
+		t.Errorf("%d orders were read by %d questions", n, len(w.askedAt))
+	}
+	for i := 2; i < len(w.askedAt); i++ { // the first is for the page
+		if got := w.askedAt[i].Sub(w.askedAt[i-1]); got < least {
+			t.Errorf("question %d came %v after the one before, want %v at least", i, got, least)
+		}
 	}
 }

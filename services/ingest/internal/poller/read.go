@@ -179,7 +179,7 @@ func (s *source) readParts(ctx context.Context, id string) (*orderv1.Order, erro
 	var whole *orderv1.Order
 	asked := listing.OrderPart{ID: id}
 	for range listing.MaxOrderParts {
-		result, err := s.ask(ctx, connectors.OperationReadOrder, asked.Arguments())
+		result, err := s.askInTurn(ctx, connectors.OperationReadOrder, asked.Arguments())
 		if err != nil {
 			return nil, err
 		}

@@ -49,6 +49,8 @@ type source struct {
 	// that were counted before this replica's turns, which began at cursor.
 	counted      map[version]struct{}
 	base, cursor time.Time
+	// othersUntil is until when the account is left to others, see askInTurn.
+	othersUntil time.Time
 	// missed is how many were told in this comparison.
 	missed int
 	// unread are the versions that could not be read whole, with why: an order that nobody

@@ -76,8 +76,10 @@ type world struct {
 	// firstPageOnly is why no other page of orders is answered; nil where it is.
 	firstPageOnly error
 	// asked counts calls by operation, events those that the gate has read.
-	asked  map[string]int
-	events []*eventv1.Event
+	asked map[string]int
+	// askedAt is when each question came, of whatever operation.
+	askedAt []time.Time
+	events  []*eventv1.Event
 	// asleep: the gate reads nothing.
 	asleep bool
 	lanes  map[string]bool
@@ -356,6 +358,7 @@ func (w *world) dispatch(ctx context.Context) {
 		}
 		w.change(func() {
 			w.asked[d.GetOperation()]++
+			w.askedAt = append(w.askedAt, time.Now())
 			w.lanes[d.GetLane()] = true
 			var err error
 			if code := w.refuse[d.GetOperation()]; code != "" {
