@@ -76,11 +76,12 @@ func (s *source) compare(ctx context.Context) error {
 		batch   = s.unreadBefore()
 		bytes   int
 		problem string
+		turns   pageTurns
 		// through is where the cursor may be moved to.
 		through time.Time
 	)
 	for {
-		answer, err := s.list(ctx, page)
+		answer, err := s.list(ctx, page, &turns)
 		if err != nil {
 			return s.endsEarly(ctx, batch, reconcile.Compared{Cursor: through, Began: began}, err)
 		}

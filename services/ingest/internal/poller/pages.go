@@ -107,11 +107,46 @@ func complete(page listing.OrderPage, now time.Time) time.Time {
 	return through
 }
 
+// emptyPages are more pages without an order than any shop has one after another: a page of
+// the largest has 250, so that these are 50,000 orders of a kind that is not listed.
+const emptyPages = 200
+
+// pageTurns is how the pages of a comparison follow each other. It notices those that come
+// again by one page that it has marked, each time after twice as many: pages that go round
+// come to it, and it takes no memory of the others.
+type pageTurns struct {
+	marked       string
+	turns, until int
+	empty        int
+}
+
+// turn returns why a page's next is not to be asked for.
+func (t *pageTurns) turn(asked string, page listing.OrderPage) error {
+	if page.Next == "" {
+		return nil
+	}
+	if page.Next == asked || page.Next == t.marked {
+		return fmt.Errorf("page %q comes again after %q: the pages have no end", page.Next, asked)
+	}
+	t.empty++
+	if len(page.Orders)+len(page.Partial) > 0 {
+		t.empty = 0
+	}
+	if t.empty >= emptyPages {
+		return fmt.Errorf("%d pages up to %q have no order, and there are more", t.empty, asked)
+	}
+	t.turns++
+	if t.turns >= t.until {
+		t.marked, t.turns, t.until = page.Next, 0, max(1, 2*t.until)
+	}
+	return nil
+}
+
 // list asks for a page of orders, and takes in whether the source refuses that. That it
 // answers says the last page: where a later one is refused for good, the first would end
 // its hold at each try.
-func (s *source) list(ctx context.Context, page listing.Orders) (listing.OrderPage, error) {
-	answer, err := s.listPage(ctx, page)
+func (s *source) list(ctx context.Context, page listing.Orders, turns *pageTurns) (listing.OrderPage, error) {
+	answer, err := s.listPage(ctx, page, turns)
 	if err == nil && answer.Next != "" {
 		return answer, nil
 	}
@@ -121,14 +156,14 @@ func (s *source) list(ctx context.Context, page listing.Orders) (listing.OrderPa
 	return answer, err
 }
 
-func (s *source) listPage(ctx context.Context, page listing.Orders) (listing.OrderPage, error) {
+func (s *source) listPage(ctx context.Context, page listing.Orders, turns *pageTurns) (listing.OrderPage, error) {
 	result, err := s.askInTurn(ctx, connectors.OperationListOrders, page.Arguments())
 	if err != nil {
 		return listing.OrderPage{}, err
 	}
 	answer, err := listing.ParseOrderPage(result.GetValue())
-	if err == nil && answer.Next != "" && answer.Next == page.Page {
-		err = fmt.Errorf("the page after %q is that page again", page.Page)
+	if err == nil {
+		err = turns.turn(page.Page, answer)
 	}
 	if err != nil {
 		return listing.OrderPage{}, &refusal{connectors.OperationListOrders, cause("unreadable-answer", err)}

@@ -3,6 +3,7 @@ package poller
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -154,6 +155,74 @@ func TestOrdersThatAreReadAloneLeaveTheAccountToOthers(t *testing.T) {
 	for i := 2; i < len(w.askedAt); i++ { // the first is for the page
 		if got := w.askedAt[i].Sub(w.askedAt[i-1]); got < least {
 			t.Errorf("question %d came %v after the one before, want %v at least", i, got, least)
+		}
+	}
+}
+
+// TestPagesThatGoRoundEndAComparison, and what is on them is told.
+func TestPagesThatGoRoundEndAComparison(t *testing.T) {
+	w := newWorld(t)
+	const orders = 4 * pageSize
+	for i := range orders {
+		w.sell(fmt.Sprint(i), time.Duration(7200-i)*time.Second)
+	}
+	w.change(func() { w.leads = map[string]string{fmt.Sprint(3 * pageSize): fmt.Sprint(pageSize)} })
+	w.start()
+	w.await("it fails, and all are told", func() bool { return w.record().GetFailures() >= 1 && len(w.events) == orders })
+	if problem := w.record().GetProblem(); !strings.Contains(problem, "comes again") {
+		t.Errorf("the problem is %q", problem)
+	}
+	w.change(func() { w.leads = nil })
+	w.compared()
+	if day := w.day(); day.GetMissing() != orders || day.GetCompared() != orders {
+		t.Errorf("%v, want %d missing of %d", day, orders, orders)
+	}
+}
+
+func TestPagesThatHaveNoEndAreNotTurnedForEver(t *testing.T) {
+	name := func(i int) string { return fmt.Sprint("page-", i) }
+	some := listing.OrderPage{Partial: []listing.Partial{{ID: "1"}}}
+	for before := range 40 {
+		for round := 1; round < 40; round++ {
+			asked, turned := "", 0
+			for turns := (pageTurns{}); ; turned++ {
+				page := some
+				page.Next = name(turned)
+				if turned >= before {
+					page.Next = name(before + (turned-before)%round)
+				}
+				if turns.turn(asked, page) != nil {
+					break
+				}
+				if asked = page.Next; turned > 4*(before+round)+4 {
+					t.Fatalf("after %d pages, %d go round, and %d were turned", before, round, turned)
+				}
+			}
+			if turned < before+round {
+				t.Fatalf("after %d pages, %d go round, and the %dth is refused", before, round, turned)
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		orders func(i int) bool
+		want   int
+	}{
+		"none has an order":             {func(int) bool { return false }, emptyPages - 1},
+		"one of many has":               {func(i int) bool { return i%(emptyPages-1) == 0 }, 10 * emptyPages},
+		"the first have, and then none": {func(i int) bool { return i < 50 }, 50 + emptyPages - 1},
+	} {
+		turned := 0
+		for turns := (pageTurns{}); turned < 10*emptyPages; turned++ {
+			page := listing.OrderPage{Next: fmt.Sprint(turned)}
+			if test.orders(turned) {
+				page.Partial = some.Partial
+			}
+			if turns.turn(fmt.Sprint(turned-1), page) != nil {
+				break
+			}
+		}
+		if turned != test.want {
+			t.Errorf("%s: %d pages were turned, want %d", name, turned, test.want)
 		}
 	}
 }

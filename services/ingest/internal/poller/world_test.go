@@ -60,6 +60,8 @@ type world struct {
 	// open: the pages are, and complete through that time when all are read.
 	open    bool
 	through time.Time
+	// leads says which page some pages name as their next.
+	leads map[string]string
 	// repeats: a page begins with the last order of the one before.
 	repeats bool
 	// index is by which time some orders are listed, where they show another.
@@ -479,6 +481,9 @@ func (w *world) list(asked listing.Orders) listing.OrderPage {
 		}
 	} else {
 		page.Through = w.through
+	}
+	if next, leads := w.leads[asked.Page]; leads {
+		page.Next = next
 	}
 	return page
 }
