@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -196,6 +197,33 @@ func TestAReplicaThatStopsLeavesItsTurnToAnother(t *testing.T) {
 	}
 	w.change(func() { w.asleep = false })
 	w.compared()
+}
+
+// TestAStopOvertakesAWriteThatIsUnderWay: done after the source was left, it would keep all
+// others away until the end of its lease.
+func TestAStopOvertakesAWriteThatIsUnderWay(t *testing.T) {
+	w := newWorld(t)
+	p := w.prepare()
+	s := newSource(p, p.sources(w.store.Current())["shop"])
+	met, _ := reconcile.Meet(nil, "shop", s.spec.Endpoint, time.Now())
+	if err := s.put(t.Context(), met); err != nil {
+		t.Fatal(err)
+	}
+	late, err := proto.Marshal(reconcile.Take(s.record, "shop", s.run, time.Now(), lease))
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := s.revision
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	// Nobody waits for the answer, nor has it been sent.
+	if err := s.put(ctx, reconcile.Take(s.record, "shop", s.run, time.Now(), lease)); err == nil {
+		t.Fatal("it was written after the stop")
+	}
+	s.release(ctx)
+	if _, err := w.bus.Put(t.Context(), bus.BucketSource, bus.SourceKey("shop"), late, bus.Sequence(over)); !bus.IsConflict(err) {
+		t.Errorf("the late write is taken (error %v), and the source has an owner who is gone: %v", err, w.record())
+	}
 }
 
 // TestOldOrdersAreNotMadeAgain: an order that another program has handled changes, and so

@@ -42,6 +42,8 @@ type source struct {
 	record   *sourcev1.Source
 	revision uint64
 	written  time.Time
+	// unanswered: a write over revision may still be under way.
+	unanswered bool
 	// told are the events that were injected, by their ids with their orders' versions:
 	// the overlap lists them again before the gate may have read them.
 	told map[string]time.Time
@@ -166,9 +168,12 @@ func (s *source) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
 	for {
-		// Read again, since the newest write may be done whose answer was not waited for.
+		// Read again, since the newest write may be done whose answer was not waited for. Where
+		// it is not, it is overtaken: done after this, it would leave the source to nobody.
+		before, coming := s.revision, s.unanswered
 		err := s.load(ctx)
-		if err == nil && s.record.GetOwner() != s.run {
+		coming = coming && s.record != nil && s.revision == before
+		if err == nil && s.record.GetOwner() != s.run && !coming {
 			return
 		}
 		if err == nil {
@@ -212,6 +217,7 @@ func (s *source) put(ctx context.Context, next *sourcev1.Source) error {
 	}
 	for {
 		revision, err := s.config.Bus.Put(ctx, bus.BucketSource, bus.SourceKey(s.name), data, bus.Sequence(s.revision))
+		s.unanswered = err != nil && !bus.IsConflict(err)
 		switch {
 		case err == nil:
 			s.record, s.revision, s.written = next, revision, time.Now()
