@@ -221,3 +221,29 @@ func TestTwoLargeOrdersOfOneSecond(t *testing.T) {
 		}
 	}
 }
+
+// TestAPageWithoutTimesOfChange: an order that was never changed may have none, and counts
+// from when it was made. Where none has any, each page would be one second further.
+func TestAPageWithoutTimesOfChange(t *testing.T) {
+	page := func(made string) listing.OrderPage {
+		var orders []string
+		for id := range 50 {
+			orders = append(orders, fmt.Sprintf(`{"id":%d,"status_id":11,"date_modified":"","date_created":%q}`, id+1, made))
+		}
+		answer := system().Check(t, listCall, connectors.Reply{Status: 200, Body: []byte("[" + strings.Join(orders, ",") + "]"), Written: true})
+		if answer.Class != fault.OK {
+			return listing.OrderPage{Next: answer.Cause.Code}
+		}
+		found, err := listing.ParseOrderPage(answer.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if found := page("Mon, 23 Nov 2026 14:30:00 +0000"); found.Next != "2026-11-23T14:30:00" || len(found.Orders) != 50 {
+		t.Errorf("%d orders, next %q", len(found.Orders), found.Next)
+	}
+	if found := page(""); found.Next != "unreadable-reply" {
+		t.Errorf("%d orders and %d in part, next %q", len(found.Orders), len(found.Partial), found.Next)
+	}
+}

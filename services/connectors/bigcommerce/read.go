@@ -136,6 +136,8 @@ func listOrders(call connectors.Call, r connectors.Reply) connectors.Answer {
 		return reply.Unreadable(r, "a page of orders that goes no further than its first id: min_id and sort are not heeded")
 	case more && at.Tied:
 		found.Page.Next = at.From(id).String()
+	case more && found.Last.IsZero():
+		return reply.Unreadable(r, "a page of orders none of which has a date_modified, and there are more: "+reply.Excerpt(r.Header, r.Body))
 	case more:
 		found.Page.Next = at.After(found.Last).String()
 	case at.Tied:

@@ -8,7 +8,9 @@ import (
 
 // Entry is one of the orders that a system lists on a page.
 type Entry struct {
-	ID        string
+	ID string
+	// ChangedAt is zero where the page does not say; then that of Order counts, which may be
+	// when it was made.
 	ChangedAt time.Time
 	// Order is nil where it cannot be read.
 	Order *orderv1.Order
@@ -54,8 +56,12 @@ func Take(entries []Entry, whole bool) Taken {
 			t.partial(entry)
 		}
 		t.Count++
-		if entry.ChangedAt.After(t.Last) {
-			t.Last = entry.ChangedAt
+		changed := entry.ChangedAt
+		if changed.IsZero() && entry.Order.GetUpdatedAt() != nil {
+			changed = entry.Order.GetUpdatedAt().AsTime()
+		}
+		if changed.After(t.Last) {
+			t.Last = changed
 		}
 	}
 	return t

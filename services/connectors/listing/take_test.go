@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
 	"github.com/peppasync/peppasync/services/connectors/listing"
@@ -35,6 +36,7 @@ func TestWhatIsTakenOfAPage(t *testing.T) {
 		"what fits":                                 {[]listing.Entry{entry("1", 1, most/2), entry("2", 2, most/2), entry("3", 3, 0)}, false, want{Orders: "1", Count: 1, Last: 1, Cut: true}},
 		"what fits, the others in part":             {[]listing.Entry{entry("1", 1, most/2), entry("2", 2, most/2), entry("3", 3, 0)}, true, want{Orders: "1 3", Partial: "2", Count: 3, Last: 3}},
 		"in part what is larger than an answer":     {[]listing.Entry{entry("1", 1, most), entry("2", 2, 0)}, false, want{Orders: "2", Partial: "1", Count: 2, Last: 2}},
+		"an order that says no time of its change":  {[]listing.Entry{{ID: "1", Order: &orderv1.Order{Id: "1", UpdatedAt: timestamppb.New(at.Add(7 * time.Second))}}}, false, want{Orders: "1", Count: 1, Last: 7}},
 		"the newest change, wherever it stands":     {[]listing.Entry{entry("1", 5, 0), entry("2", 2, 0)}, false, want{Orders: "1 2", Count: 2, Last: 5}},
 		"something without a name, which is no one": {[]listing.Entry{{}}, false, want{Count: 1, Nameless: true, Partial: ""}},
 	} {
