@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -151,7 +152,13 @@ func (w *observer) write(ctx context.Context, c *v1alpha1.Connector, next v1alph
 	base := c.DeepCopy()
 	before := c.Status.Conditions
 	c.Status = next
-	if err := client.IgnoreNotFound(w.client.Status().Patch(ctx, c, client.MergeFrom(base))); err != nil {
+	// Only over what it was made of: the cache may be behind the status that was written
+	// last, and what nobody could count stays as it was there, which is not what it is now.
+	patch := client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})
+	switch err := w.client.Status().Patch(ctx, c, patch); {
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return nil // the next look sees what it is now
+	case err != nil:
 		return fmt.Errorf("write the status of Connector %s: %w", c.Name, err)
 	}
 	w.happened(c, before, next.Conditions)
