@@ -21,6 +21,18 @@ type Entitled interface {
 // connector and operation, however often it is tried.
 func RefusalID(operation string) string { return "refused-" + operation }
 
+// UnreadOrders are the ids of the orders that a refusal of OperationReadOrder names: those
+// that could not be read.
+func UnreadOrders(refusal *dispatchv1.Hold) []string {
+	var ids []string
+	for _, order := range refusal.GetDelivery().GetArguments().GetFields()["orders"].GetListValue().GetValues() {
+		if id := order.GetStructValue().GetFields()["id"].GetStringValue(); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // IsRefusal reports whether a hold says that a source refuses what is asked under
 // KeyOfSources. Nobody lets it go: ingest, which keeps it, does when the source answers.
 func IsRefusal(hold *dispatchv1.Hold) bool {

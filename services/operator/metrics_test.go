@@ -31,6 +31,9 @@ func TestMetrics(t *testing.T) {
 	w.guarded()
 	shows := func(what, want string, held int64) {
 		t.Helper()
+		if want != "" {
+			want += "\n" + `peppasync_source_refused{connector="netsuite"} 0`
+		}
 		w.until(what, func(ctx context.Context) error {
 			recorder := httptest.NewRecorder()
 			observed.Metrics().ServeHTTP(recorder, httptest.NewRequestWithContext(ctx, http.MethodGet, "/metrics", http.NoBody))
@@ -76,7 +79,9 @@ func TestMetrics(t *testing.T) {
 	shows("it was let go", `peppasync_connector_held{connector="netsuite"} 0`, 0)
 	page, err := os.ReadFile("../docs/metrics.md")
 	w.must(err)
-	if !strings.Contains(string(page), "`peppasync_connector_held`") {
-		t.Error("services/docs/metrics.md says nothing of it")
+	for _, name := range []string{"peppasync_connector_held", "peppasync_source_refused"} {
+		if !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("services/docs/metrics.md says nothing of %s", name)
+		}
 	}
 }

@@ -92,18 +92,19 @@ func (w *observer) once(ctx context.Context) error {
 		return err
 	}
 	if len(all.connectors) == 0 {
-		w.held.Store(nil)
+		w.onHold.Store(nil)
 		return nil
 	}
 	told, askErr := w.ask(ctx)
 	counts, countErr := w.count(ctx)
-	held := heldAt(&all, counts, countErr)
-	w.held.Store(&held)
+	refusals := w.counter.Refusals()
+	held := onHoldAt(&all, counts, refusals, countErr)
+	w.onHold.Store(&held)
 	failed := errors.Join(askErr, countErr)
 	memory := make(map[string]status.Memory, len(all.connectors))
 	for i := range all.connectors {
 		c := &all.connectors[i]
-		in := status.Input{Connector: c, Told: told[c.Name], Now: time.Now()}
+		in := status.Input{Connector: c, Told: told[c.Name], Refusals: refusals[c.Name], Now: time.Now()}
 		if countErr == nil {
 			entry := counts[c.Name]
 			in.Counts = &entry

@@ -90,8 +90,8 @@ type operator struct {
 	changed, look, ended chan struct{}
 	ready                readiness
 	verdicts             verdicts
-	// held is how many orders are on hold at each Connector, as the leader counted last.
-	held atomic.Pointer[map[string]int64]
+	// onHold is what the Error Hold has of each Connector, as the leader counted last.
+	onHold atomic.Pointer[map[string]onHold]
 }
 
 // Run works until ctx is done, or the lease is lost; then it returns an error, and the

@@ -83,6 +83,9 @@ func operations() Dashboard {
 				`max by (connector, state) (peppasync_connector_state{namespace="$namespace"}) == 1`),
 			table("Orders without a webhook, last 24 hours", "They were found by asking the shop, and delivered.", 12,
 				`sum by (connector) (increase(peppasync_source_orders_missing_total{namespace="$namespace"}[24h]))`),
+			table("Refused as a source",
+				"Shops that do not tell their orders, or let their webhooks be looked after: the Connector's condition SourceRefused says what to do. Empty is well.", 12,
+				`max by (connector) (peppasync_source_refused{namespace="$namespace"}) > 0`),
 		},
 	}
 }

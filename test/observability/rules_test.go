@@ -94,6 +94,14 @@ var alertCases = map[string]struct {
 		broken: webhooks("taken", 100) + webhooks("refused", 20), at: 11, want: `namespace="shop"`,
 	},
 	"PeppasyncSourceRefused": {
+		// The operator that led first is gone, and what it said with it.
+		calm: `peppasync_source_refused{namespace="shop",connector="shopify",pod="a"} 0x4 1x3 stale` + "\n" +
+			`peppasync_source_refused{namespace="shop",connector="shopify",pod="b"} _x9 0x30`,
+		broken: `peppasync_source_refused{namespace="shop",connector="shopify",pod="a"} 1x3 stale` + "\n" +
+			`peppasync_source_refused{namespace="shop",connector="shopify",pod="b"} _x4 2x30` + "\n" +
+			`peppasync_source_refused{namespace="shop",connector="erp",pod="b"} 0x40`, at: 5, want: `connector="shopify", namespace="shop"`,
+	},
+	"PeppasyncSourceSilent": {
 		// One replica knows of a newer comparison than the other.
 		calm:   ago("ingest-0", "300x100") + ago("ingest-1", "300+60x100"),
 		broken: ago("ingest-0", "300+60x100") + ago("ingest-1", "600+60x100"), at: 61, want: `connector="shopify", namespace="shop"`,

@@ -81,23 +81,28 @@ const (
 	// ConditionPaused says whether nothing is sent because spec.paused says so, or a
 	// maintenance window is open.
 	ConditionPaused = "Paused"
+	// ConditionSourceRefused says whether the external system refuses for good what it is
+	// asked as a source of orders: to list them, or to have its webhooks looked after.
+	ConditionSourceRefused = "SourceRefused"
 )
 
 // Reasons of these conditions.
 const (
-	ReasonAnswering   = "Answering"
-	ReasonDown        = "Down"
-	ReasonCredentials = "CredentialsRefused"
-	ReasonStarting    = "Starting"
-	ReasonNotCalled   = "NotCalled"
-	ReasonUnknown     = "Unknown"
-	ReasonPauseAsked  = "PauseAsked"
-	ReasonWithin      = "WithinLimits"
-	ReasonDeleted     = "Deleted"
-	ReasonInUse       = "InUse"
-	ReasonAsWritten   = "AsWritten"
-	ReasonMaintenance = "Maintenance"
-	ReasonFeeding     = "Feeding"
+	ReasonAnswering      = "Answering"
+	ReasonDown           = "Down"
+	ReasonCredentials    = "CredentialsRefused"
+	ReasonStarting       = "Starting"
+	ReasonNotCalled      = "NotCalled"
+	ReasonUnknown        = "Unknown"
+	ReasonPauseAsked     = "PauseAsked"
+	ReasonWithin         = "WithinLimits"
+	ReasonDeleted        = "Deleted"
+	ReasonInUse          = "InUse"
+	ReasonAsWritten      = "AsWritten"
+	ReasonMaintenance    = "Maintenance"
+	ReasonFeeding        = "Feeding"
+	ReasonRefused        = "Refused"
+	ReasonNothingRefused = "NothingRefused"
 )
 
 // FinalizerUndelivered keeps a Connector until what is queued for it has arrived.

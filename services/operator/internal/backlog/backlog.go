@@ -67,6 +67,17 @@ func (c *Counter) Count(ctx context.Context, now time.Time) (map[string]status.C
 	return counts, nil
 }
 
+// Refusals returns what the external systems refuse for good as sources, by Connector, as of
+// the last Count.
+func (c *Counter) Refusals() map[string][]status.Refusal {
+	by := map[string][]status.Refusal{}
+	for subject, refusal := range c.holds.refusals {
+		name := bus.SubjectPart(subject, connectorPart)
+		by[name] = append(by[name], refusal)
+	}
+	return by
+}
+
 // tally is the number of records of a stream by Connector.
 type tally struct {
 	stream, filter string

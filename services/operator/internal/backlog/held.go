@@ -12,9 +12,11 @@ import (
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
 	orderv1 "github.com/peppasync/peppasync/proto/peppasync/order/v1"
+	"github.com/peppasync/peppasync/services/connectors"
 	"github.com/peppasync/peppasync/services/internal/bus"
 	"github.com/peppasync/peppasync/services/internal/order"
 	logicgate "github.com/peppasync/peppasync/services/logic-gate"
+	"github.com/peppasync/peppasync/services/operator/internal/status"
 )
 
 const (
@@ -32,6 +34,8 @@ type holds struct {
 	filter string
 	read   uint64
 	open   map[string]*dispatchv1.Hold
+	// refusals are what sources refuse for good, by the subject of their hold.
+	refusals map[string]status.Refusal
 	// looks bounds how many are looked at again in one turn; looked is the last of them.
 	looks  int
 	looked string
@@ -42,7 +46,7 @@ type holds struct {
 }
 
 func newHolds(b *bus.Bus, filter string) *holds {
-	return &holds{bus: b, filter: filter, looks: looksAtOnce, open: map[string]*dispatchv1.Hold{}}
+	return &holds{bus: b, filter: filter, looks: looksAtOnce, open: map[string]*dispatchv1.Hold{}, refusals: map[string]status.Refusal{}}
 }
 
 func (h *holds) count(ctx context.Context) (map[string]int64, error) {
@@ -85,6 +89,10 @@ func (h *holds) news(ctx context.Context) error {
 			continue
 		}
 		h.read = max(h.read, record.Sequence)
+		if connectors.IsRefusal(hold) {
+			h.refused(record.Subject, hold)
+			continue
+		}
 		// Calls that no order asked for are asked for anew by their roles.
 		if hold.GetDelivery().GetRequester() != logicgate.Role {
 			continue
@@ -93,6 +101,23 @@ func (h *holds) news(ctx context.Context) error {
 	}
 	h.read = max(h.read, extent.Last)
 	return nil
+}
+
+// refused takes in the newest record of a refusal. Its subject says whose it is, of which
+// there is one for each operation: ingest, which strangers reach, writes the rest.
+func (h *holds) refused(subject string, hold *dispatchv1.Hold) {
+	d := hold.GetDelivery()
+	if subject != bus.HoldSubject(bus.SubjectPart(subject, connectorPart), d.GetKey(), d.GetId()) {
+		return
+	}
+	if hold.GetRelease() != nil {
+		delete(h.refusals, subject)
+		return
+	}
+	h.refusals[subject] = status.Refusal{
+		Operation: d.GetOperation(), Since: hold.GetHeldAt().AsTime(), Cause: hold.GetCause().GetCode(), Detail: hold.GetCause().GetDetail(),
+		Advice: hold.GetAdvice(), Orders: connectors.UnreadOrders(hold),
+	}
 }
 
 // settle forgets what was settled since, of a part of those that are open.

@@ -47,8 +47,10 @@ type Input struct {
 	Ready     Ready
 	// Told is what the replica tells that feeds it; nil where none does.
 	Told *dispatcherv1.Connector
-	// Counts is nil where NATS could not be asked.
+	// Counts is nil where NATS could not be asked, and Refusals are not known then either.
 	Counts *Counts
+	// Refusals are what it refuses for good as a source, by operation.
+	Refusals []Refusal
 	// Obstacles are why it cannot go yet, where it is being deleted.
 	Obstacles []string
 	Now       time.Time
@@ -107,7 +109,8 @@ func Next(old *v1alpha1.ConnectorStatus, in Input, memory Memory) (v1alpha1.Conn
 // rank keeps the conditions in the order in which people read them.
 func rank(condition string) int {
 	return slices.Index([]string{
-		v1alpha1.ConditionReady, v1alpha1.ConditionReachable, v1alpha1.ConditionThrottled, v1alpha1.ConditionPaused, v1alpha1.ConditionDraining,
+		v1alpha1.ConditionReady, v1alpha1.ConditionReachable, v1alpha1.ConditionThrottled, v1alpha1.ConditionPaused,
+		v1alpha1.ConditionSourceRefused, v1alpha1.ConditionDraining,
 	}, condition)
 }
 
@@ -125,13 +128,16 @@ func news(wanted metav1.Condition, before *metav1.Condition) bool {
 	case v1alpha1.ConditionPaused:
 		// What spec.paused says counts at once, both ways.
 		return wanted.Status == metav1.ConditionTrue || before.Reason == v1alpha1.ReasonAsWritten
+	case v1alpha1.ConditionSourceRefused:
+		// That a refusal is over is a record, and not a call that went well once.
+		return wanted.Status != metav1.ConditionUnknown
 	}
 	return true
 }
 
 func conditions(in Input) []metav1.Condition {
 	all := []metav1.Condition{condition(v1alpha1.ConditionReady, in.Ready.OK, in.Ready.Reason, in.Ready.Message)}
-	all = append(all, reachable(in), throttled(in), paused(in))
+	all = append(all, reachable(in), throttled(in), paused(in), sourceRefused(in))
 	if in.Connector.DeletionTimestamp == nil {
 		return append(all, condition(v1alpha1.ConditionDraining, false, v1alpha1.ReasonInUse, "it is not being deleted"))
 	}
