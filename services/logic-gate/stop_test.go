@@ -148,7 +148,6 @@ func TestWhatFailedIsNotGivenBack(t *testing.T) {
 	if err := in.giveBack(working); err != nil {
 		t.Fatal(err)
 	}
-	w.capture(0)
 	want, last := []uint64{4, 5, 6}, uint64(len(scripts))+1
 	var got []uint64
 	reading, end := context.WithTimeout(t.Context(), deadline)
@@ -156,8 +155,11 @@ func TestWhatFailedIsNotGivenBack(t *testing.T) {
 	options := in.options
 	options.Leftover = nil
 	err := w.bus.Consume(reading, options, func(_ context.Context, m *bus.Incoming) {
-		if got = append(got, m.Sequence); m.Sequence == last {
+		switch got = append(got, m.Sequence); {
+		case m.Sequence == last:
 			end()
+		case len(got) == len(want):
+			w.capture(0) // behind all that is given back
 		}
 	})
 	if err != nil {

@@ -9,19 +9,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Both are asked for, one after the other. The first lets the message's time run out, in a
-// nanosecond, which the server keeps on disk; it looks for such messages after 10 ms, in
-// which newer ones would go first. The second has the message go next, which the server
-// knows in memory only: one that stops then would keep it for the rest of its AckWait.
-const (
-	timeIsOut = `-NAK {"delay":1}`
-	comesNext = "-NAK"
-)
+// givenBack lets a message's time run out in a nanosecond. The server keeps that on disk, and
+// hands out all such messages, sorted, 10 ms after it has heard of the last. Without a delay
+// they would come 10 ms earlier, but the server would know of it in memory only: one that
+// stops then would keep them for the rest of their AckWait. Asking for both would hand out
+// some of them twice where the second request comes too late.
+const givenBack = `-NAK {"delay":1}`
 
 // drainTimeout bounds the wait for what the server has sent already: one round trip.
 const drainTimeout = time.Second
 
-// GiveBack gives messages of one consumer back. Whoever reads it is handed them at once, in
+// GiveBack gives messages of one consumer back. Whoever reads it is handed them after 10 ms, in
 // the order of the stream and before newer ones; after a restart of the server that is when
 // it looks at its consumers, 0.5 to 1.5 s later. It returns when the server has taken note;
 // where it cannot, they come again after their AckWait. A message that was acknowledged
@@ -47,19 +45,13 @@ func (b *Bus) giveBack(ctx context.Context, sorted []*Incoming) error {
 	if _, err := b.js.Consumer(ctx, last.Stream, last.consumer); err != nil {
 		return err
 	}
-	for _, m := range sorted {
-		if err := b.nc.Publish(m.msg.Reply(), []byte(timeIsOut)); err != nil {
-			return err
-		}
-		if m == last {
-			break
-		}
-		if err := b.nc.Publish(m.msg.Reply(), []byte(comesNext)); err != nil {
+	for _, m := range sorted[:len(sorted)-1] {
+		if err := b.nc.Publish(m.msg.Reply(), []byte(givenBack)); err != nil {
 			return err
 		}
 	}
 	// The server takes them one after the other: its word for the last is for all.
-	_, err := b.nc.RequestWithContext(ctx, last.msg.Reply(), []byte(comesNext))
+	_, err := b.nc.RequestWithContext(ctx, last.msg.Reply(), []byte(givenBack))
 	return err
 }
 
