@@ -79,12 +79,14 @@ func operations() Dashboard {
 			lines("Stock out of step", "SKUs that a shop shows wrongly, and that are not corrected yet. Short peaks are the work.", "", 12,
 				Query{Expr: `sum by (pool, connector) (peppasync_stock_out_of_step{namespace="$namespace"})`, Legend: "{{pool}} at {{connector}}"}),
 			table("States of the connectors",
-				"running is well; paused, maintenance, throttled and down wait by themselves; waiting-for-credentials needs a person.", 12,
+				"running is well; paused, maintenance, throttled and down wait by themselves; waiting-for-credentials needs a person.",
 				`max by (connector, state) (peppasync_connector_state{namespace="$namespace"}) == 1`),
-			table("Orders without a webhook, last 24 hours", "They were found by asking the shop, and delivered.", 12,
+			table("Orders without a webhook, last 24 hours", "They were found by asking the shop, and delivered.",
 				`sum by (connector) (increase(peppasync_source_orders_missing_total{namespace="$namespace"}[24h]))`),
+			table("On hold now", "Orders that wait for a person, by the operator's count: \"peppasync holds\" lists them by their causes. Empty is well.",
+				`max by (connector) (peppasync_connector_held{namespace="$namespace"}) > 0`),
 			table("Refused as a source",
-				"Shops that do not tell their orders, or let their webhooks be looked after: the Connector's condition SourceRefused says what to do. Empty is well.", 12,
+				"Shops that do not tell their orders, or let nobody look after their webhooks: SourceRefused of the Connector says what to do.",
 				`max by (connector) (peppasync_source_refused{namespace="$namespace"}) > 0`),
 		},
 	}
@@ -164,8 +166,8 @@ func lines(title, meaning, unit string, width int, queries ...Query) Panel {
 	return Panel{Title: title, Meaning: meaning, Kind: "timeseries", Unit: unit, Width: width, Height: 8, Queries: queries}
 }
 
-func table(title, meaning string, width int, expr string) Panel {
-	return Panel{Title: title, Meaning: meaning, Kind: "table", Width: width, Height: 8, Queries: []Query{{Expr: expr}}}
+func table(title, meaning, expr string) Panel {
+	return Panel{Title: title, Meaning: meaning, Kind: "table", Width: 12, Height: 8, Queries: []Query{{Expr: expr}}}
 }
 
 // JSON returns the page as Grafana reads it, from left to right and downwards.

@@ -107,7 +107,7 @@ var listening = regexp.MustCompile(`metrics=(http://[0-9.:]+/metrics)`)
 
 // operators are the metrics of the operator, which runs on an API server and not here: its
 // own tests hold that it serves them, by connector.
-var operators = []string{"peppasync_source_refused"}
+var operators = []string{"peppasync_connector_held", "peppasync_source_refused"}
 
 // served reads every process, as Prometheus does: a histogram is three names.
 func served(t *testing.T, log string) map[string]metric {

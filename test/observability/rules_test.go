@@ -67,6 +67,15 @@ var alertCases = map[string]struct {
 	"PeppasyncEventsHeld": {
 		calm: `peppasync_gate_held_total{namespace="shop"} 2x40`, broken: `peppasync_gate_held_total{namespace="shop"} 0x5 1x40`, at: 6, want: `namespace="shop"`,
 	},
+	"PeppasyncHeldForLong": {
+		// Somebody lets one go; there are none for a while; those are not four hours old;
+		// another operator leads, and there are fewer.
+		calm: heldAt("erp", "a", "5x120 4x300") + heldAt("wms", "a", "1x100 0x5 1x200") + heldAt("tms", "a", "0x60 3x300") +
+			heldAt("crm", "a", "2x40 stale") + heldAt("crm", "b", "_x42 2x100 1x200"),
+		// More of them, from an operator that led later.
+		broken: heldAt("erp", "a", "5x100 stale") + heldAt("erp", "b", "_x101 5x60 7x300") + heldAt("wms", "b", "_x101 0x300"),
+		at:     240, want: `connector="erp", namespace="shop"`,
+	},
 	"PeppasyncQueueGrows": {
 		// Over the bound, and worked off.
 		calm:   `peppasync_eta_seconds{namespace="shop",connector="erp"} 9000-60x40` + "\n" + `peppasync_queue_waiting{namespace="shop",connector="erp",lane="bulk"} 9000-60x40`,
@@ -135,6 +144,10 @@ var alertCases = map[string]struct {
 	},
 }
 
+func heldAt(connector, pod, values string) string {
+	return fmt.Sprintf("peppasync_connector_held{namespace=\"shop\",connector=%q,pod=%q} %s\n", connector, pod, values)
+}
+
 func webhooks(outcome string, perMinute int) string {
 	return fmt.Sprintf("peppasync_ingest_webhook_seconds_count{namespace=\"shop\",outcome=%q} 0+%dx40\n", outcome, perMinute)
 }
@@ -166,7 +179,7 @@ func TestAlerts(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			rule := all[name]
-			for minute, firing := range fired(t, rule, c.calm, 40) {
+			for minute, firing := range fired(t, rule, c.calm, max(40, c.at+40)) {
 				if len(firing) > 0 {
 					t.Fatalf("it fires in the calm at minute %d: %v", minute, firing)
 				}
