@@ -43,6 +43,7 @@ const mostResults = 20_000
 // One goroutine uses it.
 type Steps struct {
 	bus       *bus.Bus
+	results   results
 	connector string
 	shards    int
 	begun     bool
@@ -54,9 +55,15 @@ type Steps struct {
 	looked string
 }
 
+// results tells how long RESULT is, and how far who reads it is in it.
+type results interface {
+	Extent(ctx context.Context, stream string) (bus.Extent, error)
+	Backlog(ctx context.Context, stream, durable string) (bus.Backlog, error)
+}
+
 // NewSteps returns Steps that have looked at nothing.
 func NewSteps(b *bus.Bus, connector string) *Steps {
-	return &Steps{bus: b, connector: connector, found: map[string]string{}}
+	return &Steps{bus: b, results: b, connector: connector, found: map[string]string{}}
 }
 
 // Look looks at most orders that were not looked at yet; once there are none left, again at
@@ -133,7 +140,7 @@ func (s *Steps) begin(ctx context.Context) error {
 			keys[bus.SubjectPart(subject, from.part)] = true
 		}
 	}
-	if err := s.results(ctx, applied, keys); err != nil {
+	if err := s.unapplied(ctx, applied, keys); err != nil {
 		return err
 	}
 	s.left, s.begun = slices.Sorted(maps.Keys(keys)), true
@@ -144,11 +151,11 @@ func (s *Steps) begin(ctx context.Context) error {
 func (s *Steps) applied(ctx context.Context) (uint64, error) {
 	// Before logic-gate is asked: a result that is stored between the two questions would
 	// count as applied otherwise, and its call has left DISPATCH.
-	extent, err := s.bus.Extent(ctx, bus.StreamResult)
+	extent, err := s.results.Extent(ctx, bus.StreamResult)
 	if err != nil {
 		return 0, err
 	}
-	backlog, err := s.bus.Backlog(ctx, bus.StreamResult, bus.Consumer(logicgate.Role))
+	backlog, err := s.results.Backlog(ctx, bus.StreamResult, bus.Consumer(logicgate.Role))
 	switch {
 	case errors.Is(err, bus.ErrNotFound):
 		return 0, nil // it has never run
@@ -161,9 +168,9 @@ func (s *Steps) applied(ctx context.Context) (uint64, error) {
 	return backlog.Acknowledged, nil
 }
 
-// results adds the orders of the results after a sequence: their call has left DISPATCH,
+// unapplied adds the orders of the results after a sequence: their call has left DISPATCH,
 // and what waits for it had not come there.
-func (s *Steps) results(ctx context.Context, applied uint64, keys map[string]bool) error {
+func (s *Steps) unapplied(ctx context.Context, applied uint64, keys map[string]bool) error {
 	extent, err := s.bus.Extent(ctx, bus.StreamResult)
 	if err != nil {
 		return err

@@ -1,8 +1,10 @@
 package backlog
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	dispatchv1 "github.com/peppasync/peppasync/proto/peppasync/dispatch/v1"
@@ -75,6 +77,53 @@ func TestStepsThatWaitForOthersAreFound(t *testing.T) {
 				t.Errorf("after it was delivered: %q", s.Obstacle())
 			}
 		})
+	}
+}
+
+// between is RESULT of which one record more is stored after the first question about it.
+type between struct {
+	*bus.Bus
+	once  sync.Once
+	store func()
+}
+
+func (b *between) Extent(ctx context.Context, stream string) (bus.Extent, error) {
+	defer b.once.Do(b.store)
+	return b.Bus.Extent(ctx, stream)
+}
+
+func (b *between) Backlog(ctx context.Context, stream, durable string) (bus.Backlog, error) {
+	defer b.once.Do(b.store)
+	return b.Bus.Backlog(ctx, stream, durable)
+}
+
+// A result that is stored between the two questions, how long RESULT is and how far
+// logic-gate is in it, does not count as applied: its call has left DISPATCH, and what waits
+// for it is in no lane yet.
+func TestAResultThatComesBetweenIsNotApplied(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	open := at("erp", "erp", isOpen)
+	w.result(logicgate.Role, "shop_0", open)
+	// logic-gate has applied all that there is.
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	err := w.bus.Consume(ctx, bus.ConsumerOptions{
+		Stream: bus.StreamResult, Durable: bus.Consumer(logicgate.Role), Filters: []string{bus.ResultFilter(logicgate.Role)},
+	}, func(ctx context.Context, m *bus.Incoming) {
+		if err := m.Ack(ctx); err != nil {
+			t.Error(err)
+		}
+		stop()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.state("shop_1", open, at("wms", "ship", isWaiting))
+	s := NewSteps(w.bus, "wms")
+	s.results = &between{Bus: w.bus, store: func() { w.result(logicgate.Role, "shop_1", open) }}
+	if w.look(s); s.Orders() != 1 {
+		t.Errorf("found %d orders whose step comes later, want that of the result", s.Orders())
 	}
 }
 
