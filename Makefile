@@ -10,6 +10,7 @@ MODULES = $(shell go list -m -f '{{.Dir}}')
 APART := deploy/images test/apilint test/cluster
 BENCHTIME ?= 1s
 REAL ?=
+PRODUCT := github.com/peppasync/peppasync
 # The race detector needs C, what is built for users does not. Vet has run before.
 RACE := CGO_ENABLED=1 go test -race -vet=off -timeout 30m
 
@@ -27,21 +28,26 @@ build: ## Build bin/peppasync and bin/peppasync-sim, the outside world
 	@echo '== building the product and the outside world'
 	go build -o $(BIN)/ ./services/peppasync ./test/sim/peppasync-sim
 
-# The scenarios measure pace from outside, so they get the machine to
-# themselves (-p 1), and they judge binaries and files of other modules, which
-# the test cache does not see (-count=1).
+# The scenarios and chaos measure pace from outside, so they get the machine to
+# themselves (-p 1), and they judge binaries and files of other modules, which the test
+# cache does not see (-count=1).
+# Within them tests run beside each other that mostly wait and judge what arrived and not when
+# (besideOthers in test/chaos, t.Parallel in test/scenario), as the dispatcher's do
+# (room_test.go): a product that waits for real windows takes a quarter of one processor.
 .PHONY: test
 test: apiserver ## Vet and run all tests with the race detector: unit, property, embedded JetStream, then the scenarios
 	@echo '== vet'
 	go vet work
 	@echo '== unit, property and embedded JetStream tests'
-	$(RACE) $$(go list work | grep -Ev '^github.com/peppasync/peppasync/(test/|services/(operator|throttle-dispatcher)$$)')
+	$(RACE) $$(go list work | grep -Ev '^$(PRODUCT)/(test/|services/(operator|throttle-dispatcher)$$)')
 	@echo '== the dispatcher, whose pace and takeovers are judged, with the machine to itself'
-	$(RACE) github.com/peppasync/peppasync/services/throttle-dispatcher
+	$(RACE) $(PRODUCT)/services/throttle-dispatcher
 	@echo '== the operator, against a real Kubernetes API server'
-	$(RACE) github.com/peppasync/peppasync/services/operator
-	@echo '== from outside: the simulated world, the structure, the scenarios'
-	$(RACE) -count=1 -p 1 $$(go list work | grep '^github.com/peppasync/peppasync/test/')
+	$(RACE) $(PRODUCT)/services/operator
+	@echo '== from outside: the simulated world and the structure'
+	$(RACE) -count=1 $$(go list work | grep '^$(PRODUCT)/test/' | grep -Ev '/(chaos|scenario)$$')
+	@echo '== from outside: the scenarios and what goes wrong'
+	$(RACE) -count=1 -p 1 $(PRODUCT)/test/chaos $(PRODUCT)/test/scenario
 	@echo '== the container images'
 	cd deploy/images && GOWORK=off go test -count=1 ./...
 
@@ -130,9 +136,13 @@ verify: generate lint chart observe ## Generate and lint everything, build each 
 	@echo '== each module alone, and the tree as it is committed'
 	go run ./test/verify
 
+# What is measured has the machine to itself. In short (.ci/run) it only shows that each runs
+# and keeps what it promises of memory and processor time, AT_ONCE packages at a time.
+AT_ONCE ?= 1
+
 .PHONY: bench
 bench: ## Run the benchmarks, BENCHTIME (1s) each
-	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 15m -p 1 \
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 15m -p $(AT_ONCE) \
 		$$(git grep -l '^func Benchmark' -- '*_test.go' | xargs -r -n 1 dirname | sort -u | sed 's|^|./|')
 
 # Without Docker. PLATFORMS=linux/amd64 for one, IMAGES="peppasync pause" for some,

@@ -20,6 +20,7 @@ const markers = 50
 // as the last it hears of them; and some while the backlog drains, which end in one of
 // the two ways. Some of each were edited before. A replica is killed every 2 s.
 func TestCancelled(t *testing.T) {
+	besideOthers(t)
 	what := fifty()
 	what.also = "cancels"
 	f := open(t, what)
@@ -43,6 +44,7 @@ func TestCancelled(t *testing.T) {
 // TestCancelledInDoubt cuts the creations of orders, before and after they take effect
 // and long before it, and cancels the orders while it is open whether they are there.
 func TestCancelledInDoubt(t *testing.T) {
+	besideOthers(t)
 	what := fifty()
 	what.also = "cancels"
 	f := open(t, what)

@@ -5,6 +5,7 @@
 // sends it what no sender should, and reads past the product whether every webhook that
 // got 2xx is stored.
 //
-// make test runs each test in its short form; make chaos runs the long one (-long).
+// make test runs each test in its short form, some of them beside others; make chaos runs
+// the long one (-long), one after the other.
 // Each prints its seed, and -seed repeats it.
 package chaos

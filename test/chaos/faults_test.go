@@ -224,6 +224,7 @@ func TestHeavyTail(t *testing.T) {
 // TestLimitsChanged lowers and raises the limit while the product runs. Windows that
 // began before a change are judged by the larger limit.
 func TestLimitsChanged(t *testing.T) {
+	besideOthers(t)
 	what := fifty()
 	what.latency = fixed(reply)
 	f := open(t, what)

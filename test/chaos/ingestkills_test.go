@@ -26,6 +26,7 @@ func (f *field) moment(least, most time.Duration) time.Duration {
 // webhooks come in: one time in four as it starts. Whatever was answered with 2xx is
 // stored when it is back, and senders that got no answer come again.
 func TestAllInOneKilled(t *testing.T) {
+	besideOthers(t)
 	what := fastERP()
 	what.together = true
 	f := open(t, what)
@@ -92,6 +93,7 @@ type crowd struct {
 // random while webhooks come in, also several at once: two of three servers, or both
 // ingests.
 func TestIngestAndNATSKilled(t *testing.T) {
+	besideOthers(t)
 	what := fastERP()
 	what.nodes, what.ingests = 3, 2
 	f := open(t, what)

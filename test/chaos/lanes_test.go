@@ -24,6 +24,7 @@ func lanes(what terms) terms {
 // which some take effect later, and kills a random one of three replicas every 2 s. No
 // edit may come before its creation.
 func TestEditOvertakesCreation(t *testing.T) {
+	besideOthers(t)
 	f := open(t, lanes(fifty()))
 	span := lasting(8*time.Second, 2*time.Minute)
 	f.sell(20)

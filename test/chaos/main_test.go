@@ -28,6 +28,9 @@ var build struct {
 }
 
 func TestMain(m *testing.M) {
+	if err := manyAtOnce(); err != nil {
+		panic(err)
+	}
 	folder, err := os.MkdirTemp("", "peppasync-chaos-")
 	if err != nil {
 		panic(err)
@@ -67,9 +70,30 @@ func lasting(short, inLong time.Duration) time.Duration {
 	return short
 }
 
-// besideOthers lets a test run beside others of its kind, which judge nothing by the clock
-// and mostly wait. In the long form everything has the machine to itself.
+// room is for three tests beside each other, on two processors too: with all processes of its
+// product each takes a quarter of one.
+var room = make(chan struct{}, 3)
+
+// manyAtOnce lets room alone say how many tests run, where nobody has said it by -parallel.
+func manyAtOnce() error { return flag.Set("test.parallel", "100") }
+
+// besideOthers lets a test run beside others of its kind: they mostly wait, and judge what
+// arrived in which order and in which window, which holds on a machine that is busy, too.
+// What judges a pace, a pause or how late an answer is has the machine to itself, and so has
+// everything in the long form.
 func besideOthers(t *testing.T) {
+	t.Helper()
+	if *long {
+		return
+	}
+	t.Parallel()
+	room <- struct{}{}
+	t.Cleanup(func() { <-room })
+}
+
+// besideAll lets a test run beside those from the beginning that waits for minutes, which would
+// else be the last one, alone; or one whose own tests ask for room.
+func besideAll(t *testing.T) {
 	t.Helper()
 	if !*long {
 		t.Parallel()

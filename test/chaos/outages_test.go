@@ -34,6 +34,7 @@ func (f *field) takesIn(within time.Duration) time.Duration {
 // TestSendersWhileANodeIsLost kills the server of a NATS cluster of three that leads the
 // stream which webhooks go to, and starts it again.
 func TestSendersWhileANodeIsLost(t *testing.T) {
+	besideOthers(t)
 	what := fastERP()
 	what.nodes = 3
 	f := open(t, what)
@@ -63,8 +64,10 @@ func TestSendersWhileANodeIsLost(t *testing.T) {
 // TestSendersWhileNATSIsGone kills all of NATS, by itself and in a cluster, and starts
 // it again some seconds later.
 func TestSendersWhileNATSIsGone(t *testing.T) {
+	besideAll(t)
 	for name, nodes := range map[string]int{"one server": 0, "three": 3} {
 		t.Run(name, func(t *testing.T) {
+			besideOthers(t)
 			if nodes > 0 && !*long {
 				t.Skip("only in the long form: make chaos")
 			}
@@ -113,6 +116,7 @@ func TestSendersWhileNATSIsGone(t *testing.T) {
 // the product more room or starts it again: what waits is fed, makes room, and lets in
 // what was put off.
 func TestFullStore(t *testing.T) {
+	besideOthers(t)
 	what := fastERP()
 	what.together, what.arguments = true, []string{"--max-store", "8388608"}
 	f := open(t, what)

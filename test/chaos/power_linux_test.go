@@ -25,6 +25,7 @@ const storeSize = 512 << 20
 // go on with what is left. Others are what a cut would have left at that moment, looked
 // at aside.
 func TestPowerLoss(t *testing.T) {
+	besideOthers(t)
 	if testing.Short() {
 		t.Skip("runs the product and the outside world for half a minute: runs without -short, as in make test")
 	}

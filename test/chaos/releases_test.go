@@ -27,6 +27,7 @@ const refusedItem = "nonexistent-id"
 // too), the shop tells of old orders anew, and a random one of three replicas is
 // killed every 2.5 s.
 func TestReleases(t *testing.T) {
+	besideOthers(t)
 	f := open(t, fifty())
 	span := lasting(10*time.Second, 2*time.Minute)
 	f.sell(int(12 * span.Seconds()))

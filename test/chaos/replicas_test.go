@@ -31,6 +31,7 @@ func within(what terms) terms {
 // TestReplicasKilled kills one of three replicas every 2 s, every second time the one
 // that feeds the ERP. What it fed has another owner before it is back.
 func TestReplicasKilled(t *testing.T) {
+	besideOthers(t)
 	f := open(t, fifty())
 	span := lasting(20*time.Second, 3*time.Minute)
 	f.sell(int(40 * span.Seconds()))
@@ -73,6 +74,7 @@ func TestPaceUnderKills(t *testing.T) {
 // TestSuspended stops a replica in the middle of what it does, for longer than its
 // lease, and lets it go on: it must not send what it was about to.
 func TestSuspended(t *testing.T) {
+	besideOthers(t)
 	f := open(t, fifty())
 	span := lasting(25*time.Second, 2*time.Minute)
 	f.sell(int(40 * span.Seconds()))

@@ -12,6 +12,7 @@ import (
 // TestFullDisk gives the product too little space. It must say 503 and nothing
 // else, and have all that it said 2xx to: with more space, each of those is fed.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	stage := open(t, scene.Options{
 		Script: scene.Saturday(), Binary: binary(t, true), Arguments: []string{"--max-store", "4194304"},
 	})

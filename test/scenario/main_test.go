@@ -3,9 +3,12 @@ package scenario
 import (
 	"bytes"
 	"context"
+	"flag"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +21,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if err := manyAtOnce(); err != nil {
+		panic(err)
+	}
 	folder, err := os.MkdirTemp("", "peppasync-scenario-")
 	if err != nil {
 		panic(err)
@@ -29,6 +35,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}))
+}
+
+// manyAtOnce lets four of the tests that mostly wait run at the same time on two processors
+// too, where nobody has said by -parallel how many: each takes a fifth of one.
+func manyAtOnce() error {
+	return flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0))))
 }
 
 // builds are the binaries of this run of the tests, each built when it is first

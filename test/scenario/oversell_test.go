@@ -16,6 +16,7 @@ import (
 // after the sale: until then the shop alone knows. The product must not raise the
 // shop to what the ERP has, or the same units are sold again.
 func TestSoldWhileDead(t *testing.T) {
+	t.Parallel()
 	const units, sold, left = 300, 250, 50
 	script := scene.Saturday()
 	script.Units = units

@@ -14,6 +14,7 @@ import (
 // has each order as the shop has it in the end, also where the shop could not be asked for a
 // while and the product was killed meanwhile.
 func TestTwoVersionsOfOneSecond(t *testing.T) {
+	t.Parallel()
 	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, true)})
 	shop, erp := stage.World.Shop, stage.World.ERP
 	want := map[string]int{}
@@ -85,6 +86,7 @@ func TestTwoVersionsOfOneSecond(t *testing.T) {
 // query may hold. The older webhook comes last, so that the order is wrong until the shop
 // has been asked for each of its three parts.
 func TestTwoVersionsOfOneSecondOfALongOrder(t *testing.T) {
+	t.Parallel()
 	const lines = 400
 	stage := open(t, scene.Options{Script: scene.Saturday(), Binary: binary(t, true)})
 	shop, erp := stage.World.Shop, stage.World.ERP

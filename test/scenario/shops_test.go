@@ -508,6 +508,7 @@ func TestTheSecretOfAStoreChanges(t *testing.T) {
 // TestAStoreCoversWhatItsWebhooksShow looks again and again after webhooks of which nobody
 // can see whether they show the secret. They are made once, and left alone.
 func TestAStoreCoversWhatItsWebhooksShow(t *testing.T) {
+	t.Parallel()
 	world, product := startShops(t, map[string]string{"secret": storeToken}, func(c *bigcommerce.Config) { c.CoverHeaders = true })
 	store := world.BigCommerce
 	lookAfterWebhooks(t, product)

@@ -14,7 +14,7 @@ import (
 // for so long that the shop gives up on it. In the end the ERP has every order once, the
 // product says how many no webhook told of, and its webhooks are there again.
 func TestWhatWebhooksMiss(t *testing.T) {
-	besideOthers(t)
+	besideAll(t)
 	const before, dead, after = 60, 20, 20
 	what := fifty()
 	what.mishaps, what.subscribes = faults.Mishaps{Drop: 0.2}, true
