@@ -60,7 +60,7 @@ func Roles() []Role {
 }
 
 // Run connects the role to the bus, waits for the catalog, and works until ctx
-// is done.
+// is done. It has ended well as well where that is before there is a catalog.
 func (r Role) Run(ctx context.Context, connect bus.Options, e Environment) error {
 	e.Logger = e.Logger.With("role", r.Name)
 	connect.Name, connect.Logger = r.Name, e.Logger
@@ -70,7 +70,10 @@ func (r Role) Run(ctx context.Context, connect bus.Options, e Environment) error
 	}
 	defer b.Close()
 	store, err := r.catalog(ctx, b, e.Logger)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return fmt.Errorf("%s: waiting for the catalog: %w", r.Name, err)
 	}
 	e.Readiness.begins(b.Healthy)
