@@ -33,6 +33,12 @@ const (
 // applies thousands in a second.
 const mostResults = 20_000
 
+// mostFound bounds how many of the orders that have such a step are remembered and looked
+// at again; the others are only counted. A million of them, each with what it waits for,
+// would be as much memory as the operator has. Once all that are remembered have moved on,
+// it is looked at all orders anew, which is 2,000 in a second.
+const mostFound = 10_000
+
 // Steps finds the orders that have something to deliver at one Connector only after another
 // step. That is in the order's state alone. But a step waits only for a call of its order
 // that is open or on hold, so not a million states have to be read to find them: only those
@@ -49,10 +55,12 @@ type Steps struct {
 	begun     bool
 	// left are the keys of orders that were not looked at; found those of the orders that
 	// have such a step, with what each waits for, and looked is the last of them that was
-	// looked at again.
-	left   []string
+	// looked at again. Where there are more than most, more is how many were found beside.
+	left   keys
 	found  map[string]string
 	looked string
+	most   int
+	more   int
 }
 
 // results tells how long RESULT is, and how far who reads it is in it.
@@ -63,7 +71,7 @@ type results interface {
 
 // NewSteps returns Steps that have looked at nothing.
 func NewSteps(b *bus.Bus, connector string) *Steps {
-	return &Steps{bus: b, results: b, connector: connector, found: map[string]string{}}
+	return &Steps{bus: b, results: b, connector: connector, found: map[string]string{}, most: mostFound}
 }
 
 // Look looks at most orders that were not looked at yet; once there are none left, again at
@@ -74,26 +82,30 @@ func (s *Steps) Look(ctx context.Context, most int) error {
 			return err
 		}
 	}
-	if len(s.left) == 0 {
-		turn := turnOf(s.found, s.looked, most)
-		if len(turn) > 0 {
-			s.looked = turn[len(turn)-1]
+	if s.left.count > 0 {
+		turn, left := s.left.first(most)
+		if err := s.look(ctx, turn); err != nil {
+			return err
 		}
-		return s.look(ctx, turn)
+		s.left = left
+		return nil
 	}
-	turn := s.left[:min(most, len(s.left))]
-	if err := s.look(ctx, turn); err != nil {
+	turn := turnOf(s.found, s.looked, most)
+	if len(turn) > 0 {
+		s.looked = turn[len(turn)-1]
+	}
+	if err := s.look(ctx, turn); err != nil || len(s.found) > 0 || s.more == 0 {
 		return err
 	}
-	s.left = s.left[len(turn):]
-	return nil
+	// Which the others are is not known any more.
+	return s.begin(ctx)
 }
 
 // Left is how many orders were not looked at yet, of those that may have such a step.
-func (s *Steps) Left() int { return len(s.left) }
+func (s *Steps) Left() int { return s.left.count }
 
 // Orders is how many orders were found, and are not known to have moved on.
-func (s *Steps) Orders() int { return len(s.found) }
+func (s *Steps) Orders() int { return len(s.found) + s.more }
 
 // Obstacle is why the Connector cannot go for the orders that were found, as a sentence;
 // empty where there are none.
@@ -102,12 +114,15 @@ func (s *Steps) Obstacle() string {
 		return ""
 	}
 	least := ""
-	if len(s.left) > 0 {
+	switch {
+	case s.left.count > 0:
 		least = "at least "
+	case s.more > 0:
+		least = "up to " // those that are only counted may have moved on
 	}
 	first := s.found[slices.Min(slices.Collect(maps.Keys(s.found)))]
 	return fmt.Sprintf("%s%s another step, such as %s: let that be delivered first, or let it go by \"peppasync release\" where it is on hold",
-		least, counted(int64(len(s.found)), "order has a step there that waits for", "orders have a step there that waits for"), first)
+		least, counted(int64(s.Orders()), "order has a step there that waits for", "orders have a step there that waits for"), first)
 }
 
 // begin collects the orders that have a call somewhere. What moves meanwhile is not missed:
@@ -122,7 +137,7 @@ func (s *Steps) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keys := map[string]bool{}
+	var found keys
 	for _, from := range []struct {
 		stream, filter string
 		part           int
@@ -137,13 +152,13 @@ func (s *Steps) begin(ctx context.Context) error {
 			return err
 		}
 		for subject := range subjects {
-			keys[bus.SubjectPart(subject, from.part)] = true
+			found.add(bus.SubjectPart(subject, from.part))
 		}
 	}
-	if err := s.unapplied(ctx, applied, keys); err != nil {
+	if err := s.unapplied(ctx, applied, &found); err != nil {
 		return err
 	}
-	s.left, s.begun = slices.Sorted(maps.Keys(keys)), true
+	s.left, s.more, s.begun = found.distinct(), 0, true
 	return nil
 }
 
@@ -170,7 +185,7 @@ func (s *Steps) applied(ctx context.Context) (uint64, error) {
 
 // unapplied adds the orders of the results after a sequence: their call has left DISPATCH,
 // and what waits for it had not come there.
-func (s *Steps) unapplied(ctx context.Context, applied uint64, keys map[string]bool) error {
+func (s *Steps) unapplied(ctx context.Context, applied uint64, found *keys) error {
 	extent, err := s.bus.Extent(ctx, bus.StreamResult)
 	if err != nil {
 		return err
@@ -199,7 +214,7 @@ func (s *Steps) unapplied(ctx context.Context, applied uint64, keys map[string]b
 		if key, _, err := order.SplitDispatchID(bus.SubjectPart(record.Subject, resultDeliveryPart)); err == nil {
 			mu.Lock()
 			defer mu.Unlock()
-			keys[key] = true
+			found.add(key)
 		}
 		return nil
 	})
@@ -236,13 +251,22 @@ func (s *Steps) look(ctx context.Context, keys []string) error {
 		return err
 	}
 	for i, key := range keys {
-		if owed[i] == "" {
-			delete(s.found, key)
-		} else {
-			s.found[key] = owed[i]
-		}
+		s.note(key, owed[i])
 	}
 	return nil
+}
+
+// note remembers what an order is owed, or that it is owed nothing.
+func (s *Steps) note(key, owed string) {
+	_, known := s.found[key]
+	switch {
+	case owed == "":
+		delete(s.found, key)
+	case known || len(s.found) < s.most:
+		s.found[key] = owed
+	default:
+		s.more++
+	}
 }
 
 // owedAt says what an order has to deliver at a connector, and what that waits for; it is

@@ -166,6 +166,44 @@ func TestStepsAreLookedAtInTurns(t *testing.T) {
 	}
 }
 
+// More orders than are remembered are counted, and nobody lets the Connector go before each
+// of them was seen to have moved on: once all that were remembered have, all are looked at
+// again.
+func TestMoreStepsThanAreRemembered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const orders = 30
+	write := func(is orderv1.DeliveryStatus, from, to int) {
+		for i := from; i < to; i++ {
+			key := fmt.Sprintf("shop_%02d", i)
+			w.publish(bus.DispatchSubject("erp", "bulk", key, "a"), &dispatchv1.Delivery{})
+			w.state(key, at("erp", "erp", isOpen), at("wms", "ship", is))
+		}
+	}
+	write(isWaiting, 0, orders)
+	s := NewSteps(w.bus, "wms")
+	s.most = 5
+	w.look(s)
+	for delivered := 0; ; delivered += 5 {
+		if want := fmt.Sprintf("up to %d orders have a step there", orders-delivered); s.Orders() != orders-delivered || len(s.found) != 5 ||
+			orders-delivered > 5 && !strings.HasPrefix(s.Obstacle(), want) {
+			t.Fatalf("after %d were delivered it remembers %d and says %q", delivered, len(s.found), s.Obstacle())
+		}
+		if delivered == orders-5 {
+			break
+		}
+		write(isDone, delivered, delivered+5)
+		if w.look(s); s.Left() != orders {
+			t.Fatalf("all that it remembered have moved on, and it has %d to look at, want all %d", s.Left(), orders)
+		}
+		w.look(s)
+	}
+	write(isDone, orders-5, orders)
+	if w.look(s); s.Orders() != 0 || s.Left() != 0 || s.Obstacle() != "" {
+		t.Errorf("after all were delivered: %d, %d left, %q", s.Orders(), s.Left(), s.Obstacle())
+	}
+}
+
 // A state that cannot be read may hold anything: its order stands in the way, by its name.
 func TestAStateThatCannotBeReadStandsInTheWay(t *testing.T) {
 	t.Parallel()
