@@ -184,6 +184,9 @@ func TestAFetchThatIsHeldAsksAgainWhenItIsLetGo(t *testing.T) {
 	first := w.asked(2, "-r1")
 	w.holdsIt(first)
 	w.comesBack(first, held)
+	// Let go before that, it would join the call that its order's state still has open, and
+	// be asked for once more under an id of that.
+	w.eventually("the second result is read", func() bool { return gate.Stats().Results == 2 })
 	w.mended(first)
 	second := w.asked(3, "-r2")
 	if base, _ := strings.CutSuffix(second.GetId(), "-r2"); base != d.GetId() {
