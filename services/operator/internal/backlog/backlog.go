@@ -100,17 +100,13 @@ func (t *tally) count(ctx context.Context, b *bus.Bus, now time.Time) error {
 }
 
 func tallied(ctx context.Context, b *bus.Bus, stream, filter string) (map[string]int64, uint64, error) {
-	subjects, err := b.Tally(ctx, stream, filter)
-	if err != nil {
-		return nil, 0, err
-	}
 	by := map[string]int64{}
 	var records uint64
-	for subject, n := range subjects {
+	err := b.EachSubject(ctx, stream, filter, func(subject string, n uint64) {
 		by[bus.SubjectPart(subject, connectorPart)] += int64(n) //nolint:gosec // no stream holds that many
 		records += n
-	}
-	return by, records, nil
+	})
+	return by, records, err
 }
 
 // Of returns what there is for one Connector as of the call: for who decides by it.

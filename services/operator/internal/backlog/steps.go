@@ -147,12 +147,9 @@ func (s *Steps) begin(ctx context.Context) error {
 		{bus.StreamWaiting, "waiting.v1.>", waitingKeyPart},
 		{bus.StreamErrorHold, bus.HoldFilter, holdKeyPart},
 	} {
-		subjects, err := s.bus.Tally(ctx, from.stream, from.filter)
+		err := s.bus.EachSubject(ctx, from.stream, from.filter, func(subject string, _ uint64) { found.add(bus.SubjectPart(subject, from.part)) })
 		if err != nil {
 			return err
-		}
-		for subject := range subjects {
-			found.add(bus.SubjectPart(subject, from.part))
 		}
 	}
 	if err := s.unapplied(ctx, applied, &found); err != nil {
