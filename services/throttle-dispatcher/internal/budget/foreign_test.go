@@ -203,8 +203,8 @@ func (w *world) judgeForeign() error {
 			return fmt.Errorf("bucket %q: a call was refused at %v, nobody else uses it", name, a.at)
 		}
 		var first *told
-		for _, r := range w.foreign.reports {
-			if r.bucket != n || r.asOf <= last || r.heard > a.handed {
+		for _, r := range w.foreign.reports[:a.heard] {
+			if r.bucket != n || r.asOf <= last {
 				continue
 			}
 			if first == nil {

@@ -108,9 +108,10 @@ type arrival struct {
 	// cost is what it adds to buckets; back is given back at a time.
 	cost, back int64
 	backAt     time.Duration
-	// handed is when its permit was handed out; refused, by the bucket of that number, 1
-	// for the first.
+	// handed is when its permit was handed out, after so many figures were heard, which may
+	// be several in one instant; refused, by the bucket of that number, 1 for the first.
 	handed  time.Duration
+	heard   int
 	refused int
 }
 
@@ -388,7 +389,7 @@ func (w *world) takeOver(sameName bool) error {
 
 // use sends the call of a permit, or throws the permit away.
 func (w *world) use(p Permit, f fate) {
-	offset, era, owner, handed := w.offset(), len(w.eras)-1, w.owner, w.now
+	offset, era, owner, handed, heard := w.offset(), len(w.eras)-1, w.owner, w.now, len(w.foreign.reports)
 	talk := w.talk(p, f)
 	at := func(t time.Time) time.Duration { return t.Sub(epoch) - offset }
 	clock := func(d time.Duration) time.Time { return epoch.Add(d + offset) }
@@ -426,7 +427,7 @@ func (w *world) use(p Permit, f fate) {
 		w.under[owner]++
 		if !f.Lost {
 			back := f.Cost - spent
-			w.arrivals = append(w.arrivals, arrival{arrives, ends, era, owner, f.Cost, back, min(arrives+f.Refund, ends), handed, 0})
+			w.arrivals = append(w.arrivals, arrival{arrives, ends, era, owner, f.Cost, back, min(arrives+f.Refund, ends), handed, heard, 0})
 			talk.asks(len(w.arrivals)-1, ends < deadline)
 		}
 		w.events = append(w.events, event{ends, owner, false, func() { w.under[owner]-- }})
